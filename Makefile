@@ -1,0 +1,47 @@
+# Sunledger. `make run` opens the demo market, `make test` proves the product; the rest is for developers.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PORT ?= 8000
+KILLS ?= 50
+ONLY ?=
+
+.PHONY: run test lint format bench crash frontend messages clean
+
+$(VENV)/installed: requirements.txt
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+run: $(VENV)/installed  ## the demo market on http://localhost:$(PORT)
+	$(BIN)/python manage.py demo --port $(PORT)
+
+test: $(VENV)/installed  ## the whole suite; parts that need a server it lacks say so and skip
+	bash tests/run.sh
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/installed  ## all benchmarks, or one with ONLY=name; writes build/bench.json
+	$(BIN)/python -m tests.load.bench $(ONLY)
+
+crash: $(VENV)/installed  ## kill -9 the exchange KILLS times under load and compare what survived
+	$(BIN)/python -m tests.load.crash --kills $(KILLS)
+
+frontend: $(VENV)/installed  ## rebuild frontend/dist (Node comes from a wheel)
+	$(BIN)/python frontend/build.py
+
+messages: $(VENV)/installed  ## collect and compile translations (needs gettext)
+	$(BIN)/python manage.py makemessages -l zh_Hans -i .venv -i var -i build -i frontend/node_modules --no-obsolete --no-location
+	$(BIN)/python manage.py compilemessages -i .venv
+
+clean:
+	rm -rf build .mypy_cache .ruff_cache .pytest_cache

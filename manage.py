@@ -1,0 +1,19 @@
+#!/usr/bin/env python
+"""Entry point for Sunledger's management commands."""
+
+import os
+import sys
+
+
+def main() -> None:
+    """Run the management command named on the command line."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "market.config.settings")
+    if sys.argv[1:2] == ["demo"]:
+        os.environ.setdefault("SUNLEDGER_DEMO", "1")
+    from django.core.management import execute_from_command_line
+
+    execute_from_command_line(sys.argv)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,9 @@
+"""The URL tree of the Django side; the order endpoints and the socket stand beside it (``asgi``)."""
+
+from django.urls import include, path
+
+urlpatterns = [
+    path("", include("market.pages.urls")),
+    path("api/v1/", include("market.api.urls")),
+    path("ledger/", include("ledger.urls")),
+]

@@ -1,0 +1,260 @@
+"""What may be asked of the market: one immutable tuple a command.
+
+A command carries no time and no identity of its own: ``Engine.apply(command, at_ms)`` gets the time from outside, the
+engine numbers what follows. Energy is in watt-hours (``_wh``), power in watts (``_w``), prices in 0.0001 currency per kWh
+(``_e4``), money in 0.0000001 currency (``_e7``); ``amount_e7 = price_e4 * energy_wh`` exactly. A contract is named by its
+start in UTC, ``2026-06-06T12:15Z``; an account by its dense index; an order by the ledger sequence of its entry.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+BUY = "buy"
+SELL = "sell"
+
+GOOD_TILL_GATE = "gtg"
+GOOD_TILL_DATE = "gtd"
+IMMEDIATE_OR_CANCEL = "ioc"
+FILL_OR_KILL = "fok"
+TIMES_IN_FORCE = (GOOD_TILL_GATE, GOOD_TILL_DATE, IMMEDIATE_OR_CANCEL, FILL_OR_KILL)
+
+
+class Found(NamedTuple):
+    """Found the market: the first command of every ledger. Opens the system accounts (see ``accounts.SYSTEM_KINDS``)."""
+
+    origin: str  # the log's name, fixed for ever
+    currency: str  # ISO 4217 code
+    interval_min: int  # length of a delivery interval: 15, 30 or 60
+    vkey: str  # the log's verifier key
+    rulebook_version: int
+    rulebook_sha256: str  # hex
+
+
+class PublishRulebook(NamedTuple):
+    """A new text of the rulebook is in force from here on."""
+
+    version: int
+    sha256: str
+
+
+class RegisterKey(NamedTuple):
+    """A verifier key of the log becomes valid (``action="add"``) or stops being valid (``"revoke"``)."""
+
+    action: str
+    vkey: str
+
+
+class SetParams(NamedTuple):
+    """All limits of the market at once; see ``accounts.Params`` for their meaning and defaults."""
+
+    max_price_e4: int
+    tick_e4: int
+    max_order_wh: int
+    max_open_orders: int
+    horizon_min: int
+    lead_min: int
+    netting_permille: int
+
+
+class SetArea(NamedTuple):
+    """Add a node to the grid tree. The first one is the root and has ``parent=""``; parents come before children."""
+
+    area: str
+    parent: str
+    level: str  # EHV, HV, MV, LV
+
+
+class SetCapacity(NamedTuple):
+    """Capacity of the edge between an area and its parent, for every contract that is open or will be opened."""
+
+    area: str
+    import_w: int  # from the parent into the area
+    export_w: int  # from the area to the parent
+    reason: str  # code
+
+
+class SetFee(NamedTuple):
+    """Grid fee of the edge between an area and its parent, for contracts opened from now on."""
+
+    area: str
+    fee_e4: int
+
+
+class SetTariff(NamedTuple):
+    """What the supplier of last resort charges and pays, for contracts opened from now on. 0 <= spill <= top-up."""
+
+    topup_e4: int
+    spill_e4: int
+
+
+class OpenAccount(NamedTuple):
+    """Open a member account in an area. The engine answers with its dense index."""
+
+    account_id: str  # 128 random bits, 32 hex digits
+    area: str
+    group: str  # orders within one group never trade with each other; "" = a group of its own
+    connection: str  # commitment of the grid connection, hex or ""
+    commitment: str  # SHA-256(salt || JCS(record)) of the owner's identity record, hex or ""
+
+
+class CloseAccount(NamedTuple):
+    """No orders from here on; what is open is cancelled, settlement of the past goes on."""
+
+    account: int
+
+
+class Fund(NamedTuple):
+    """Money from outside into a wallet (positive) or out of it (negative)."""
+
+    account: int
+    amount_e7: int
+    reason: str  # code: "deposit", "withdrawal", "opening"
+    reference: str  # commitment of the bank reference, hex or ""
+
+
+class OpenContract(NamedTuple):
+    """Open a delivery interval for trading; freezes tariff and fees for it."""
+
+    contract: str
+
+
+class CloseContract(NamedTuple):
+    """Close the gate: nothing trades in it any more, what rests is cancelled."""
+
+    contract: str
+
+
+class DeliverContract(NamedTuple):
+    """The delivery interval is over: readings may come, settlement may begin."""
+
+    contract: str
+
+
+class SetHalt(NamedTuple):
+    """Stop (``on=1``) or resume (``on=0``) trading in a scope."""
+
+    scope: str  # "market", "contract", "area", "account"
+    target: str  # "" | contract | area | str(account index)
+    on: int
+    reason: str  # code
+
+
+class PlaceOrder(NamedTuple):
+    """A limit order. The limit is all-in at the account's own meter. ``expires_at_ms`` is 0 unless good till date."""
+
+    account: int
+    contract: str
+    side: str
+    price_e4: int
+    energy_wh: int
+    time_in_force: str
+    expires_at_ms: int
+
+
+class AmendOrder(NamedTuple):
+    """Change price or total quantity (filled part included) of a resting order; -1 leaves a value as it is.
+
+    Only a smaller quantity keeps the order's time priority.
+    """
+
+    account: int
+    order: int
+    price_e4: int
+    energy_wh: int
+
+
+class CancelOrder(NamedTuple):
+    """Take a resting order back. ``account`` must own it; -1 is the market operator, with a reason of its own."""
+
+    account: int
+    order: int
+    reason: str  # "owner" or an operator's code
+
+
+class CancelAll(NamedTuple):
+    """Take back all resting orders of an account, in one contract or (``contract=""``) in all."""
+
+    account: int
+    contract: str
+    reason: str
+
+
+class Expire(NamedTuple):
+    """Cancel every good-till-date order whose time has come; the sequencer sends it when one is due."""
+
+
+class CommitReadings(NamedTuple):
+    """Commit a batch of interval readings: only its size, sums and Merkle root enter the engine and the ledger."""
+
+    contract: str
+    area: str
+    count: int
+    import_wh: int
+    export_wh: int
+    root: str  # hex
+
+
+class SettleRow(NamedTuple):
+    """Settlement of one account in one contract; how it comes about: ``market.settlement.rules``."""
+
+    account: int
+    import_wh: int
+    export_wh: int
+    quality: str  # "measured", "estimated"
+    position_wh: int  # bought - sold
+    short_wh: int  # sold and not delivered, charged to the margin
+    topup_wh: int  # other missing energy, on the supply bill
+    spill_wh: int  # left-over energy
+    payout_e7: int  # clearing -> wallet: proceeds + margin - short_wh * top-up
+    fee_e7: int  # clearing -> grid operator: fees of what it bought
+    short_e7: int  # clearing -> supplier
+    topup_e7: int  # supply bill -> supplier
+    spill_e7: int  # supplier -> wallet
+
+
+class Settle(NamedTuple):
+    """Settle one area in one delivered contract. ``rows`` holds each account of the area with a position or reading once."""
+
+    contract: str
+    area: str
+    rows: tuple[SettleRow, ...]
+    root: str  # Merkle root over the salted rows, hex
+
+
+class Seal(NamedTuple):
+    """Close the running block. The journal adds what needs hashing (previous checkpoint, roots, totals)."""
+
+
+class CommitSnapshot(NamedTuple):
+    """Record that a snapshot of the engine's state with this SHA-256 exists."""
+
+    sha256: str
+
+
+Command = (
+    Found
+    | PublishRulebook
+    | RegisterKey
+    | SetParams
+    | SetArea
+    | SetCapacity
+    | SetFee
+    | SetTariff
+    | OpenAccount
+    | CloseAccount
+    | Fund
+    | OpenContract
+    | CloseContract
+    | DeliverContract
+    | SetHalt
+    | PlaceOrder
+    | AmendOrder
+    | CancelOrder
+    | CancelAll
+    | Expire
+    | CommitReadings
+    | Settle
+    | Seal
+    | CommitSnapshot
+)

@@ -1,0 +1,271 @@
+"""What happened: one immutable tuple an event, numbered by the ledger.
+
+Every event but ``Refused`` becomes exactly one ledger entry; ``seq`` is that entry's index. Fields beyond those of the
+entry (accounts of a trade, its amounts) spare readers a look-up and are derived by the engine. Units as in ``commands``.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from market.engine.commands import SettleRow
+
+
+class Refused(NamedTuple):
+    """Nothing happened. ``code`` is stable, ``field`` names the input at fault ("" = none), ``detail`` fills the sentence."""
+
+    code: str
+    field: str
+    detail: tuple[tuple[str, int | str], ...] = ()
+
+
+class Founded(NamedTuple):
+    seq: int
+    at_ms: int
+    origin: str
+    currency: str
+    interval_min: int
+    vkey: str
+    rulebook_version: int
+    rulebook_sha256: str
+
+
+class RulebookPublished(NamedTuple):
+    seq: int
+    at_ms: int
+    version: int
+    sha256: str
+
+
+class KeyRegistered(NamedTuple):
+    seq: int
+    at_ms: int
+    action: str
+    vkey: str
+
+
+class ParamsSet(NamedTuple):
+    seq: int
+    at_ms: int
+    max_price_e4: int
+    tick_e4: int
+    max_order_wh: int
+    max_open_orders: int
+    horizon_min: int
+    lead_min: int
+    netting_permille: int
+
+
+class AreaSet(NamedTuple):
+    seq: int
+    at_ms: int
+    area: str
+    parent: str
+    level: str
+
+
+class CapacitySet(NamedTuple):
+    seq: int
+    at_ms: int
+    area: str
+    import_w: int
+    export_w: int
+    reason: str
+
+
+class FeeSet(NamedTuple):
+    seq: int
+    at_ms: int
+    area: str
+    fee_e4: int
+
+
+class TariffSet(NamedTuple):
+    seq: int
+    at_ms: int
+    topup_e4: int
+    spill_e4: int
+
+
+class AccountOpened(NamedTuple):
+    seq: int
+    at_ms: int
+    account: int  # dense index
+    account_id: str
+    kind: str  # "member" or a system kind
+    area: str
+    group: str
+    connection: str
+    commitment: str
+
+
+class AccountClosed(NamedTuple):
+    seq: int
+    at_ms: int
+    account: int
+
+
+class Funded(NamedTuple):
+    seq: int
+    at_ms: int
+    account: int
+    amount_e7: int
+    reason: str
+    reference: str
+
+
+class ContractOpened(NamedTuple):
+    seq: int
+    at_ms: int
+    contract: str
+    account: int  # dense index of its clearing account
+    account_id: str
+    topup_e4: int
+    spill_e4: int
+
+
+class ContractClosed(NamedTuple):
+    seq: int
+    at_ms: int
+    contract: str
+
+
+class ContractDelivered(NamedTuple):
+    seq: int
+    at_ms: int
+    contract: str
+
+
+class HaltSet(NamedTuple):
+    seq: int
+    at_ms: int
+    scope: str
+    target: str
+    on: int
+    reason: str
+
+
+class OrderPlaced(NamedTuple):
+    seq: int  # the order's id
+    at_ms: int
+    account: int
+    area: str
+    contract: str
+    side: str
+    price_e4: int
+    energy_wh: int
+    time_in_force: str
+    expires_at_ms: int
+
+
+class OrderAmended(NamedTuple):
+    seq: int
+    at_ms: int
+    order: int
+    account: int
+    contract: str
+    price_e4: int  # from now on
+    energy_wh: int  # total, filled part included, from now on
+    requeued: int  # 1: lost its time priority
+
+
+class OrderCancelled(NamedTuple):
+    """``reason``: owner, ioc, expired, gate, self_trade, account_closed, or an operator's code."""
+
+    seq: int
+    at_ms: int
+    order: int
+    account: int
+    contract: str
+    remaining_wh: int
+    reason: str
+
+
+class Traded(NamedTuple):
+    seq: int
+    at_ms: int
+    contract: str
+    maker: int  # order ids
+    taker: int
+    energy_wh: int
+    buy_e4: int  # all-in price the buyer pays
+    sell_e4: int  # price the seller gets; buy_e4 - sell_e4 = fees of the path
+    # derived
+    taker_side: str
+    buyer: int  # accounts
+    seller: int
+    buy_order: int
+    sell_order: int
+    buy_area: str
+    sell_area: str
+    cost_e7: int  # buyer's wallet -> clearing
+    margin_e7: int  # seller's wallet -> clearing
+
+
+class ReadingsCommitted(NamedTuple):
+    seq: int
+    at_ms: int
+    contract: str
+    area: str
+    count: int
+    import_wh: int
+    export_wh: int
+    root: str
+
+
+class Settled(NamedTuple):
+    seq: int
+    at_ms: int
+    contract: str
+    area: str
+    count: int
+    payout_e7: int
+    fee_e7: int
+    short_e7: int
+    topup_e7: int
+    spill_e7: int
+    root: str
+    # derived
+    rows: tuple[SettleRow, ...]
+    complete: int  # 1: the last area of the contract, its clearing account is at zero
+
+
+class Sealed(NamedTuple):
+    seq: int
+    at_ms: int
+    height: int
+    first: int  # seq of the block's first entry
+    count: int  # entries in the block, the seal included
+
+
+class SnapshotCommitted(NamedTuple):
+    seq: int
+    at_ms: int
+    sha256: str
+
+
+Event = (
+    Founded
+    | RulebookPublished
+    | KeyRegistered
+    | ParamsSet
+    | AreaSet
+    | CapacitySet
+    | FeeSet
+    | TariffSet
+    | AccountOpened
+    | AccountClosed
+    | Funded
+    | ContractOpened
+    | ContractClosed
+    | ContractDelivered
+    | HaltSet
+    | OrderPlaced
+    | OrderAmended
+    | OrderCancelled
+    | Traded
+    | ReadingsCommitted
+    | Settled
+    | Sealed
+    | SnapshotCommitted
+)

@@ -1,0 +1,60 @@
+"""`make bench [ONLY=name]`: run the benchmarks, print a table, write ``build/bench.json``.
+
+Each ``tests/load/bench_*.py`` has ``BENCHES: dict[str, Callable[[], Figure]]``. Names stay for good: ``docs/performance.md``
+and later comparisons refer to them. A figure is compared with a peer or a bare limit measured in the same run.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+OUTPUT = Path(__file__).resolve().parents[2] / "build" / "bench.json"
+
+
+class Figure(NamedTuple):
+    """One result. ``reference`` is the peer's or limit's value in the same unit, ``ratio`` value / reference."""
+
+    value: float
+    unit: str
+    reference: float
+    ratio: float
+    note: str
+
+
+def find() -> dict[str, Callable[[], Figure]]:
+    """Return every benchmark by name."""
+    benches: dict[str, Callable[[], Figure]] = {}
+    for path in sorted(Path(__file__).parent.glob("bench_*.py")):
+        module = importlib.import_module(f"tests.load.{path.stem}")
+        benches.update(module.BENCHES)
+    return benches
+
+
+def main(wanted: list[str]) -> int:
+    """Run the wanted benchmarks (all of them by default) and return the exit code."""
+    benches = find()
+    unknown = [name for name in wanted if name not in benches]
+    if unknown:
+        print(f"unknown benchmark {unknown[0]!r}; there are: {', '.join(benches)}", file=sys.stderr)
+        return 2
+    OUTPUT.parent.mkdir(exist_ok=True)
+    results: dict[str, dict[str, object]] = {}
+    print(f"{'name':<20}{'value':>14} {'unit':<22}{'reference':>14}{'ratio':>8}  note", flush=True)
+    for name in wanted or benches:
+        figure = benches[name]()
+        results[name] = figure._asdict()
+        print(
+            f"{name:<20}{figure.value:>14,.2f} {figure.unit:<22}{figure.reference:>14,.2f}{figure.ratio:>8.2f}  {figure.note}",
+            flush=True,
+        )
+        OUTPUT.write_text(json.dumps(results, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
