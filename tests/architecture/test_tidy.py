@@ -1,0 +1,80 @@
+"""Style that a linter cannot see."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+MAX_MODULE_LINES = 500  # a module that outgrows a few screens is no longer one thing
+PURE = (
+    "market/engine",
+    "ledger/core",
+    "market/settlement/rules.py",
+    "market/agents/strategies",
+    "market/streaming/protocol.py",
+)
+IMPURE = {
+    "django", "rest_framework", "channels", "psycopg2", "time", "random", "secrets", "socket", "asyncio", "threading",
+    "logging", "os", "pathlib", "urllib", "sqlite3", "uuid", "subprocess",
+}  # fmt: skip
+
+
+def modules() -> list[Path]:
+    """Return every Python module of the product and its tests, migrations left out."""
+    found = [path for top in ("market", "ledger", "tests") for path in sorted((ROOT / top).rglob("*.py"))]
+    return [path for path in found if "migrations" not in path.parts]
+
+
+def imported(path: Path) -> set[str]:
+    """Return the top-level names a module imports."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names.update(alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module.split(".")[0])
+    return names
+
+
+def test_modules_stay_small() -> None:
+    long = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in modules()}
+    assert {name: lines for name, lines in long.items() if lines > MAX_MODULE_LINES} == {}
+
+
+def test_package_files_are_empty() -> None:
+    filled = [str(path.relative_to(ROOT)) for path in modules() if path.name == "__init__.py" and path.read_text()]
+    assert filled == []
+
+
+def test_pure_packages_import_nothing_impure() -> None:
+    offenders = {}
+    for path in modules():
+        name = str(path.relative_to(ROOT))
+        if name.startswith(PURE) and (bad := imported(path) & IMPURE):
+            offenders[name] = sorted(bad)
+    assert offenders == {}
+
+
+@pytest.mark.parametrize(
+    "pattern", [r"\b(TODO|FIXME|XXX)\b", r"NotImplementedError\b", r"pytest\.mark\.(skip|xfail)\b"]
+)
+def test_nothing_is_left_open(pattern: str) -> None:
+    this = Path(__file__).resolve()
+    found = [str(path.relative_to(ROOT)) for path in modules() if path != this and re.search(pattern, path.read_text())]
+    assert found == []
+
+
+def test_imports_point_one_way() -> None:
+    run = subprocess.run(
+        [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_requirements_are_pinned() -> None:
+    lines = [line.split("#")[0].strip() for line in (ROOT / "requirements.txt").read_text().splitlines()]
+    assert [line for line in lines if line and not re.fullmatch(r"[\w.-]+(\[[\w,]+\])?==[\w.]+", line)] == []
