@@ -1,0 +1,62 @@
+"""What may enter the queue at all: the engine judges values, this module keeps wrong Python types away from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import get_args, get_type_hints
+
+from ledger.core.rows import rows_root
+from market.engine import commands
+from market.engine.commands import Command, CommitReadings, Settle, SettleRow
+
+MAX_KEY_LENGTH = 255  # characters of an idempotency key, the "#i" of a batch item included
+MAX_TEXT_LENGTH = 1_000  # characters; the engine's own bounds are far below
+
+_PLAIN: dict[type, tuple[type, ...]] = {
+    kind: tuple(get_type_hints(kind).values()) for kind in get_args(Command) if kind is not Settle
+}
+_ROW = tuple(get_type_hints(SettleRow).values())
+_HAS_TEXT = {kind for kind, types in _PLAIN.items() if str in types}
+
+
+def check_command(command: Command, rows: Sequence[bytes] = ()) -> None:
+    """Raise ``TypeError`` unless every field has exactly its declared type, ``ValueError`` when rows and root disagree."""
+    kind = type(command)
+    expected = _PLAIN.get(kind)
+    if expected is not None:
+        if tuple(map(type, command)) != expected:
+            raise TypeError(f"{kind.__name__}: expected {_names(expected)}, was {_names(tuple(map(type, command)))}")
+        if kind in _HAS_TEXT:
+            for value in command:
+                if type(value) is str and (len(value) > MAX_TEXT_LENGTH):
+                    raise ValueError(f"{kind.__name__}: expected at most {MAX_TEXT_LENGTH} characters in a text")
+    elif kind is Settle:
+        _check_settle(command)  # type: ignore[arg-type]
+    else:
+        raise TypeError(f"expected a command of {commands.__name__}, was {kind.__name__}")
+    if kind is CommitReadings or kind is Settle:
+        count = command.count if kind is CommitReadings else len(command.rows)  # type: ignore[union-attr]
+        if len(rows) != count:
+            raise ValueError(f"{kind.__name__}: expected {count} salted rows, was {len(rows)}")
+        if rows_root(list(rows)).hex() != command.root:  # type: ignore[union-attr]
+            raise ValueError(f"{kind.__name__}: the rows do not have the root {command.root}")  # type: ignore[union-attr]
+    elif rows:
+        raise ValueError(f"{kind.__name__} commits to no rows")
+
+
+def _check_settle(command: Settle) -> None:
+    if (type(command.contract), type(command.area), type(command.rows), type(command.root)) != (str, str, tuple, str):
+        raise TypeError("Settle: expected texts and a tuple of rows")
+    for row in command.rows:
+        if type(row) is not SettleRow or tuple(map(type, row)) != _ROW:
+            raise TypeError(f"Settle: expected rows of {_names(_ROW)}, was {row!r:.200}")
+
+
+def check_key(key: str | None) -> None:
+    """Raise ``ValueError`` unless the idempotency key is None or 1 to 255 visible ASCII characters."""
+    if key is not None and not (0 < len(key) <= MAX_KEY_LENGTH and key.isascii() and key.isprintable()):
+        raise ValueError(f"expected an idempotency key of 1 to {MAX_KEY_LENGTH} printable ASCII characters")
+
+
+def _names(types: tuple[type, ...]) -> str:
+    return ", ".join(kind.__name__ for kind in types)

@@ -1,0 +1,203 @@
+"""What the writer keeps for readers: append-only rows without foreign keys, indexed only for the queries there are.
+
+The journal writes them with COPY or multi-row inserts beside the ledger's entries, in the same transaction; nothing else
+writes here. An order's status is derived: its row, its trades and its changes (``queries``), so that a fill or a
+cancellation never updates a row. ``Balance`` and ``Contract`` are the two small tables that are updated in place.
+"""
+
+from __future__ import annotations
+
+from django.db import models
+
+NAME_LENGTH = 64  # of an area; the engine's bound
+CONTRACT_LENGTH = 17  # 2026-06-06T12:15Z
+
+
+class Order(models.Model):
+    """An accepted order as it was placed. ``id`` is the sequence of its ledger entry.
+
+    The columns stand in the order of ``events.OrderPlaced``: the event is the row.
+    """
+
+    id = models.BigIntegerField(primary_key=True)
+    at_ms = models.BigIntegerField()
+    account = models.BigIntegerField()
+    area = models.CharField(max_length=NAME_LENGTH)
+    contract = models.CharField(max_length=CONTRACT_LENGTH)
+    side = models.CharField(max_length=4)
+    price_e4 = models.BigIntegerField()
+    energy_wh = models.BigIntegerField()
+    time_in_force = models.CharField(max_length=3)
+    expires_at_ms = models.BigIntegerField()
+
+    class Meta:
+        indexes = [models.Index(fields=["account", "id"], name="order_account")]
+
+
+class Trade(models.Model):
+    """A trade with what the ledger leaves to be derived: accounts, areas, amounts. ``id`` is its ledger sequence.
+
+    The columns stand in the order of ``events.Traded``: the event is the row.
+    """
+
+    id = models.BigIntegerField(primary_key=True)
+    at_ms = models.BigIntegerField()
+    contract = models.CharField(max_length=CONTRACT_LENGTH)
+    maker = models.BigIntegerField()
+    taker = models.BigIntegerField()
+    energy_wh = models.BigIntegerField()
+    buy_e4 = models.BigIntegerField()
+    sell_e4 = models.BigIntegerField()
+    taker_side = models.CharField(max_length=4)
+    buyer = models.BigIntegerField()
+    seller = models.BigIntegerField()
+    buy_order = models.BigIntegerField()
+    sell_order = models.BigIntegerField()
+    buy_area = models.CharField(max_length=NAME_LENGTH)
+    sell_area = models.CharField(max_length=NAME_LENGTH)
+    cost_e7 = models.BigIntegerField()
+    margin_e7 = models.BigIntegerField()
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["contract", "id"], name="trade_contract"),
+            models.Index(fields=["buyer", "id"], name="trade_buyer"),
+            models.Index(fields=["seller", "id"], name="trade_seller"),
+        ]
+
+
+class OrderChange(models.Model):
+    """An amendment or a cancellation. For a cancellation ``energy_wh`` is 0 and ``remaining_wh`` what was taken back."""
+
+    seq = models.BigIntegerField(primary_key=True)
+    at_ms = models.BigIntegerField()
+    kind = models.CharField(max_length=6)  # amend, cancel
+    order = models.BigIntegerField()
+    account = models.BigIntegerField()
+    contract = models.CharField(max_length=CONTRACT_LENGTH)
+    price_e4 = models.BigIntegerField()
+    energy_wh = models.BigIntegerField()
+    remaining_wh = models.BigIntegerField()
+    requeued = models.SmallIntegerField()
+    reason = models.TextField()
+
+    class Meta:
+        indexes = [models.Index(fields=["account", "seq"], name="orderchange_account")]
+
+
+class Transfer(models.Model):
+    """A movement of one asset between two accounts: ``amount`` leaves ``debit`` and reaches ``credit``.
+
+    ``asset`` is "e7" for money (0.0000001 currency) or "wh:<contract>" for energy (Wh). ``kind`` says what for: fund,
+    trade, margin, energy, payout, fee, short, topup, spill. ``n`` numbers the transfers of one ledger entry.
+    """
+
+    pk = models.CompositePrimaryKey("seq", "n")
+    seq = models.BigIntegerField()
+    n = models.IntegerField()
+    at_ms = models.BigIntegerField()
+    kind = models.CharField(max_length=8)
+    asset = models.CharField(max_length=3 + CONTRACT_LENGTH)
+    debit = models.BigIntegerField()
+    credit = models.BigIntegerField()
+    amount = models.BigIntegerField()
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["debit", "seq"], name="transfer_debit"),
+            models.Index(fields=["credit", "seq"], name="transfer_credit"),
+        ]
+
+
+class Balance(models.Model):
+    """An account and its money. ``cash_e7`` is the whole wallet, ``held_e7`` of it is set aside for open orders."""
+
+    account = models.BigIntegerField(primary_key=True)
+    account_id = models.CharField(max_length=32)
+    kind = models.CharField(max_length=8)
+    area = models.CharField(max_length=NAME_LENGTH)
+    cash_e7 = models.BigIntegerField()
+    held_e7 = models.BigIntegerField()
+    arrears_e7 = models.BigIntegerField()
+
+
+class Contract(models.Model):
+    """A delivery interval. ``account`` is its clearing account; the prices are those frozen at its opening."""
+
+    name = models.CharField(max_length=CONTRACT_LENGTH, primary_key=True)
+    state = models.CharField(max_length=9)  # open, closed, delivered, settled
+    account = models.BigIntegerField()
+    topup_e4 = models.BigIntegerField()
+    spill_e4 = models.BigIntegerField()
+    opened_seq = models.BigIntegerField()
+    changed_seq = models.BigIntegerField()
+
+    class Meta:
+        indexes = [models.Index(fields=["state", "name"], name="contract_state")]
+
+
+class SettlementLine(models.Model):
+    """Settlement of one account in one contract; the fields are those of ``commands.SettleRow``."""
+
+    pk = models.CompositePrimaryKey("seq", "account")
+    seq = models.BigIntegerField()
+    account = models.BigIntegerField()
+    at_ms = models.BigIntegerField()
+    contract = models.CharField(max_length=CONTRACT_LENGTH)
+    area = models.CharField(max_length=NAME_LENGTH)
+    import_wh = models.BigIntegerField()
+    export_wh = models.BigIntegerField()
+    quality = models.CharField(max_length=9)
+    position_wh = models.BigIntegerField()
+    short_wh = models.BigIntegerField()
+    topup_wh = models.BigIntegerField()
+    spill_wh = models.BigIntegerField()
+    payout_e7 = models.BigIntegerField()
+    fee_e7 = models.BigIntegerField()
+    short_e7 = models.BigIntegerField()
+    topup_e7 = models.BigIntegerField()
+    spill_e7 = models.BigIntegerField()
+
+    class Meta:
+        indexes = [models.Index(fields=["account", "seq"], name="settlementline_account")]
+
+
+class IdempotencyKey(models.Model):
+    """What a key was used for and which entries answered it. ``content`` is a JSON list: command type, its fields."""
+
+    n = models.BigIntegerField(primary_key=True)  # counts up, so that the oldest can be found and dropped
+    at_ms = models.BigIntegerField()
+    scope = models.BigIntegerField()
+    key = models.TextField()
+    content = models.TextField()
+    first_seq = models.BigIntegerField()
+    count = models.IntegerField()
+    refused = models.TextField()  # JSON list: code, field, detail; "" when it was accepted
+
+    class Meta:
+        indexes = [models.Index(fields=["scope", "key"], name="idempotencykey_key")]
+
+
+class Refusal(models.Model):
+    """A command that changed nothing, for the regulator; beside the ledger, dropped after a while."""
+
+    n = models.BigIntegerField(primary_key=True)
+    at_ms = models.BigIntegerField()
+    next_seq = models.BigIntegerField()  # the ledger's size when it was refused
+    account = models.BigIntegerField()  # -1: no account
+    code = models.TextField()
+    field = models.TextField()
+    command = models.TextField()  # JSON list: command type, its fields
+    detail = models.TextField()  # JSON object
+
+    class Meta:
+        indexes = [models.Index(fields=["account", "n"], name="refusal_account")]
+
+
+class Snapshot(models.Model):
+    """The engine's whole state after ``seq`` entries; entry ``seq`` of the ledger carries its SHA-256."""
+
+    seq = models.BigIntegerField(primary_key=True)
+    at_ms = models.BigIntegerField()
+    sha256 = models.CharField(max_length=64)
+    data = models.BinaryField()
