@@ -1,7 +1,8 @@
 """`make bench [ONLY=name]`: run the benchmarks, print a table, write ``build/bench.json``.
 
-Each ``tests/load/bench_*.py`` has ``BENCHES: dict[str, Callable[[], Figure]]``. Names stay for good: ``docs/performance.md``
-and later comparisons refer to them. A figure is compared with a peer or a bare limit measured in the same run.
+Each ``tests/load/bench_*.py`` has ``BENCHES: dict[str, Callable[[], Figure]]``. Names stay for good:
+``docs/performance.md`` and later comparisons refer to them. A figure is compared with a peer or a bare limit measured in
+the same run.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ def main(wanted: list[str]) -> int:
         figure = benches[name]()
         results[name] = figure._asdict()
         print(
-            f"{name:<20}{figure.value:>14,.2f} {figure.unit:<22}{figure.reference:>14,.2f}{figure.ratio:>8.2f}  {figure.note}",
+            f"{name:<20}{figure.value:>14,.2f} {figure.unit:<22}{figure.reference:>14,.2f}"
+            f"{figure.ratio:>8.2f}  {figure.note}",
             flush=True,
         )
         OUTPUT.write_text(json.dumps(results, indent=2) + "\n")
