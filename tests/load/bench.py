@@ -1,8 +1,8 @@
 """`make bench [ONLY=name]`: run the benchmarks, print a table, write ``build/bench.json``.
 
 Each ``tests/load/bench_*.py`` has ``BENCHES: dict[str, Callable[[], Figure]]``. Names stay for good:
-``docs/performance.md`` and later comparisons refer to them. A figure is compared with a peer or a bare limit measured in
-the same run.
+``docs/performance.md`` and later comparisons refer to them. A figure is compared with a peer or a bare limit measured
+in the same run.
 """
 
 from __future__ import annotations
