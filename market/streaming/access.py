@@ -1,0 +1,188 @@
+"""Who listens, and what they may hear.
+
+Market data is public as far as it names nobody: trades and blocks always; books and tickers of areas with at least
+``MIN_HOMES`` homes above the lowest level. The view from a smaller or lowest area shows what single homes do, so it is
+for the members of that area and for those who run or watch the market. In the demo every book is open.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from http.cookies import CookieError, SimpleCookie
+from importlib import import_module
+from types import SimpleNamespace
+from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit
+
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.contrib.auth import get_user
+from django.http.request import split_domain_port, validate_host
+from django.utils.http import is_same_domain
+
+from market.exchange import gateway
+from market.exchange.outcomes import ExchangeError
+from market.households import queries as households
+from market.streaming.protocol import BadMessage
+
+MIN_HOMES: Final = 10
+CACHE_S: Final = 20.0  # how long a look-up counts; with the heartbeat's recheck a revoked key is cut off within 80 s
+MAX_CACHED: Final = 10_000
+OFFICIAL_ROLES: Final = frozenset({"operator", "regulator", "staff"})
+
+
+class Viewer(NamedTuple):
+    """Who is at the other end. ``user_id`` is ``None`` for anybody."""
+
+    user_id: int | None
+    role: str
+    account: int | None
+    area: str  # of the account
+    may_read: bool  # its own affairs
+
+
+class Credentials(NamedTuple):
+    """What a client proves itself with: an API key (``key``) or a session cookie (``session``)."""
+
+    kind: str
+    secret: str
+
+
+ANYBODY: Final = Viewer(None, "", None, "", False)
+
+
+# --- the handshake ---------------------------------------------------------------------------------------------------
+
+
+def credentials_of(headers: dict[bytes, bytes]) -> Credentials | None:
+    """Return what the handshake's headers prove; raise ``ValueError`` when they are no key at all.
+
+    A cookie counts only beside an ``Origin``, which ``origin_allowed`` has checked: browsers always send one, so a
+    cookie without it comes from no page of ours.
+    """
+    authorization = headers.get(b"authorization")
+    if authorization is not None:
+        scheme, _, token = authorization.decode("latin-1").partition(" ")
+        if scheme.lower() != "bearer" or not token.strip():
+            raise ValueError("expected Authorization: Bearer KEY")
+        return Credentials("key", token.strip())
+    if b"origin" not in headers:
+        return None
+    try:
+        cookies = SimpleCookie(headers.get(b"cookie", b"").decode("latin-1"))
+    except CookieError:
+        return None
+    morsel = cookies.get(settings.SESSION_COOKIE_NAME)
+    return Credentials("session", morsel.value) if morsel is not None and morsel.value else None
+
+
+def host_allowed(headers: dict[bytes, bytes]) -> bool:
+    """Whether the handshake names a host of ours; else a page could have bent its own name to our address."""
+    domain, _ = split_domain_port(headers.get(b"host", b"").decode("latin-1"))
+    return bool(domain) and validate_host(domain, settings.ALLOWED_HOSTS)
+
+
+def origin_allowed(headers: dict[bytes, bytes]) -> bool:
+    """Whether the page that opens the socket is ours or trusted. No ``Origin`` at all is a program, not a page."""
+    raw = headers.get(b"origin")
+    if raw is None:
+        return True
+    origin = raw.decode("latin-1").lower()
+    parts = urlsplit(origin)
+    if parts.scheme not in {"http", "https"} or not parts.netloc:
+        return False
+    secure_enough = parts.scheme == "https" or not settings.SESSION_COOKIE_SECURE
+    if secure_enough and parts.netloc == headers.get(b"host", b"").decode("latin-1").lower():
+        return True
+    for trusted in settings.CSRF_TRUSTED_ORIGINS:
+        wanted = urlsplit(trusted.lower())
+        if wanted.scheme == parts.scheme and is_same_domain(parts.netloc, wanted.netloc.removeprefix("*")):
+            return True
+    return False
+
+
+# --- identities ------------------------------------------------------------------------------------------------------
+
+_cache: OrderedDict[Credentials, tuple[float, Viewer | None]] = OrderedDict()
+
+
+async def viewer_of(credentials: Credentials) -> Viewer | None:
+    """Return who the credentials belong to, ``None`` when nobody; the answer is kept for ``CACHE_S``."""
+    now = time.monotonic()
+    known = _cache.get(credentials)
+    if known is not None and now - known[0] < CACHE_S:
+        return known[1]
+    viewer = await sync_to_async(_look_up, thread_sensitive=False)(credentials)
+    _cache[credentials] = now, viewer
+    _cache.move_to_end(credentials)
+    if len(_cache) > MAX_CACHED:
+        _cache.popitem(last=False)
+    return viewer
+
+
+def _look_up(credentials: Credentials) -> Viewer | None:
+    if credentials.kind == "key":
+        identity = households.identify_key(credentials.secret)
+    else:
+        identity = _session_identity(credentials.secret)
+    if identity is None:
+        return None
+    return Viewer(
+        user_id=identity.user_id,
+        role=identity.role,
+        account=identity.account_index,
+        area=_area_of(identity.account_index),
+        may_read=credentials.kind == "session" or "read" in identity.scopes,
+    )
+
+
+def _session_identity(session_key: str) -> Any:
+    """Return the identity behind a session as Django checks it, password changes included; ``None`` when it ended."""
+    store = import_module(settings.SESSION_ENGINE).SessionStore(session_key)
+    user = get_user(SimpleNamespace(session=store))  # type: ignore[arg-type]
+    if not user.is_authenticated or not user.is_active:
+        return None
+    return households.identity_of(user)
+
+
+def _area_of(account: int | None) -> str:
+    if account is None:
+        return ""
+    try:
+        return gateway.current().read(lambda engine: engine.accounts[account].area)
+    except (ExchangeError, IndexError):
+        return ""
+
+
+# --- permissions -----------------------------------------------------------------------------------------------------
+
+
+def own_account(viewer: Viewer, channel: str) -> int:
+    """Return the account whose affairs the viewer may follow; raise ``BadMessage`` when there is none."""
+    if viewer.user_id is None:
+        raise BadMessage("not_signed_in", channel)
+    if viewer.account is None or not viewer.may_read:
+        raise BadMessage("forbidden", channel)
+    return viewer.account
+
+
+def audience(engine: Any, area: str) -> frozenset[str] | None:
+    """Return the areas whose members may see the market from ``area``; ``None``: everybody may."""
+    if settings.DEMO:
+        return None
+    parent = engine.areas.parent
+    inside = {area}
+    # Parents come before their children in the engine's order, so one pass finds the whole subtree.
+    for child, above in parent.items():
+        if above in inside:
+            inside.add(child)
+    homes = sum(1 for account in engine.accounts if account.kind == "member" and account.area in inside)
+    if len(inside) > 1 and homes >= MIN_HOMES:
+        return None
+    return frozenset(inside)
+
+
+def in_audience(viewer: Viewer, areas: frozenset[str] | None) -> bool:
+    """Whether the viewer belongs to an audience."""
+    return areas is None or viewer.area in areas or viewer.role in OFFICIAL_ROLES
