@@ -1,0 +1,374 @@
+"""What may be done with people, homes, accounts and keys.
+
+Time comes in as ``now`` (an aware datetime). What concerns the ledger is sent to the exchange first and noted here once
+it is durable: a crash in between leaves an account on the ledger that nobody owns, never an owner without an account.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+import orjson
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
+from django.utils.crypto import salted_hmac
+from django.utils.translation import gettext_lazy as _
+
+from market.engine.commands import OpenAccount
+from market.engine.events import AccountOpened, Refused
+from market.exchange import operations as exchange_operations
+from market.exchange.exchange import Exchange
+from market.households import keys
+from market.households.identities import CACHE
+from market.households.models import Account, AccountRequest, ApiKey, Deposit, Home, Role, User
+
+SALT_BYTES = 32
+MAX_KEYS = 20  # live keys of one person; enough for every device at home
+MAX_OPEN_DEPOSITS = 20  # of one account, so that nobody floods the staff's list
+MAX_DEPOSIT_E7 = 100_000 * 10**7
+OPEN_BATCH = 1_000  # accounts opened together: the exchange's largest batch
+
+
+class HouseholdError(Exception):
+    """Nothing was changed. ``code`` is stable, ``field`` names the input at fault, ``sentence`` says it to a person."""
+
+    def __init__(self, code: str, field: str, sentence: object):
+        super().__init__(f"{code}: {field}")
+        self.code = code
+        self.field = field
+        self.sentence = sentence
+
+
+class Refusal(HouseholdError):
+    """The exchange refused what the operation needs."""
+
+    def __init__(self, refused: Refused):
+        super().__init__(refused.code, refused.field, _("The exchange refused this."))
+        self.refused = refused
+
+
+class NewKey(NamedTuple):
+    """A key that was just made; ``token`` is the secret and is never shown again."""
+
+    token: str
+    key: ApiKey
+
+
+# --- people ----------------------------------------------------------------------------------------------------------
+def create_person(
+    *, username: str, password: str | None, role: Role = Role.HOUSEHOLD, email: str = "", language: str = ""
+) -> User:
+    """Create a person; without a password nobody can sign in with one. Raise ``HouseholdError``."""
+    if User.objects.filter(username__iexact=username).exists():
+        raise HouseholdError("name_taken", "username", _("This name is taken."))
+    user = User(username=username, email=email, role=role, language=language)
+    if password is not None:
+        try:
+            validate_password(password, user)
+        except ValidationError as error:
+            raise HouseholdError("weak_password", "password", " ".join(error.messages)) from error
+    user.set_password(password)
+    try:
+        User.username_validator(username)
+        user.clean_fields()
+    except ValidationError as error:
+        raise HouseholdError("invalid_name", "username", " ".join(error.messages)) from error
+    try:
+        with transaction.atomic():
+            user.save()
+    except IntegrityError as error:  # two at the same moment
+        raise HouseholdError("name_taken", "username", _("This name is taken.")) from error
+    return user
+
+
+def sign_up(
+    *,
+    username: str,
+    password: str,
+    area: str,
+    address: str,
+    meter_number: str,
+    email: str = "",
+    language: str = "",
+) -> User:
+    """Register a household that then waits for the market operator to open its account. Raise ``HouseholdError``."""
+    for field, value in (("area", area), ("address", address), ("meter_number", meter_number)):
+        limit = AccountRequest._meta.get_field(field).max_length
+        if not value.strip() or (limit is not None and len(value) > limit) or "\0" in value:
+            raise HouseholdError("invalid_value", field, _("Please fill this in."))
+    with transaction.atomic():
+        user = create_person(username=username, password=password, email=email, language=language)
+        AccountRequest.objects.create(user=user, area=area, address=address.strip(), meter_number=meter_number.strip())
+    return user
+
+
+def set_language(*, user: User, language: str) -> None:
+    """Remember the language a person reads."""
+    user.language = language
+    user.save(update_fields=["language"])
+    CACHE.forget_user(user.pk)
+
+
+def deactivate(*, user: User, now: datetime) -> None:
+    """Shut a person out: no sign-in, and all keys revoked."""
+    with transaction.atomic():
+        user.is_active = False
+        user.save(update_fields=["is_active"])
+        ApiKey.objects.filter(user=user, revoked_at=None).update(revoked_at=now)
+    CACHE.forget_user(user.pk)
+
+
+# --- accounts --------------------------------------------------------------------------------------------------------
+def _commitment(salt: bytes, record: dict[str, str]) -> str:
+    # Only texts in it, and ASCII keys: here orjson with sorted keys writes JCS.
+    return hashlib.sha256(salt + orjson.dumps(record, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def _connection(meter: str) -> str:
+    # The same connection must look the same under a second account, and mean nothing to who has no key.
+    return salted_hmac("households.connection", meter, algorithm="sha256").hexdigest() if meter else ""
+
+
+def _group(user: User | None) -> str:
+    # All accounts of one person are one group: they never trade with each other.
+    return "" if user is None else salted_hmac("households.group", str(user.pk), algorithm="sha256").hexdigest()[:32]
+
+
+def _opening(*, user: User | None, home: Home | None, area: str, record: dict[str, str]) -> tuple[bytes, OpenAccount]:
+    salt = secrets.token_bytes(SALT_BYTES)
+    meter = record.get("meter_number") or (home.code if home is not None else "")
+    command = OpenAccount(
+        account_id=exchange_operations.new_account_id(),
+        area=area,
+        group=_group(user),
+        connection=_connection(meter),
+        commitment=_commitment(salt, record),
+    )
+    return salt, command
+
+
+def open_account(
+    exchange: Exchange,
+    *,
+    now: datetime,
+    user: User | None = None,
+    home: Home | None = None,
+    area: str = "",
+    address: str = "",
+    meter_number: str = "",
+) -> Account:
+    """Open an account for a person, a home or both, on the ledger and here; the area defaults to the home's.
+
+    A person's account is not automatic: an agent trades only for who asks for it. Raises ``Refusal``.
+    """
+    area = area or (home.area if home is not None else "")
+    record = {"area": area}
+    if user is not None:
+        record |= {"user": user.username, "address": address, "meter_number": meter_number}
+    if home is not None:
+        record["home"] = home.code
+    salt, command = _opening(user=user, home=home, area=area, record=record)
+    outcome = exchange.call(command)
+    if outcome.refused is not None:
+        raise Refusal(outcome.refused)
+    account = Account.objects.create(
+        index=exchange_operations.opened_account(outcome),
+        account_id=command.account_id,
+        user=user,
+        home=home,
+        area=area,
+        salt=salt,
+        automatic=user is None,
+        opened_at=now,
+    )
+    if user is not None:
+        CACHE.forget_user(user.pk)
+    return account
+
+
+def open_accounts(exchange: Exchange, *, homes: Sequence[Home], now: datetime) -> list[Account]:
+    """Open accounts for many homes that nobody has taken, in the order given; an agent trades for them.
+
+    Raises ``Refusal`` at the first one the exchange refuses; those of earlier batches of 1,000 stay open.
+    """
+    opened: list[Account] = []
+    for start in range(0, len(homes), OPEN_BATCH):
+        batch = homes[start : start + OPEN_BATCH]
+        made = [_opening(user=None, home=h, area=h.area, record={"area": h.area, "home": h.code}) for h in batch]
+        outcomes = exchange.submit_many([(command, None) for _salt, command in made]).result(60)
+        rows = []
+        for home, (salt, command), outcome in zip(batch, made, outcomes, strict=True):
+            if outcome.refused is not None:
+                raise Refusal(outcome.refused)
+            event = next(e for e in outcome.events if isinstance(e, AccountOpened))
+            rows.append(
+                Account(
+                    index=event.account,
+                    account_id=command.account_id,
+                    home=home,
+                    area=home.area,
+                    salt=salt,
+                    automatic=True,
+                    opened_at=now,
+                )
+            )
+        opened += Account.objects.bulk_create(rows)
+    return opened
+
+
+def create_homes(homes: Iterable[Home]) -> list[Home]:
+    """Store homes of a network."""
+    return Home.objects.bulk_create(list(homes), batch_size=OPEN_BATCH)
+
+
+def accept_request(exchange: Exchange, *, request_id: int, now: datetime) -> Account:
+    """Open the account a household asked for. Raise ``HouseholdError`` when that is decided already, or ``Refusal``."""
+    # Claimed first: two members of staff who click at once must not open two accounts.
+    claimed = AccountRequest.objects.filter(pk=request_id, decided_at=None).update(decided_at=now)
+    if not claimed:
+        raise HouseholdError("already_decided", "request", _("This request has been decided already."))
+    request = AccountRequest.objects.select_related("user").get(pk=request_id)
+    try:
+        account = open_account(
+            exchange,
+            now=now,
+            user=request.user,
+            area=request.area,
+            address=request.address,
+            meter_number=request.meter_number,
+        )
+    except BaseException:
+        AccountRequest.objects.filter(pk=request_id).update(decided_at=None)
+        raise
+    AccountRequest.objects.filter(pk=request_id).update(accepted=True)
+    return account
+
+
+def decline_request(*, request_id: int, now: datetime) -> None:
+    """Turn a household's request down. Raise ``HouseholdError`` when it is decided already."""
+    done = AccountRequest.objects.filter(pk=request_id, decided_at=None).update(decided_at=now, accepted=False)
+    if not done:
+        raise HouseholdError("already_decided", "request", _("This request has been decided already."))
+
+
+def close_account(exchange: Exchange, *, account_index: int, now: datetime) -> None:
+    """Close an account: its open orders are cancelled, what was traded is still settled. Raise ``Refusal``."""
+    outcome = exchange_operations.close_account(exchange, account=account_index)
+    if outcome.refused is not None and outcome.refused.code != "account_closed":
+        raise Refusal(outcome.refused)
+    account = Account.objects.filter(index=account_index).first()
+    if account is not None and account.closed_at is None:
+        account.closed_at = now
+        account.save(update_fields=["closed_at"])
+        if account.user_id is not None:
+            CACHE.forget_user(account.user_id)
+
+
+def claim_account(*, user: User, account_index: int) -> bool:
+    """Give a free account to a person, and its trading with it; return whether it was free."""
+    claimed = Account.objects.filter(index=account_index, user=None, closed_at=None).update(user=user, automatic=False)
+    CACHE.forget_user(user.pk)
+    return claimed == 1
+
+
+def set_automatic(*, account_index: int, automatic: bool) -> None:
+    """Let an agent trade for the account, or stop it."""
+    Account.objects.filter(index=account_index).update(automatic=automatic)
+
+
+# --- money in --------------------------------------------------------------------------------------------------------
+def request_deposit(*, account_index: int, amount_e7: int) -> Deposit:
+    """Note that a member sends money; the reference to put on the transfer is made here. Raise ``HouseholdError``."""
+    if not 0 < amount_e7 <= MAX_DEPOSIT_E7:
+        raise HouseholdError("invalid_amount", "amount", _("The amount must be between 0 and 100,000."))
+    account = Account.objects.filter(index=account_index, closed_at=None).first()
+    if account is None:
+        raise HouseholdError("unknown_account", "account", _("There is no such account."))
+    if Deposit.objects.filter(account=account, decided_at=None).count() >= MAX_OPEN_DEPOSITS:
+        raise HouseholdError("too_many_deposits", "amount", _("Too many deposits wait for confirmation already."))
+    reference = "SL-" + secrets.token_hex(6).upper()
+    return Deposit.objects.create(account=account, amount_e7=amount_e7, reference=reference)
+
+
+def confirm_deposit(exchange: Exchange, *, deposit_id: int, by: User, now: datetime) -> Deposit:
+    """Book a deposit that has arrived. Safe to repeat: the exchange books it once.
+
+    Raise ``HouseholdError`` when it is decided already, ``Refusal``.
+    """
+    deposit = Deposit.objects.select_related("account").filter(pk=deposit_id).first()
+    if deposit is None or deposit.decided_at is not None:
+        raise HouseholdError("already_decided", "deposit", _("This deposit has been decided already."))
+    outcome = exchange_operations.fund(
+        exchange,
+        account=deposit.account.index,
+        amount_e7=deposit.amount_e7,
+        reason="deposit",
+        reference=salted_hmac("households.deposit", deposit.reference, algorithm="sha256").hexdigest(),
+        key=f"deposit:{deposit.pk}",
+    )
+    if outcome.refused is not None:
+        raise Refusal(outcome.refused)
+    if outcome.conflict is not None:
+        raise HouseholdError("key_conflict", outcome.conflict, _("This deposit was booked with other content."))
+    seq = outcome.events[0].seq  # type: ignore[union-attr]
+    Deposit.objects.filter(pk=deposit.pk).update(decided_at=now, decided_by=by, accepted=True, seq=seq)
+    deposit.refresh_from_db()
+    return deposit
+
+
+def decline_deposit(*, deposit_id: int, by: User, now: datetime) -> None:
+    """Note that a deposit never arrived. Raise ``HouseholdError`` when it is decided already."""
+    done = Deposit.objects.filter(pk=deposit_id, decided_at=None).update(decided_at=now, decided_by=by, accepted=False)
+    if not done:
+        raise HouseholdError("already_decided", "deposit", _("This deposit has been decided already."))
+
+
+# --- keys ------------------------------------------------------------------------------------------------------------
+def issue_key(
+    *, user: User, name: str, scopes: Iterable[str], now: datetime, expires_at: datetime | None = None
+) -> NewKey:
+    """Make an API key and return its secret, once. Raise ``HouseholdError`` (invalid_value, scope_not_allowed, ...)."""
+    wanted = set(scopes)
+    name = name.strip()
+    if not name or len(name) > 80 or "\0" in name:
+        raise HouseholdError("invalid_value", "name", _("Give the key a name of at most 80 characters."))
+    if not wanted:
+        raise HouseholdError("invalid_value", "scopes", _("Choose what the key may do."))
+    if not wanted <= keys.allowed_scopes(user.role):
+        raise HouseholdError("scope_not_allowed", "scopes", _("A key of yours cannot be allowed this."))
+    if expires_at is not None and expires_at <= now:
+        raise HouseholdError("invalid_value", "expires_at", _("This lies in the past."))
+    if ApiKey.objects.filter(user=user, revoked_at=None).count() >= MAX_KEYS:
+        raise HouseholdError("too_many_keys", "name", _("You have too many keys; revoke one first."))
+    token = keys.new_token()
+    key = ApiKey.objects.create(
+        user=user,
+        name=name,
+        prefix=token[: keys.SHOWN_LENGTH],
+        digest=keys.digest(token),
+        scopes=" ".join(scope for scope in keys.SCOPES if scope in wanted),
+        expires_at=expires_at,
+    )
+    CACHE.forget(key.digest)
+    return NewKey(token, key)
+
+
+def revoke_key(*, user: User, key_id: int, now: datetime) -> bool:
+    """Revoke a key of this person; return whether there was one. In this process it is refused from now on."""
+    key = ApiKey.objects.filter(pk=key_id, user=user, revoked_at=None).first()
+    if key is None:
+        return False
+    ApiKey.objects.filter(pk=key.pk).update(revoked_at=now)
+    CACHE.forget(key.digest)
+    return True
+
+
+def note_key_use(*, key_id: int, now: datetime) -> None:
+    """Remember when a key was last used, to the hour: more would be a write for every request."""
+    hour = now.replace(minute=0, second=0, microsecond=0)
+    ApiKey.objects.filter(pk=key_id).exclude(last_used_at__gte=hour).update(last_used_at=hour)

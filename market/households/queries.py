@@ -1,0 +1,193 @@
+"""What may be asked about people, homes, accounts and keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from django.conf import settings
+from django.contrib.auth import get_user
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.module_loading import import_string
+
+from market.households import keys
+from market.households.identities import CACHE, Identity
+from market.households.models import Account, AccountRequest, ApiKey, Deposit, Home, Role, User
+
+MAX_LIST = 500  # rows of a staff list; the oldest come first, so that nothing is overlooked
+
+
+class AccountInfo(NamedTuple):
+    """An account and who stands behind it. ``home`` is the network's name of the connection, "" without one."""
+
+    index: int
+    account_id: str
+    area: str
+    user_id: int | None
+    home: str
+    automatic: bool
+    closed: bool
+
+
+# --- accounts --------------------------------------------------------------------------------------------------------
+def _info(account: Account) -> AccountInfo:
+    return AccountInfo(
+        index=account.index,
+        account_id=account.account_id,
+        area=account.area,
+        user_id=account.user_id,
+        home=account.home.code if account.home is not None else "",
+        automatic=account.automatic,
+        closed=account.closed_at is not None,
+    )
+
+
+def account_of(user: User) -> AccountInfo | None:
+    """Return a person's oldest open account, or None."""
+    account = (
+        Account.objects.filter(user_id=user.pk, closed_at=None).select_related("home").order_by("index").first()
+        if user.pk is not None
+        else None
+    )
+    return None if account is None else _info(account)
+
+
+def account_at(index: int) -> AccountInfo | None:
+    """Return the account with this index, or None."""
+    account = Account.objects.filter(index=index).select_related("home").first()
+    return None if account is None else _info(account)
+
+
+def accounts(indexes: Iterable[int] | None = None) -> list[AccountInfo]:
+    """Return accounts by index, or all of them, in the order of their index."""
+    rows = Account.objects.select_related("home").order_by("index")
+    if indexes is not None:
+        rows = rows.filter(index__in=list(indexes))
+    return [_info(account) for account in rows]
+
+
+def automatic_accounts() -> list[AccountInfo]:
+    """Return the open accounts that an agent trades for."""
+    rows = Account.objects.filter(automatic=True, closed_at=None).select_related("home").order_by("index")
+    return [_info(account) for account in rows]
+
+
+def free_accounts(*, limit: int = MAX_LIST) -> list[AccountInfo]:
+    """Return open accounts of homes that no person has taken."""
+    rows = Account.objects.filter(user=None, closed_at=None).exclude(home=None).select_related("home")
+    return [_info(account) for account in rows.order_by("index")[:limit]]
+
+
+def home_of(index: int) -> Home | None:
+    """Return the home behind an account, or None."""
+    return Home.objects.filter(account__index=index).first()
+
+
+def homes() -> QuerySet[Home]:
+    """Return all homes in the order of their code."""
+    return Home.objects.order_by("code")
+
+
+def area_sizes() -> dict[str, int]:
+    """Return the number of open accounts in each area that has one; public data names no area with fewer than ten."""
+    sizes: dict[str, int] = {}
+    for area in Account.objects.filter(closed_at=None).values_list("area", flat=True):
+        sizes[area] = sizes.get(area, 0) + 1
+    return sizes
+
+
+# --- identities ------------------------------------------------------------------------------------------------------
+def identity_of(user: User, *, scopes: frozenset[str] | None = None, key_id: int | None = None) -> Identity:
+    """Return the identity of a person, limited to ``scopes`` when a key is used."""
+    account = (
+        Account.objects.filter(user_id=user.pk, closed_at=None).order_by("index").values_list("index", "area").first()
+    )
+    allowed = keys.allowed_scopes(user.role)
+    return Identity(
+        user_id=user.pk,
+        role=user.role,
+        account_index=None if account is None else account[0],
+        scopes=allowed if scopes is None else scopes,
+        area="" if account is None else account[1],
+        language=user.language,
+        key_id=key_id,
+    )
+
+
+def known_key(token: str) -> tuple[bool, Identity | None]:
+    """Return (remembered, identity) without touching the database; for event loops."""
+    if len(token) > keys.MAX_TOKEN_LENGTH or not token.startswith(keys.PREFIX):
+        return True, None
+    return CACHE.get(keys.digest(token))
+
+
+def identify_key(token: str) -> Identity | None:
+    """Return the identity behind an API key, or None when it is not valid. Remembered for a few seconds."""
+    remembered, identity = known_key(token)
+    if remembered:
+        return identity
+    generation = CACHE.generation()
+    digest = keys.digest(token)
+    now = timezone.now()
+    key = (
+        ApiKey.objects.filter(digest=digest, revoked_at=None, user__is_active=True)
+        .filter(Q(expires_at=None) | Q(expires_at__gt=now))
+        .select_related("user")
+        .first()
+    )
+    identity = None if key is None else identity_of(key.user, scopes=frozenset(key.scopes.split()), key_id=key.pk)
+    CACHE.put(digest, identity, generation)
+    return identity
+
+
+def identify_session(session_key: str) -> Identity | None:
+    """Return the identity behind a session cookie, or None. Not remembered: signing out must count at once."""
+    user = session_user(session_key)
+    return None if user is None else identity_of(user)
+
+
+def session_user(session_key: str) -> User | None:
+    """Return the person behind a session cookie with all of Django's checks, or None."""
+    request = HttpRequest()
+    request.session = import_string(f"{settings.SESSION_ENGINE}.SessionStore")(session_key)
+    user = get_user(request)
+    return user if isinstance(user, User) and user.is_active else None
+
+
+def user_with_key(identity: Identity) -> User | None:
+    """Return the active person an identity stands for."""
+    return User.objects.filter(pk=identity.user_id, is_active=True).first()
+
+
+# --- lists for people -------------------------------------------------------------------------------------------------
+def keys_of(user: User) -> QuerySet[ApiKey]:
+    """Return a person's keys, newest first, revoked ones included."""
+    return ApiKey.objects.filter(user=user).order_by("-created_at", "-pk")[:MAX_LIST]
+
+
+def request_of(user: User) -> AccountRequest | None:
+    """Return a person's request for an account, or None."""
+    return AccountRequest.objects.filter(user=user).first()
+
+
+def open_requests() -> QuerySet[AccountRequest]:
+    """Return requests for accounts that wait for a decision, oldest first."""
+    return AccountRequest.objects.filter(decided_at=None).select_related("user").order_by("requested_at")[:MAX_LIST]
+
+
+def open_deposits() -> QuerySet[Deposit]:
+    """Return deposits that wait for a decision, oldest first."""
+    rows = Deposit.objects.filter(decided_at=None).select_related("account__user", "account__home")
+    return rows.order_by("requested_at")[:MAX_LIST]
+
+
+def deposits_of(index: int) -> QuerySet[Deposit]:
+    """Return the deposits of an account, newest first."""
+    return Deposit.objects.filter(account__index=index).order_by("-requested_at")[:MAX_LIST]
+
+
+def people(role: Role) -> QuerySet[User]:
+    """Return the active people in a role."""
+    return User.objects.filter(role=role, is_active=True).order_by("username")
