@@ -7,28 +7,21 @@ for the members of that area and for those who run or watch the market. In the d
 
 from __future__ import annotations
 
-import time
-from collections import OrderedDict
 from http.cookies import CookieError, SimpleCookie
-from importlib import import_module
-from types import SimpleNamespace
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
-from django.contrib.auth import get_user
+from django.db import close_old_connections
 from django.http.request import split_domain_port, validate_host
 from django.utils.http import is_same_domain
 
-from market.exchange import gateway
-from market.exchange.outcomes import ExchangeError
 from market.households import queries as households
+from market.households.identities import Identity
 from market.streaming.protocol import BadMessage
 
 MIN_HOMES: Final = 10
-CACHE_S: Final = 20.0  # how long a look-up counts; with the heartbeat's recheck a revoked key is cut off within 80 s
-MAX_CACHED: Final = 10_000
 OFFICIAL_ROLES: Final = frozenset({"operator", "regulator", "staff"})
 
 
@@ -88,8 +81,10 @@ def origin_allowed(headers: dict[bytes, bytes]) -> bool:
     raw = headers.get(b"origin")
     if raw is None:
         return True
-    origin = raw.decode("latin-1").lower()
-    parts = urlsplit(origin)
+    try:
+        parts = urlsplit(raw.decode("latin-1").lower())
+    except ValueError:
+        return False
     if parts.scheme not in {"http", "https"} or not parts.netloc:
         return False
     secure_enough = parts.scheme == "https" or not settings.SESSION_COOKIE_SECURE
@@ -104,55 +99,36 @@ def origin_allowed(headers: dict[bytes, bytes]) -> bool:
 
 # --- identities ------------------------------------------------------------------------------------------------------
 
-_cache: OrderedDict[Credentials, tuple[float, Viewer | None]] = OrderedDict()
-
 
 async def viewer_of(credentials: Credentials) -> Viewer | None:
-    """Return who the credentials belong to, ``None`` when nobody; the answer is kept for ``CACHE_S``."""
-    now = time.monotonic()
-    known = _cache.get(credentials)
-    if known is not None and now - known[0] < CACHE_S:
-        return known[1]
-    viewer = await sync_to_async(_look_up, thread_sensitive=False)(credentials)
-    _cache[credentials] = now, viewer
-    _cache.move_to_end(credentials)
-    if len(_cache) > MAX_CACHED:
-        _cache.popitem(last=False)
-    return viewer
+    """Return who the credentials belong to, ``None`` when nobody. The database is asked in a thread, if at all."""
+    if credentials.kind == "key":
+        remembered, identity = households.known_key(credentials.secret)
+        if remembered:
+            return _viewer(identity)
+    return await sync_to_async(_look_up, thread_sensitive=False)(credentials)
 
 
 def _look_up(credentials: Credentials) -> Viewer | None:
-    if credentials.kind == "key":
-        identity = households.identify_key(credentials.secret)
-    else:
-        identity = _session_identity(credentials.secret)
+    close_old_connections()  # what a request's end does for views; this thread sees no requests
+    try:
+        if credentials.kind == "key":
+            return _viewer(households.identify_key(credentials.secret))
+        return _viewer(households.identify_session(credentials.secret))
+    finally:
+        close_old_connections()
+
+
+def _viewer(identity: Identity | None) -> Viewer | None:
     if identity is None:
         return None
     return Viewer(
         user_id=identity.user_id,
         role=identity.role,
         account=identity.account_index,
-        area=_area_of(identity.account_index),
-        may_read=credentials.kind == "session" or "read" in identity.scopes,
+        area=identity.area,
+        may_read="read" in identity.scopes,
     )
-
-
-def _session_identity(session_key: str) -> Any:
-    """Return the identity behind a session as Django checks it, password changes included; ``None`` when it ended."""
-    store = import_module(settings.SESSION_ENGINE).SessionStore(session_key)
-    user = get_user(SimpleNamespace(session=store))  # type: ignore[arg-type]
-    if not user.is_authenticated or not user.is_active:
-        return None
-    return households.identity_of(user)
-
-
-def _area_of(account: int | None) -> str:
-    if account is None:
-        return ""
-    try:
-        return gateway.current().read(lambda engine: engine.accounts[account].area)
-    except (ExchangeError, IndexError):
-        return ""
 
 
 # --- permissions -----------------------------------------------------------------------------------------------------
