@@ -141,7 +141,6 @@ class Delivery:
         for sub in tuple(channel.subs):
             if sub.seq == NEW:
                 continue
-            sub.socket.drop_queued(sub)
             if self._ready(sub.socket):
                 sub.socket.write(protocol.resync(channel.name, channel.seq, "lost"))
                 sub.seq = channel.seq

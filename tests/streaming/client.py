@@ -24,12 +24,21 @@ class Client:
         self.data: dict[str, Any] = {}
         self.gaps: dict[str, list[tuple[int, int]]] = {}
         self.messages: list[dict[str, Any]] = []
+        self.asked: set[str] = set()
+
+    def reconnect(self) -> None:
+        """A new connection: what was on the old one is lost."""
+        self.asked.clear()
 
     def subscribe(self, channel: str, *, resume: bool = True) -> bytes:
-        """Return the message that asks for a channel, from where the client stands if it does."""
+        """Return the message that asks for a channel, from where the client stands if it does.
+
+        Only the first time on a connection: later there may be deltas under way that move it on meanwhile.
+        """
         message: dict[str, Any] = {"type": "subscribe", "channel": channel}
-        if resume and channel in self.seqs:
+        if resume and channel in self.seqs and channel not in self.asked:
             message |= {"epoch": self.epoch, "seq": self.seqs[channel]}
+        self.asked.add(channel)
         return orjson.dumps(message)
 
     def receive(self, payload: bytes) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -204,13 +205,12 @@ def test_resume_sends_what_was_missed() -> None:
         await market.flush()
         second = market.connect()
         second.client = first.client
+        second.client.reconnect()
         for channel in (BOOK, "trades"):
             second.subscribe(channel)
         await market.flush()
         heard = [(m["type"], m.get("channel")) for m in second.hear()[1:]]
-        assert sorted(heard) == sorted(
-            [("resumed", BOOK), ("delta", BOOK), ("resumed", "trades"), ("delta", "trades")]
-        )
+        assert sorted(heard) == sorted([("resumed", BOOK), ("delta", BOOK), ("resumed", "trades"), ("delta", "trades")])
         assert second.client.data[BOOK]["asks"] == [["0.2500", 1000, "0.0100"]]
         assert len(second.client.data["trades"]["items"]) == 1
 
@@ -473,9 +473,11 @@ def test_a_loop_that_hangs_loses_its_place_and_says_so(monkeypatch: pytest.Monke
             peer.subscribe(channel)
         await market.flush()
         peer.hear()
+        market.exchange.trade()
         for step in range(7):  # nothing reaches the loop meanwhile: it is here
-            market.exchange.trade()
             market.exchange.set_level(CONTRACT, "bids", 2000 + step, 1)
+        for step in range(4):  # only these are left, and they say nothing of the book
+            market.exchange.set_level(LATER, "bids", 2000 + step, 1)
         await market.flush()
         heard = peer.hear()
         assert [m["reason"] for m in heard if m["type"] == "resync"] == ["lost"]
@@ -575,5 +577,79 @@ def test_keys_that_are_gone_are_forgotten_in_time(monkeypatch: pytest.MonkeyPatc
         late = market.connect()
         late.say(type="subscribe", channel=BOOK, epoch=market.hub.epoch, seq=early)
         assert late.types() == ["welcome", "snapshot"], "too long ago to merge"
+
+    play(scene)
+
+
+def test_a_merged_book_leaves_nothing_out(small: None) -> None:
+    """A slow reader misses exactly one change, made by the very next entry."""
+
+    async def scene(market: Market) -> None:
+        slow = market.connect()
+        slow.subscribe(BOOK)
+        await market.flush()
+        slow.hear()
+        slow.socket.stalled_at = 0.0
+        market.hub.delivery.stalled[slow.socket] = None
+        market.exchange.set_level(CONTRACT, "bids", 2000, 1)
+        await market.flush()
+        assert slow.hear() == []
+        market.hub.delivery._enforce()
+        assert [m["type"] for m in slow.hear()] == ["delta"]
+        assert slow.client.data[BOOK]["bids"] == [["0.2000", 1, "0.0100"]]
+
+    play(scene)
+
+
+def test_nothing_comes_after_unsubscribing(small: None) -> None:
+    async def scene(market: Market) -> None:
+        peer = market.connect()
+        peer.subscribe("trades")
+        await market.flush()
+        for _ in range(5):
+            market.exchange.trade()
+            await market.flush()
+        assert peer.socket.queue, "some of it waits for the reader"
+        on_the_wire = len(peer.wire.frames)
+        peer.say(type="unsubscribe", channel="trades")
+        assert len(peer.hear()) == on_the_wire
+        assert peer.hear() == []
+        peer.say(type="unsubscribe", channel="trades")
+        assert peer.hear()[-1]["code"] == "not_subscribed"
+
+    play(scene)
+
+
+def test_a_channel_left_and_taken_up_while_it_is_computed() -> None:
+    """The part of a ticker that was asked for is not taken for the whole of it."""
+
+    async def scene(market: Market) -> None:
+        first, second = market.connect(), market.connect()
+        first.subscribe("ticker:MV1")
+        await market.flush()
+        first.hear()
+        loop = asyncio.get_running_loop()
+        read = market.exchange.read
+
+        def meanwhile() -> None:
+            first.say(type="unsubscribe", channel="ticker:MV1")
+            market.exchange.set_level(LATER, "bids", 2000, 1)
+            second.subscribe("ticker:MV1")
+
+        def slow_read(fn: Callable[[Any], Any]) -> Any:
+            answer = read(fn)
+            done = threading.Event()
+            loop.call_soon_threadsafe(lambda: (meanwhile(), done.set()))
+            assert done.wait(5)
+            return answer
+
+        market.exchange.set_level(CONTRACT, "bids", 2000, 1)
+        market.exchange.read = slow_read  # type: ignore[method-assign]
+        await market.flush()
+        assert second.types() == ["welcome"], "its view is not there yet"
+        market.exchange.read = read  # type: ignore[method-assign]
+        await market.flush()
+        (snapshot,) = second.hear()
+        assert snapshot["data"]["contracts"][LATER]["bid"] == "0.2000"
 
     play(scene)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import random
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,23 +23,28 @@ CHANNELS = (f"book:{AREA}:{CONTRACT}", f"book:{AREA}:{LATER}", f"ticker:{AREA}",
 CLIENTS = 3
 
 clients = st.integers(0, CLIENTS - 1)
+changes = st.tuples(
+    st.sampled_from([CONTRACT, LATER]), st.sampled_from(["bids", "asks"]), st.integers(2000, 2005), st.integers(0, 2)
+)
 steps = st.one_of(
-    st.tuples(
-        st.just("level"),
-        st.sampled_from([CONTRACT, LATER]),
-        st.sampled_from(["bids", "asks"]),
-        st.integers(2000, 2006),
-        st.integers(0, 3),
-    ),
-    st.tuples(st.just("trade"), st.integers(1, 4)),
-    st.tuples(st.just("flush")),
-    st.tuples(st.just("flush")),
-    st.tuples(st.just("read"), clients, st.integers(1, 6)),
+    st.tuples(st.just("level"), changes, st.booleans()),
+    st.tuples(st.just("level"), changes, st.just(True)),
+    st.tuples(st.just("trade"), st.integers(1, 4), st.booleans()),
+    st.tuples(st.just("hang"), st.lists(changes, min_size=5, max_size=8)),  # more batches than the loop takes
+    st.tuples(st.just("read"), clients, st.integers(1, 9)),
     st.tuples(st.just("subscribe"), clients, st.sampled_from(CHANNELS), st.booleans()),
     st.tuples(st.just("unsubscribe"), clients, st.sampled_from(CHANNELS)),
     st.tuples(st.just("drop"), clients, st.booleans()),  # what was on the wire is lost; resume or start afresh
-    st.tuples(st.just("hang"), st.integers(1, 6)),  # more batches than the loop takes
 )
+# Everybody reads something, one of them something of its own, so that channels fall idle and come back.
+PRELUDE: list[tuple[Any, ...]] = [
+    ("subscribe", 0, CHANNELS[0], False),
+    ("subscribe", 0, CHANNELS[3], False),
+    ("subscribe", 1, CHANNELS[0], False),
+    ("subscribe", 1, CHANNELS[2], False),
+    ("subscribe", 2, CHANNELS[1], False),
+    ("level", (CONTRACT, "bids", 2000, 1), True),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -53,6 +60,9 @@ def _small_bounds(monkeypatch: pytest.MonkeyPatch, settings: Any) -> Iterator[No
     monkeypatch.setattr(channels, "MAX_TOMBSTONES", 2)
     monkeypatch.setattr("market.streaming.hub.MAX_BATCHES", 4)
     monkeypatch.setattr("market.streaming.hub.MAX_IDLE", 2)
+    log_kind = channels.KINDS["trades"]
+    assert isinstance(log_kind, channels.LogKind)
+    monkeypatch.setitem(channels.KINDS, "trades", dataclasses.replace(log_kind, ring=4))
     yield
 
 
@@ -65,15 +75,19 @@ async def play(script: list[tuple[Any, ...]]) -> list[Peer]:
     try:
         for step in script:
             match step:
-                case ("level", contract, side, price_e4, energy_wh):
-                    market.exchange.set_level(contract, side, price_e4, energy_wh)
-                case ("trade", count):
+                case ("level", change, flush):
+                    market.exchange.set_level(*change)
+                    if flush:
+                        await market.flush()
+                case ("trade", count, flush):
                     last = market.exchange.trade(count=count)
                     trades += range(last - count + 1, last + 1)
-                case ("hang", count):
-                    for _ in range(count):
-                        trades.append(market.exchange.trade())
-                case ("flush",):
+                    if flush:
+                        await market.flush()
+                case ("hang", missed):
+                    trades.append(market.exchange.trade())
+                    for change in missed:
+                        market.exchange.set_level(*change)
                     await market.flush()
                 case ("read", who, count):
                     peers[who].hear(count)
@@ -95,6 +109,7 @@ def _reconnect(market: Market, before: Peer, resume: bool) -> Peer:
     market.hub.lost(before.socket)
     peer = market.connect()
     peer.client = before.client
+    peer.client.reconnect()
     for channel in wanted:
         peer.subscribe(channel, resume=resume)
     return peer
@@ -137,9 +152,7 @@ def _compare_log(peer: Peer, channel: str, trades: list[int]) -> None:
     heard = [item["seq"] for item in peer.client.data[channel]["items"] if item["seq"] > since]
     gaps = peer.client.gaps.get(channel, [])
     expected = [
-        seq
-        for seq in trades
-        if since < seq and (seq in heard or not any(after < seq <= upto for after, upto in gaps))
+        seq for seq in trades if since < seq and (seq in heard or not any(after < seq <= upto for after, upto in gaps))
     ]
     assert heard == expected
 
@@ -149,11 +162,37 @@ def _through_json(data: dict[str, Any]) -> dict[str, Any]:
 
 
 @hypothesis_settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
-@given(st.lists(steps, max_size=60))
+@given(st.lists(steps, max_size=80))
 def test_the_client_has_what_the_server_has(script: list[tuple[Any, ...]]) -> None:
-    asyncio.run(play(script))
+    asyncio.run(play(PRELUDE + script))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_client_has_what_the_server_has_after_a_long_time(seed: int) -> None:
+    """Hypothesis likes short scripts; bounds that take many steps to reach need long ones."""
+    chance = random.Random(seed)
+    script: list[tuple[Any, ...]] = []
+    for _ in range(400):
+        contract, side = chance.choice([CONTRACT, LATER]), chance.choice(["bids", "asks"])
+        change = contract, side, chance.randint(2000, 2005), chance.randint(0, 2)
+        who, channel = chance.randrange(CLIENTS), chance.choice(CHANNELS)
+        script.append(
+            chance.choices(
+                [
+                    ("level", change, True),
+                    ("trade", chance.randint(1, 4), chance.random() < 0.7),
+                    ("hang", [(contract, side, 2000 + i, chance.randint(0, 2)) for i in range(6)]),
+                    ("read", who, chance.randint(1, 9)),
+                    ("subscribe", who, channel, chance.random() < 0.8),
+                    ("unsubscribe", who, channel),
+                    ("drop", who, chance.random() < 0.9),
+                ],
+                [40, 15, 1, 20, 8, 4, 4],
+            )[0]
+        )
+    asyncio.run(play(PRELUDE + script))
 
 
 def test_the_property_is_not_empty() -> None:
@@ -163,14 +202,13 @@ def test_the_property_is_not_empty() -> None:
         step
         for i in range(30)
         for step in (
-            ("level", CONTRACT, "bids", 2000 + i % 5, i % 3),
-            ("level", LATER, "asks", 2000 + i % 6, i % 4),
-            ("trade", 1),
-            ("flush",),
+            ("level", (CONTRACT, "bids", 2000 + i % 5, i % 3), False),
+            ("level", (LATER, "asks", 2000 + i % 6, i % 4), False),
+            ("trade", 1, True),
             ("read", 1, 50),
         )
     ]
-    script = [*subscribe, ("flush",), *churn, ("drop", 1, True), ("trade", 2), ("flush",), ("drop", 1, True), *churn]
+    script = [*subscribe, *churn, ("drop", 1, True), ("trade", 2, True), ("drop", 1, True), *churn]
     peers = asyncio.run(play(script))
     slow, quick = ([m["type"] for m in peer.client.messages] for peer in peers[:2])
     assert "resync" in slow and quick.count("resumed") >= 4
