@@ -1,0 +1,176 @@
+"""From the bytes of a request to a command: strict decoding that names the field at fault."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from market.api.problems import Problem, shorten
+from market.engine.commands import GOOD_TILL_GATE, AmendOrder, PlaceOrder
+from market.exchange.units import parse_at, parse_price
+
+MAX_BATCH = 1_000
+CONTRACT_LENGTH = 17  # 2026-06-06T12:15Z
+MAX_PRICE_CHARS = 24  # more digits than any price has
+MAX_INTEGER = 2**53 - 1  # what a browser can hold; beyond it nothing inside is defined
+_SIMPLE_PRICE = re.compile(r"([0-9]{1,7})\.([0-9]{4})", re.ASCII)
+
+
+class OrderIn(msgspec.Struct, forbid_unknown_fields=True):
+    """An order as a client sends it. Prices are texts: a JSON number would have passed through somebody's float."""
+
+    contract: str
+    side: str
+    price: str
+    energy_wh: int
+    time_in_force: str = GOOD_TILL_GATE
+    expires_at: str | None = None
+
+
+class AmendIn(msgspec.Struct, forbid_unknown_fields=True):
+    """A change of a resting order; what is absent stays."""
+
+    price: str | None = None
+    energy_wh: int | None = None
+
+
+class BatchIn(msgspec.Struct, forbid_unknown_fields=True):
+    """Orders that are taken in this sequence; each gets an answer of its own."""
+
+    orders: list[msgspec.Raw]
+
+
+_ORDER = msgspec.json.Decoder(OrderIn, strict=True)
+_AMEND = msgspec.json.Decoder(AmendIn, strict=True)
+_BATCH = msgspec.json.Decoder(BatchIn, strict=True)
+_ORDERS = msgspec.json.Decoder(list[OrderIn], strict=True)
+_RAWS = msgspec.json.Decoder(list[msgspec.Raw], strict=True)
+
+_UNKNOWN = re.compile(r"unknown field `(.*?)`", re.DOTALL)
+_MISSING = re.compile(r"missing required field `(.*?)`")
+_PATH = re.compile(r" - at `\$\.?(.*?)`$")
+_EXPECTED = re.compile(r"^Expected `(.*?)`(?:, got `(.*?)`)?")
+
+
+def problem_of(error: msgspec.MsgspecError | UnicodeDecodeError | RecursionError) -> Problem:
+    """Return the problem for what the decoder did not accept."""
+    text = str(error)
+    if not isinstance(error, msgspec.ValidationError):
+        return Problem(400, "malformed_json")
+    if found := _UNKNOWN.search(text):
+        name = shorten(found.group(1))
+        return Problem(400, "unknown_field", name, params={"name": name})
+    if found := _MISSING.search(text):
+        return Problem(400, "missing_field", found.group(1))
+    place = _PATH.search(text)
+    field = place.group(1) if place else ""
+    if field.endswith("price"):
+        return Problem(422, "invalid_price", field)
+    if expected := _EXPECTED.search(text):
+        return Problem(
+            400, "invalid_type", field, params={"expected": expected.group(1), "was": expected.group(2) or "?"}
+        )
+    return Problem(400, "invalid_type", field)
+
+
+def price_e4(text: str) -> int:
+    """Return the price in 0.0001 currency per kWh; raise ``Problem`` naming ``price``."""
+    simple = _SIMPLE_PRICE.fullmatch(text)
+    if simple is not None:
+        return int(simple[1]) * 10_000 + int(simple[2])
+    try:
+        return parse_price(text)
+    except ValueError:
+        pass
+    # Why not? A number, but too fine or too large, is something else than no number at all.
+    number = re.fullmatch(r"-?([0-9]+)(?:\.([0-9]+))?", text[:1000], re.ASCII)
+    if number is None or len(text) > 1000:
+        raise Problem(422, "invalid_price", "price")
+    if len((number[2] or "").rstrip("0")) > 4:
+        raise Problem(422, "price_off_tick", "price")
+    raise Problem(422, "price_out_of_range", "price")
+
+
+def _energy(value: int) -> int:
+    if not -MAX_INTEGER <= value <= MAX_INTEGER:
+        raise Problem(422, "energy_out_of_range", "energy_wh")
+    return value
+
+
+def place_order(order: OrderIn, account: int) -> PlaceOrder:
+    """Return the command for a decoded order; raise ``Problem``. What only the engine knows, the engine judges."""
+    contract = order.contract
+    if len(contract) != CONTRACT_LENGTH or not contract.isascii():
+        raise Problem(422, "unknown_contract", "contract")
+    expires = 0
+    if order.expires_at is not None:
+        try:
+            expires = parse_at(order.expires_at)
+        except (ValueError, OverflowError):
+            raise Problem(422, "expiry_invalid", "expires_at") from None
+        if expires <= 0:
+            raise Problem(422, "expiry_invalid", "expires_at")
+    side = order.side
+    if side != "buy" and side != "sell":
+        raise Problem(422, "invalid_side", "side")
+    tif = order.time_in_force
+    if len(tif) != 3 or not tif.isascii():
+        raise Problem(422, "invalid_time_in_force", "time_in_force")
+    return PlaceOrder(account, contract, side, price_e4(order.price), _energy(order.energy_wh), tif, expires)
+
+
+def decode_order(body: bytes) -> OrderIn:
+    """Decode one order; raise ``Problem``."""
+    try:
+        return _ORDER.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise problem_of(error) from None
+
+
+def decode_batch(body: bytes) -> list[OrderIn | Problem]:
+    """Decode a batch: a list of orders, or an object with ``orders``. An order that cannot be read is its problem."""
+    try:
+        if body.lstrip(b" \t\r\n")[:1] == b"{":
+            raws = _BATCH.decode(body).orders
+            return _sized([_decode_item(raw) for raw in raws])
+        try:
+            return _sized(_ORDERS.decode(body))  # type: ignore[arg-type]
+        except msgspec.ValidationError:
+            return _sized([_decode_item(raw) for raw in _RAWS.decode(body)])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise problem_of(error) from None
+
+
+def _sized(items: list[OrderIn | Problem]) -> list[OrderIn | Problem]:
+    if not 0 < len(items) <= MAX_BATCH:
+        raise Problem(422, "batch_size", "orders", params={"limit": MAX_BATCH})
+    return items
+
+
+def _decode_item(raw: msgspec.Raw) -> OrderIn | Problem:
+    try:
+        return _ORDER.decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        return problem_of(error)
+
+
+def decode_amend(body: bytes, account: int, order: int) -> AmendOrder:
+    """Decode a change of an order; raise ``Problem``."""
+    try:
+        change = _AMEND.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise problem_of(error) from None
+    price = -1
+    if change.price is not None:
+        price = price_e4(change.price)
+        if price < 0:  # -1 would mean "as it is"
+            raise Problem(422, "price_out_of_range", "price")
+    energy = -1
+    if change.energy_wh is not None:
+        energy = _energy(change.energy_wh)
+        if energy < 0:
+            raise Problem(422, "energy_out_of_range", "energy_wh")
+    if price == -1 and energy == -1:
+        raise Problem(422, "nothing_to_change", "")
+    return AmendOrder(account, order, price, energy)

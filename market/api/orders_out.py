@@ -1,0 +1,104 @@
+"""From the outcome of a command to the JSON a client gets. Integers become the texts of DESIGN section 3."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from market.engine.commands import BUY
+from market.engine.events import OrderCancelled, OrderPlaced, Traded
+from market.exchange.outcomes import Outcome
+from market.exchange.queries import OrderView, TradeView
+from market.exchange.units import at_text, money_text, price_text
+
+EXPIRED = "expired"
+
+
+def placed(outcome: Outcome) -> dict[str, Any]:
+    """Return the answer to an accepted order: the order as it stands now, its trades, the last entry's sequence."""
+    events = outcome.events
+    first: OrderPlaced = events[0]  # type: ignore[assignment]
+    order_id = first.seq
+    remaining_wh = first.energy_wh
+    status = "open"
+    trades = []
+    for event in events[1:]:
+        kind = type(event)
+        if kind is Traded:
+            if event.taker == order_id or event.maker == order_id:  # type: ignore[union-attr]
+                remaining_wh -= event.energy_wh  # type: ignore[union-attr]
+                trades.append(_own_trade(event, order_id))
+        elif kind is OrderCancelled and event.order == order_id:  # type: ignore[union-attr]
+            status = "cancelled"
+    filled_wh = first.energy_wh - remaining_wh
+    if status == "cancelled":
+        remaining_wh = 0
+    elif remaining_wh == 0:
+        status = "filled"
+    return {
+        "order": {
+            "id": order_id,
+            "contract": first.contract,
+            "area": first.area,
+            "side": first.side,
+            "price": price_text(first.price_e4),
+            "energy_wh": first.energy_wh,
+            "filled_wh": filled_wh,
+            "remaining_wh": remaining_wh,
+            "status": status,
+            "time_in_force": first.time_in_force,
+            "expires_at": at_text(first.expires_at_ms) if first.expires_at_ms else None,
+            "created_at": at_text(first.at_ms),
+        },
+        "trades": trades,
+        "seq": events[-1].seq,  # type: ignore[union-attr]
+    }
+
+
+def _own_trade(trade: Any, order_id: int) -> dict[str, Any]:
+    price_e4 = trade.buy_e4 if trade.buy_order == order_id else trade.sell_e4
+    return {
+        "seq": trade.seq,
+        "at": at_text(trade.at_ms),
+        "price": price_text(price_e4),
+        "energy_wh": trade.energy_wh,
+        "amount": money_text(price_e4 * trade.energy_wh),
+    }
+
+
+def order_out(view: OrderView) -> dict[str, Any]:
+    """Return an order as it stands."""
+    return {
+        "id": view.id,
+        "contract": view.contract,
+        "area": view.area,
+        "side": view.side,
+        "price": price_text(view.price_e4),
+        "energy_wh": view.energy_wh,
+        "filled_wh": view.filled_wh,
+        "remaining_wh": view.remaining_wh,
+        "status": EXPIRED if view.reason == EXPIRED else view.status,
+        "reason": view.reason or None,
+        "time_in_force": view.time_in_force,
+        "expires_at": at_text(view.expires_at_ms) if view.expires_at_ms else None,
+        "created_at": at_text(view.at_ms),
+        "changed_seq": view.changed_seq,
+    }
+
+
+def trade_of(view: TradeView, order: OrderView) -> dict[str, Any]:
+    """Return a trade as the owner of one of its orders sees it: what that side pays or gets, not who the other is."""
+    return _own_trade(view, order.id)
+
+
+def public_trade(view: TradeView) -> dict[str, Any]:
+    """Return a trade for everybody. ``price`` is the maker's, the one that stood in the book."""
+    buy, sell = price_text(view.buy_e4), price_text(view.sell_e4)
+    return {
+        "seq": view.seq,
+        "at": at_text(view.at_ms),
+        "contract": view.contract,
+        "price": sell if view.taker_side == BUY else buy,
+        "energy_wh": view.energy_wh,
+        "buy_price": buy,
+        "sell_price": sell,
+    }

@@ -1,0 +1,223 @@
+"""Errors as ``application/problem+json`` (RFC 9457) with a stable ``code`` and the name of the input at fault.
+
+One vocabulary for the lean order endpoints and the REST framework views, so that a client handles errors once.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
+from django.http import Http404, HttpRequest, HttpResponse
+from django.utils.translation import gettext, gettext_lazy
+from rest_framework import exceptions as drf
+
+from market.api.sentences import SENTENCES
+from market.engine.events import Refused
+from market.exchange.outcomes import CommitFailed, NotRunning, Overloaded
+from market.households.operations import HouseholdError
+
+CONTENT_TYPE = "application/problem+json"
+RETRY_AFTER_S = 2  # when the exchange is not there; it comes back within seconds or not at all
+MAX_VALUE_CHARS = 60  # of what a sentence repeats from the input
+
+log = logging.getLogger(__name__)
+
+# Refusals of the engine that are not simply 422 (the request is well-formed but cannot be done).
+_STATUS = {
+    "unknown_order": 404,
+    "contract_not_open": 409,
+    "gate_closed": 409,
+    "market_halted": 409,
+    "contract_halted": 409,
+    "area_halted": 409,
+    "account_halted": 409,
+    "account_closed": 409,
+    "order_not_open": 409,
+    "contract_state": 409,
+    "contract_exists": 409,
+    "duplicate_area": 409,
+    "already_settled": 409,
+    "already_founded": 409,
+    "already_decided": 409,
+    "not_founded": 409,
+    "too_many_orders": 429,
+}
+
+
+class Problem(Exception):
+    """An answer other than success. ``params`` fill the sentence that belongs to ``code``."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        field: str = "",
+        *,
+        params: Mapping[str, object] | None = None,
+        sentence: object = None,
+        headers: tuple[tuple[str, str], ...] = (),
+    ):
+        super().__init__(code)
+        self.status = status
+        self.code = code
+        self.field = field
+        self.params = params or {}
+        self.sentence = sentence
+        self.headers = headers
+
+    def detail(self) -> str:
+        """Return the sentence in the language that is active now."""
+        if self.sentence is not None:
+            return str(self.sentence)
+        for template in SENTENCES.get(self.code, ()):
+            try:
+                return gettext(template) % self.params
+            except (KeyError, TypeError, ValueError):
+                continue  # the refusal lacks a detail this sentence names: the next one needs less
+        return gettext("This is not possible.")
+
+    def body(self) -> dict[str, Any]:
+        """Return the members of the problem document."""
+        return problem(self.status, self.code, self.field, self.detail())
+
+
+def problem(status: int, code: str, field: str, detail: str) -> dict[str, Any]:
+    """Return a problem document."""
+    return {
+        "type": f"urn:sunledger:problem:{code}",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "code": code,
+        "field": field,
+        "detail": detail,
+    }
+
+
+def from_refused(refused: Refused) -> Problem:
+    """Return the problem for a refusal of the exchange. Somebody else's order looks like one that does not exist."""
+    code = "unknown_order" if refused.code == "not_your_order" else refused.code
+    params: dict[str, object] = {} if code != refused.code else dict(refused.detail)
+    headers = (("Retry-After", "60"),) if code == "too_many_orders" else ()
+    return Problem(_STATUS.get(code, 422), code, refused.field, params=params, headers=headers)
+
+
+def not_running() -> Problem:
+    """Return the problem for a market that is not open in this process."""
+    return Problem(503, "exchange_not_running", headers=(("Retry-After", str(RETRY_AFTER_S)),))
+
+
+def overloaded(retry_after_s: int = RETRY_AFTER_S) -> Problem:
+    """Return the problem for more work than can be done in time; nothing was done."""
+    return Problem(503, "overloaded", headers=(("Retry-After", str(retry_after_s)),))
+
+
+def from_error(error: BaseException) -> Problem | None:
+    """Return the problem for an error of the packages below, or None when it is no expected one."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, Overloaded):
+        return overloaded(error.retry_after_s)
+    if isinstance(error, NotRunning):
+        return not_running()
+    if isinstance(error, CommitFailed):
+        return Problem(503, "outcome_unknown", headers=(("Retry-After", str(RETRY_AFTER_S)),))
+    if isinstance(error, TimeoutError):
+        return Problem(503, "outcome_unknown", headers=(("Retry-After", str(RETRY_AFTER_S)),))
+    if isinstance(error, HouseholdError):
+        refused = getattr(error, "refused", None)
+        if refused is not None:
+            return from_refused(refused)
+        return Problem(_STATUS.get(error.code, 422), error.code, error.field, sentence=error.sentence)
+    return None
+
+
+def unexpected(error: BaseException) -> Problem:
+    """Log an error nobody foresaw and return what the client is told: try again later, and nothing of the inside."""
+    log.error("a request met an unexpected error", exc_info=error)
+    return Problem(503, "unavailable", headers=(("Retry-After", str(RETRY_AFTER_S)),))
+
+
+def shorten(value: object) -> str:
+    """Return a client's value as text that is safe to repeat in a sentence."""
+    text = str(value)
+    text = "".join(char if char.isprintable() else "?" for char in text[: MAX_VALUE_CHARS + 1])
+    return text if len(text) <= MAX_VALUE_CHARS else text[:MAX_VALUE_CHARS] + "…"
+
+
+# --- Django and REST framework ---------------------------------------------------------------------------------------
+def response(error: Problem) -> HttpResponse:
+    """Return the problem as a response of Django's."""
+    answer = HttpResponse(orjson.dumps(error.body()), status=error.status, content_type=CONTENT_TYPE)
+    for name, value in error.headers:
+        answer[name] = value
+    return answer
+
+
+def _first_field(detail: Any, path: str = "") -> tuple[str, str]:
+    """Return (field, sentence) of the first message in a validation error's tree."""
+    if isinstance(detail, dict):
+        for key, value in detail.items():
+            if value:
+                name = "" if key == "non_field_errors" else str(key)
+                return _first_field(value, f"{path}.{name}" if path and name else path or name)
+    if isinstance(detail, list | tuple):
+        for index, value in enumerate(detail):
+            if value:
+                nested = isinstance(value, dict | list)
+                return _first_field(value, f"{path}[{index}]" if nested else path)
+    return path, str(detail)
+
+
+_DRF_CODES: tuple[tuple[type[Exception], str], ...] = (
+    (drf.ParseError, "malformed_json"),
+    (drf.NotAuthenticated, "not_authenticated"),
+    (drf.AuthenticationFailed, "invalid_key"),
+    (drf.MethodNotAllowed, "method_not_allowed"),
+    (drf.NotAcceptable, "not_acceptable"),
+    (drf.UnsupportedMediaType, "unsupported_media_type"),
+    (drf.Throttled, "overloaded"),
+    (drf.NotFound, "not_found"),
+)
+
+
+def _of_framework(error: Exception) -> Problem:
+    if isinstance(error, Http404):
+        return Problem(404, "not_found")
+    if isinstance(error, RequestDataTooBig):
+        return Problem(413, "body_too_large")
+    if isinstance(error, SuspiciousOperation):
+        return Problem(400, "bad_request")
+    if isinstance(error, drf.ValidationError):
+        field, sentence = _first_field(error.detail)
+        return Problem(422, "invalid_value", field, sentence=sentence)
+    if isinstance(error, drf.PermissionDenied):
+        csrf = str(error.detail).startswith("CSRF Failed")
+        return Problem(403, "csrf_failed" if csrf else "forbidden")
+    if isinstance(error, drf.APIException):
+        for kind, code in _DRF_CODES:
+            if isinstance(error, kind):
+                challenge = (("WWW-Authenticate", "Bearer"),) if error.status_code == 401 else ()
+                return Problem(error.status_code, code, headers=challenge)
+    return unexpected(error)
+
+
+def exception_handler(error: Exception, context: dict[str, Any]) -> HttpResponse:
+    """Turn whatever a REST framework view raised into a problem document; nothing becomes a 500."""
+    found = from_error(error) or _of_framework(error)
+    answer = response(found)
+    view = context.get("view")
+    if found.status == 405 and view is not None:
+        answer["Allow"] = ", ".join(view.allowed_methods)
+    # The framework's renderers expect these on responses that are not its own.
+    answer.exception = True  # type: ignore[attr-defined]
+    return answer
+
+
+def not_found(request: HttpRequest, path: str = "") -> HttpResponse:
+    """Answer for paths under the API that do not exist."""
+    return response(Problem(404, "not_found", sentence=gettext_lazy("There is nothing at this address.")))

@@ -1,0 +1,101 @@
+"""A sentence for every problem code, in the user's language. The first one whose parameters are all known is used."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.utils.translation import gettext_noop as _
+
+SENTENCES: dict[str, tuple[str, ...]] = {
+    # --- the request itself
+    "malformed_json": (_("The body is not valid JSON."),),
+    "unsupported_media_type": (_("Send the body as application/json."),),
+    "body_too_large": (_("The body is too large; at most %(limit)s bytes are read."), _("The body is too large.")),
+    "unknown_field": (_("There is no field %(name)s here."),),
+    "missing_field": (_("This field is missing."),),
+    "invalid_type": (_("Expected %(expected)s, was %(was)s."), _("This value has the wrong type.")),
+    "invalid_value": (_("This value is not allowed."),),
+    "bad_request": (_("The request is not valid."),),
+    "not_found": (_("There is no such thing, or it is not yours to see."),),
+    "method_not_allowed": (_("This method is not allowed here."),),
+    "not_acceptable": (_("This is only available as JSON."),),
+    "not_authenticated": (_("Sign in, or send a key as Authorization: Bearer KEY."),),
+    "invalid_key": (_("This key is not valid: it may be mistyped, expired or revoked."),),
+    "csrf_failed": (_("The request did not come from a page of this site: reload the page and try again."),),
+    "forbidden": (_("You are not allowed to do this."),),
+    "missing_scope": (_("The key lacks the scope %(scope)s."),),
+    "no_account": (_("You have no open account yet."),),
+    "invalid_idempotency_key": (_("An Idempotency-Key has 1 to 64 visible ASCII characters."),),
+    "idempotency_conflict": (_("This Idempotency-Key was used before with another value of this field."),),
+    "overloaded": (_("The market has more to do than it can right now. Nothing was done; try again in a moment."),),
+    "exchange_not_running": (_("The market is not open in this process. Nothing was done; try again in a moment."),),
+    "outcome_unknown": (
+        _("It is not certain whether this was done. Send it again with the same Idempotency-Key to find out."),
+    ),
+    "unavailable": (_("Something went wrong on our side; it has been noted. Try again in a moment."),),
+    "batch_size": (_("A batch has 1 to %(limit)s orders."),),
+    "invalid_cursor": (_("This cursor is not one of ours."),),
+    "out_of_range": (_("Expected a whole number from %(low)s to %(high)s."),),
+    # --- orders
+    "invalid_price": (_('A price is a text such as "0.2850", in currency per kWh.'),),
+    "unknown_contract": (_("There is no such contract."),),
+    "contract_not_open": (_("This contract is not open for trading."),),
+    "gate_closed": (_("The gate of this contract has closed."),),
+    "market_halted": (_("Trading is halted."),),
+    "contract_halted": (_("Trading in this contract is halted."),),
+    "area_halted": (_("Trading in this area is halted."),),
+    "account_halted": (_("Trading of this account is halted."),),
+    "unknown_account": (_("There is no such account."),),
+    "account_closed": (_("This account is closed."),),
+    "invalid_side": (_('The side is "buy" or "sell".'),),
+    "invalid_time_in_force": (_("The time in force is gtg, gtd, ioc or fok."),),
+    "price_out_of_range": (
+        _("The price must be between %(min)s and %(max)s per kWh."),
+        _("The price must be above zero and not above the market's highest price."),
+    ),
+    "price_off_tick": (
+        _("The price must be a multiple of %(tick)s per kWh."),
+        _("The price must be a multiple of the price step."),
+    ),
+    "energy_out_of_range": (
+        _("The energy must be between %(min)s and %(max)s Wh."),
+        _("The energy must be a whole number of Wh above zero and not above the largest order."),
+    ),
+    "expiry_invalid": (_("An order that is good till date expires in the future, before the gate closes."),),
+    "insufficient_funds": (
+        _("This needs %(needed)s, and %(free)s are free."),
+        _("There is not enough free money for this order."),
+    ),
+    "too_many_orders": (
+        _("There are too many open orders; at most %(max)s are allowed."),
+        _("There are too many open orders."),
+    ),
+    "fill_or_kill_unfilled": (_("The whole quantity cannot be traded at once, so nothing was done."),),
+    "unknown_order": (_("There is no such order of yours."),),
+    "order_not_open": (_("This order is not open any more."),),
+    "nothing_to_change": (_("This would change nothing."),),
+    # --- operator
+    "unknown_area": (_("There is no such area."),),
+    "duplicate_area": (_("This area exists already."),),
+    "contract_state": (_("The contract is not in the state for this."),),
+    "contract_exists": (_("This contract exists already."),),
+    "already_settled": (_("This has been settled already."),),
+    "not_founded": (_("The market has not been founded yet."),),
+}
+
+
+def known_codes() -> list[str]:
+    """Return every code that may stand in a problem document."""
+    return sorted(SENTENCES)
+
+
+def sample() -> dict[str, Any]:
+    """Return one problem document, for the docs page."""
+    return {
+        "type": "urn:sunledger:problem:insufficient_funds",
+        "title": "Unprocessable Entity",
+        "status": 422,
+        "code": "insufficient_funds",
+        "field": "price",
+        "detail": "There is not enough free money for this order.",
+    }

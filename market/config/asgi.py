@@ -1,0 +1,65 @@
+"""One ASGI application: the lean order endpoints, the streams, and Django for everything else."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "market.config.settings")
+
+import django
+
+django.setup()
+
+from market.api.lean import PATH, order_app  # noqa: E402
+from market.api.threads import LOOKUPS  # noqa: E402
+from market.config import runtime  # noqa: E402
+from market.config.threaded import ThreadedDjango  # noqa: E402
+from market.streaming.asgi import socket_app  # noqa: E402
+
+log = logging.getLogger(__name__)
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+django_app = ThreadedDjango()
+_ORDERS = PATH + "/"
+
+
+async def application(scope: Message, receive: Receive, send: Send) -> None:
+    """Serve one connection, request or life of the server."""
+    kind = scope["type"]
+    if kind == "http":
+        path: str = scope["path"]
+        if path == PATH or path.startswith(_ORDERS):
+            await order_app(scope, receive, send)
+        else:
+            await django_app(scope, receive, send)
+    elif kind == "websocket":
+        await socket_app(scope, receive, send)
+    else:
+        await _lifespan(receive, send)
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    market = runtime.current()
+    while True:
+        message = await receive()
+        if message["type"] == "lifespan.startup":
+            try:
+                await market.start()
+            except Exception as error:
+                log.exception("the market does not open")
+                await market.stop()
+                await send({"type": "lifespan.startup.failed", "message": f"the market does not open: {error}"})
+                return
+            await send({"type": "lifespan.startup.complete"})
+        else:
+            await market.stop()
+            django_app.close()
+            LOOKUPS.close()
+            await send({"type": "lifespan.shutdown.complete"})
+            return

@@ -1,0 +1,25 @@
+"""`manage.py serve`: the market in one process."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandParser
+
+from market.config import server
+
+
+class Command(BaseCommand):
+    """Bring the database up to date, then serve pages, REST and streams until a signal ends it."""
+
+    help = "Serve pages, REST and streams with the exchange in this process."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--host", default="127.0.0.1")
+        parser.add_argument("--port", type=int, default=8000)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        call_command("migrate", interactive=False, verbosity=0)
+        sys.exit(server.run(host=options["host"], port=options["port"]))
