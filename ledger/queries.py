@@ -1,0 +1,197 @@
+"""Reads of the stored log: entries, rows, tiles, checkpoints, blocks, proofs and receipts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import orjson
+
+from ledger import loading
+from ledger.core.encoding import decode
+from ledger.core.merkle import NodeReader, consistency_path, inclusion_path
+from ledger.core.receipt import format_receipt
+from ledger.core.rows import join_rows
+from ledger.core.tiles import Place, covers, encode_bundle, node_reader
+from ledger.models import Checkpoint, Entry, HashTile, Row, Rulebook
+
+MAX_ENTRIES = 10_000  # of one page
+MAX_BLOCKS = 1_000
+ITERATION = 5_000  # entries of one read while iterating
+
+
+class NotThere(LookupError):
+    """The log has no such entry, tile, checkpoint or text (yet)."""
+
+
+class Block(NamedTuple):
+    """A sealed run of entries: ``first`` to ``size`` (half-open), and the checkpoint that covers it."""
+
+    height: int
+    first: int
+    count: int
+    size: int
+    root: str
+    at_ms: int
+
+
+class InclusionProof(NamedTuple):
+    """The proof that an entry is in the tree of a checkpoint; hashes in hex, leaf to root."""
+
+    seq: int
+    size: int
+    root: str
+    leaf_hash: str
+    hashes: list[str]
+    checkpoint: str
+
+
+def size() -> int:
+    """Return the number of stored entries, sealed or not."""
+    last = Entry.objects.order_by("-seq").values_list("seq", flat=True).first()
+    return 0 if last is None else last + 1
+
+
+def sealed_size() -> int:
+    """Return the number of entries the newest checkpoint covers."""
+    return Checkpoint.objects.order_by("-size").values_list("size", flat=True).first() or 0
+
+
+def leaf(seq: int) -> bytes:
+    """Return an entry's stored bytes; raise ``NotThere``."""
+    found = Entry.objects.filter(seq=seq).values_list("leaf", flat=True).first()
+    if found is None:
+        raise NotThere(f"entry {seq}")
+    return bytes(found)
+
+
+def entry(seq: int) -> dict[str, int | str]:
+    """Return an entry's fields; raise ``NotThere``."""
+    return decode(leaf(seq))
+
+
+def leaves(first: int, limit: int) -> list[bytes]:
+    """Return the stored bytes of at most ``limit`` (bounded by ``MAX_ENTRIES``) entries from ``first`` on."""
+    found = Entry.objects.filter(seq__gte=first).order_by("seq").values_list("leaf", flat=True)
+    return [bytes(data) for data in found[: min(limit, MAX_ENTRIES)]]
+
+
+def entries(first: int, limit: int) -> list[dict[str, int | str]]:
+    """Return the fields of at most ``limit`` entries from ``first`` on."""
+    return [orjson.loads(data) for data in leaves(first, limit)]
+
+
+def iter_leaves(first: int = 0) -> Iterator[bytes]:
+    """Yield the stored bytes of all entries from ``first`` on, in order, as many as there are when it gets there."""
+    while page := leaves(first, ITERATION):
+        yield from page
+        first += len(page)
+
+
+def rows(seq: int) -> list[bytes]:
+    """Return the salted rows that an entry commits to, [] when none are kept."""
+    found = Row.objects.filter(seq=seq).order_by("number").values_list("data", flat=True)
+    return [bytes(data) for data in found]
+
+
+def rows_file(seq: int) -> bytes:
+    """Return the rows of an entry, one a line; raise ``NotThere`` when none are kept."""
+    found = rows(seq)
+    if not found:
+        raise NotThere(f"rows of entry {seq}")
+    return join_rows(found)
+
+
+def snapshot_sha256(seq: int) -> str | None:
+    """Return the SHA-256 that the snapshot entry ``seq`` commits to, None when it is no such entry."""
+    data = Entry.objects.filter(seq=seq).values_list("leaf", flat=True).first()
+    fields = {} if data is None else orjson.loads(bytes(data))
+    return fields["sha256"] if fields.get("type") == "snapshot" else None
+
+
+def rulebook(sha256: str) -> str:
+    """Return the text of the rulebook with this SHA-256; raise ``NotThere``."""
+    text = Rulebook.objects.filter(sha256=sha256).values_list("text", flat=True).first()
+    if text is None:
+        raise NotThere(f"rulebook {sha256}")
+    return text
+
+
+def checkpoint(size: int | None = None) -> str:
+    """Return the newest signed checkpoint, or the one at exactly ``size`` entries; raise ``NotThere``."""
+    found = Checkpoint.objects.order_by("-size")
+    if size is not None:
+        found = found.filter(size=size)
+    note = found.values_list("note", flat=True).first()
+    if note is None:
+        raise NotThere("checkpoint")
+    return note
+
+
+def _block(row: Checkpoint) -> Block:
+    return Block(row.height, row.first, row.size - row.first, row.size, row.root, row.at_ms)
+
+
+def blocks(limit: int, before: int | None = None) -> list[Block]:
+    """Return at most ``limit`` blocks, newest first; ``before`` (a height) goes on from the last page's last block."""
+    found = Checkpoint.objects.order_by("-height")
+    if before is not None:
+        found = found.filter(height__lt=before)
+    return [_block(row) for row in found[: min(limit, MAX_BLOCKS)]]
+
+
+def block(height: int) -> Block:
+    """Return the block of this height; raise ``NotThere``."""
+    row = Checkpoint.objects.filter(height=height).first()
+    if row is None:
+        raise NotThere(f"block {height}")
+    return _block(row)
+
+
+def block_of(seq: int) -> Block:
+    """Return the block an entry lies in; raise ``NotThere`` while it is not sealed."""
+    row = Checkpoint.objects.filter(size__gt=seq).order_by("size").first()
+    if row is None or seq < 0:
+        raise NotThere(f"sealed entry {seq}")
+    return _block(row)
+
+
+def tile(place: Place, covered: int | None = None) -> bytes:
+    """Return a hash tile or (level -1) an entry bundle; raise ``NotThere`` unless the newest checkpoint covers it.
+
+    ``covered`` spares the look-up of the newest checkpoint's size.
+    """
+    if not covers(sealed_size() if covered is None else covered, place):
+        raise NotThere(f"tile {place}")
+    if place.level < 0:
+        return encode_bundle(loading.cut_leaves(place.number, place.width))
+    stored = HashTile.objects.filter(level=place.level, number=place.number).values_list("data", flat=True).first()
+    if stored is not None:
+        return bytes(stored)[: place.width * 32]
+    return b"".join(loading.cut_hashes(place.level, place.number, place.width))
+
+
+def nodes(size: int) -> NodeReader:
+    """Return a reader of the stored tree's nodes at a size, for proofs."""
+    return node_reader(size, lambda level, number, width: tile(Place(level, number, width), size))
+
+
+def inclusion(seq: int) -> InclusionProof:
+    """Return the proof that an entry is under the newest checkpoint; raise ``NotThere`` while it is not sealed."""
+    newest = Checkpoint.objects.order_by("-size").first()
+    if newest is None or not 0 <= seq < newest.size:
+        raise NotThere(f"sealed entry {seq}")
+    node = nodes(newest.size)
+    path = [hash_.hex() for hash_ in inclusion_path(seq, newest.size, node)]
+    return InclusionProof(seq, newest.size, newest.root, node(0, seq).hex(), path, newest.note)
+
+
+def consistency(old_size: int, size: int) -> list[bytes]:
+    """Return the proof that the log at ``size`` entries begins with the log at ``old_size``."""
+    return consistency_path(old_size, size, nodes(size))
+
+
+def receipt(seq: int) -> str:
+    """Return an entry's receipt (https://c2sp.org/tlog-proof); raise ``NotThere`` while it is not sealed."""
+    proof = inclusion(seq)
+    return format_receipt(seq, [bytes.fromhex(hash_) for hash_ in proof.hashes], proof.checkpoint)
