@@ -1,0 +1,145 @@
+"""The operators' decisions: capacities, fees, tariff, limits, rulebook and halts.
+
+Each sends one command to the exchange and notes who decided it. ``once`` is a token of the form that was sent: sending
+the form again, by a double click or after a time-out, does nothing twice and returns the first decision.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.utils.translation import gettext_lazy as _
+
+from market.engine.commands import SetParams
+from market.exchange import operations as exchange_operations
+from market.exchange.exchange import Exchange
+from market.exchange.outcomes import Outcome
+from market.grid.models import Decision
+from market.grid.reasons import CAPACITY_REASONS, HALT_REASONS
+from market.households.models import User
+
+MAX_ONCE_LENGTH = 64
+MAX_RULEBOOK_BYTES = 1_000_000  # far above any text that a person would read
+
+_SENTENCES = {
+    "unknown_area": _("There is no such area."),
+    "unknown_contract": _("There is no such contract."),
+    "unknown_account": _("There is no such account."),
+    "account_closed": _("This account is closed."),
+    "contract_state": _("This contract is no longer traded."),
+    "nothing_to_change": _("This is in force already."),
+    "invalid_value": _("The market does not accept this value."),
+}
+
+
+class GridError(Exception):
+    """Nothing was changed. ``code`` is stable, ``field`` names the input at fault, ``sentence`` says it to a person."""
+
+    def __init__(self, code: str, field: str, sentence: object):
+        super().__init__(f"{code}: {field}")
+        self.code = code
+        self.field = field
+        self.sentence = sentence
+
+
+def set_capacity(
+    exchange: Exchange, *, by: User, once: str, area: str, import_w: int, export_w: int, reason: str
+) -> Decision:
+    """Set what the edge between an area and its parent can carry each way, in W. Raise ``GridError``."""
+    _check_reason(reason, CAPACITY_REASONS)
+    outcome = exchange_operations.set_capacity(
+        exchange, area=area, import_w=import_w, export_w=export_w, reason=reason, key=_key(by, once)
+    )
+    values = {"import_w": import_w, "export_w": export_w}
+    return note(outcome, by=by, kind="capacity", target=area, reason=reason, values=values)
+
+
+def set_fee(exchange: Exchange, *, by: User, once: str, area: str, fee_e4: int) -> Decision:
+    """Set the grid fee of an area's edge for contracts opened from now on. Raise ``GridError``."""
+    outcome = exchange_operations.set_fee(exchange, area=area, fee_e4=fee_e4, key=_key(by, once))
+    return note(outcome, by=by, kind="fee", target=area, values={"fee_e4": fee_e4})
+
+
+def set_tariff(exchange: Exchange, *, by: User, once: str, topup_e4: int, spill_e4: int) -> Decision:
+    """Set the supplier's prices for contracts opened from now on. Raise ``GridError``."""
+    outcome = exchange_operations.set_tariff(exchange, topup_e4=topup_e4, spill_e4=spill_e4, key=_key(by, once))
+    return note(outcome, by=by, kind="tariff", values={"topup_e4": topup_e4, "spill_e4": spill_e4})
+
+
+def set_params(exchange: Exchange, *, by: User, once: str, params: SetParams) -> Decision:
+    """Publish all limits of the market at once. Raise ``GridError``."""
+    outcome = exchange_operations.set_params(exchange, params=params, key=_key(by, once))
+    return note(outcome, by=by, kind="params", values=params._asdict())
+
+
+def publish_rulebook(exchange: Exchange, *, by: User, once: str, text: str, version: int) -> Decision:
+    """Put a new text of the rulebook in force. Raise ``GridError``."""
+    if not text.strip() or len(text.encode()) > MAX_RULEBOOK_BYTES:
+        raise GridError("invalid_value", "text", _("The rulebook must have a text of at most 1 MB."))
+    outcome = exchange_operations.publish_rulebook(exchange, text=text, version=version, key=_key(by, once))
+    values = {"version": version, "sha256": exchange_operations.rulebook_sha256(text)}
+    return note(outcome, by=by, kind="rulebook", values=values)
+
+
+def set_halt(
+    exchange: Exchange, *, by: User, once: str, scope: str, target: str = "", on: bool, reason: str
+) -> Decision:
+    """Stop or resume trading in the market, a contract, area or account (its index as text). Raise ``GridError``."""
+    _check_reason(reason, HALT_REASONS)
+    outcome = exchange_operations.set_halt(
+        exchange, scope=scope, target=target, on=on, reason=reason, key=_key(by, once)
+    )
+    return note(outcome, by=by, kind="halt", target=target, reason=reason, values={"scope": scope, "on": int(on)})
+
+
+def note(
+    outcome: Outcome, *, by: User, kind: str, target: str = "", reason: str = "", values: dict[str, Any] | None = None
+) -> Decision:
+    """Keep who made a decision that is on the ledger now; a repeated one has one note. Raise ``GridError``."""
+    if outcome.conflict is not None:
+        raise GridError("already_sent", outcome.conflict, _("This form was sent before with other values. Try again."))
+    if outcome.refused is not None:
+        refused = outcome.refused
+        sentence = _SENTENCES.get(refused.code, _("The market refused this."))
+        raise GridError(refused.code, refused.field, sentence)
+    event = outcome.events[0]
+    return note_entry(
+        seq=event.seq,  # type: ignore[union-attr]
+        at_ms=event.at_ms,  # type: ignore[union-attr]
+        by=by,
+        kind=kind,
+        target=target,
+        reason=reason,
+        values=values,
+    )
+
+
+def note_entry(
+    *,
+    seq: int,
+    at_ms: int,
+    by: User,
+    kind: str,
+    target: str = "",
+    reason: str = "",
+    values: dict[str, Any] | None = None,
+) -> Decision:
+    """Keep who made the decision behind a ledger entry; the first note of an entry stays."""
+    fields = {"at_ms": at_ms, "by": by, "kind": kind, "target": target, "reason": reason, "values": values or {}}
+    try:
+        with transaction.atomic():
+            return Decision.objects.get_or_create(seq=seq, defaults=fields)[0]
+    except IntegrityError:  # the same form twice at the same moment
+        return Decision.objects.get(seq=seq)
+
+
+def _key(by: User, once: str) -> str:
+    if not (0 < len(once) <= MAX_ONCE_LENGTH and once.isascii() and once.isprintable()):
+        raise GridError("invalid_value", "once", _("This form is broken. Load the page again."))
+    return f"decision:{by.pk}:{once}"
+
+
+def _check_reason(reason: str, allowed: dict[str, Any]) -> None:
+    if reason not in allowed:
+        raise GridError("invalid_value", "reason", _("Choose a reason."))

@@ -1,0 +1,27 @@
+"""Why an official changes something: a code for the ledger, a word for the screen."""
+
+from __future__ import annotations
+
+from django.utils.translation import gettext_lazy as _
+
+CAPACITY_REASONS = {
+    "planning": _("Planned value"),
+    "maintenance": _("Maintenance"),
+    "overload": _("Overload"),
+    "fault": _("Fault"),
+    "restored": _("Restored"),
+}
+HALT_REASONS = {
+    "integrity": _("Integrity of the market"),
+    "fault": _("Fault"),
+    "overload": _("Overload"),
+    "maintenance": _("Maintenance"),
+    "request": _("At the member's request"),
+    "resumed": _("The cause is gone"),
+}
+REASONS = {**CAPACITY_REASONS, **HALT_REASONS, "opening": _("Opening of the market")}
+
+
+def reason_text(code: str) -> str:
+    """Return the word for a reason's code; an unknown code stands for itself."""
+    return str(REASONS.get(code, code))
