@@ -46,6 +46,7 @@ class Account(models.Model):
     salt = models.BinaryField(max_length=32)  # of the identity commitment on the ledger
     automatic = models.BooleanField(default=True)  # an agent trades for it
     opened_at = models.DateTimeField()
+    opened_seq = models.BigIntegerField(null=True, blank=True)  # the ledger's account entry
     closed_at = models.DateTimeField(null=True, blank=True)
 
 

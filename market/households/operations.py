@@ -185,6 +185,7 @@ def open_account(
         salt=salt,
         automatic=user is None,
         opened_at=now,
+        opened_seq=outcome.events[0].seq,  # type: ignore[union-attr]
     )
     if user is not None:
         CACHE.forget_user(user.pk)
@@ -215,6 +216,7 @@ def open_accounts(exchange: Exchange, *, homes: Sequence[Home], now: datetime) -
                     salt=salt,
                     automatic=True,
                     opened_at=now,
+                    opened_seq=event.seq,
                 )
             )
         opened += Account.objects.bulk_create(rows)
