@@ -116,6 +116,11 @@ class Exchange:
         now = self._clock()
         return now if writer is None else max(now, writer.engine.at_ms)
 
+    @property
+    def speed(self) -> float:
+        """Return market seconds a real second: what the clock says of itself, 1 for one that says nothing."""
+        return float(getattr(getattr(self._clock, "__self__", self._clock), "speed", 1.0))
+
     # --- commands ---------------------------------------------------------------------------------------------------
     def submit(
         self, command: Command, *, key: str | None = None, scope: int | None = None, rows: Sequence[bytes] = ()
