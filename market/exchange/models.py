@@ -130,6 +130,7 @@ class Contract(models.Model):
     topup_e4 = models.BigIntegerField()
     spill_e4 = models.BigIntegerField()
     opened_seq = models.BigIntegerField()
+    opened_at_ms = models.BigIntegerField()  # with opened_seq: a sparse index from time to sequence
     changed_seq = models.BigIntegerField()
 
     class Meta:

@@ -1,0 +1,180 @@
+"""The same key twice: the first answer again, or the name of the field that differs."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import orjson
+
+from market.engine import commands
+from market.engine.commands import Command
+from market.engine.events import Event, Refused
+from market.exchange.models import IdempotencyKey
+from market.exchange.outcomes import Outcome
+from market.exchange.stores import Statement, Store
+from market.exchange.tables import Table
+
+KEPT_MS = 48 * 3_600_000  # of market time, since the first use
+IN_MEMORY = 65_536  # keys, about 60 MB; older ones are looked up in the database
+LONG_FIELD = 200  # characters; a longer field is kept as its digest
+FORGET_ROWS = 5_000  # at most so many old keys are dropped in one transaction
+LOOKUP_KEYS = 500  # keys of one query
+
+KEYS = Table.of(IdempotencyKey)
+
+# What the client called the field, where it differs from the command's name.
+REST_NAMES = {"price_e4": "price", "amount_e7": "amount", "expires_at_ms": "expires_at"}
+
+
+class Known(NamedTuple):
+    """A key's first use. ``outcome`` is None while only its place in the ledger is known."""
+
+    at_ms: int
+    content: str
+    outcome: Outcome | None
+    first_seq: int
+    count: int
+    refused: str
+
+
+def content_of(command: Command) -> str:
+    """Return the command's type and fields as JSON text; long fields as their digest."""
+    if type(command) is commands.PlaceOrder:
+        # The hot type: texts are put in quotes by hand, and what would need an escape goes the long way round.
+        account, contract, side, price_e4, energy_wh, time_in_force, expires_at_ms = command
+        text = (
+            f'["PlaceOrder",{account},"{contract}","{side}",{price_e4},{energy_wh},"{time_in_force}",{expires_at_ms}]'
+        )
+        if "\\" not in text and text.isascii() and text.isprintable() and text.count('"') == 8:
+            return text
+    values: list[int | str] = [type(command).__name__]
+    for value in command:
+        if isinstance(value, int) and -(2**63) <= value < 2**63:
+            values.append(value)
+        else:
+            plain = value if isinstance(value, str) else repr(value)
+            long = len(plain) > LONG_FIELD
+            values.append("sha256:" + hashlib.sha256(plain.encode("utf-8", "replace")).hexdigest() if long else plain)
+    try:
+        return orjson.dumps(values).decode()
+    except orjson.JSONEncodeError:  # lone surrogates: no such command is ever accepted, but its refusal is kept
+        return orjson.dumps([value if isinstance(value, int) else ascii(value) for value in values]).decode()
+
+
+def differing_field(content: str, command: Command) -> str | None:
+    """Return the client's name of the first field in which ``command`` differs from ``content``; None when equal."""
+    mine = content_of(command)
+    if mine == content:
+        return None
+    before, now = orjson.loads(content), orjson.loads(mine)
+    if before[0] != now[0]:
+        return "type"
+    for name, old, new in zip(type(command)._fields, before[1:], now[1:], strict=True):
+        if old != new:
+            return REST_NAMES.get(name, name)
+    return "type"
+
+
+def refused_text(refused: Refused | None) -> str:
+    """Return a refusal as JSON text, "" for none."""
+    if refused is None:
+        return ""
+    return orjson.dumps([refused.code, refused.field, [list(pair) for pair in refused.detail]], default=str).decode()
+
+
+def refused_of(text: str) -> Refused | None:
+    """Return the refusal of ``refused_text``."""
+    if not text:
+        return None
+    code, field, detail = orjson.loads(text)
+    return Refused(code, field, tuple((name, value) for name, value in detail))
+
+
+class Keys:
+    """The keys of the last 48 h of market time: the newest in memory, the others in the database."""
+
+    def __init__(self, store: Store, events_between: Callable[[int, int], tuple[Event, ...]]):
+        self._store = store
+        self._events_between = events_between  # (first_seq, count) -> the events, rebuilt from the database
+        self._known: OrderedDict[tuple[int, str], Known] = OrderedDict()
+        self._complete = True  # whether every kept key is in memory, so that a miss is a new key
+        self._next = 0
+        self._oldest: tuple[int, int] | None = None  # n and at_ms of the oldest row; None = look it up
+        self._rows: list[tuple[Any, ...]] = []
+
+    def load(self) -> None:
+        """Read the newest keys from the database."""
+        rows = self._store.fetch(
+            "SELECT n, scope, key, at_ms, content, first_seq, count, refused FROM exchange_idempotencykey "
+            "ORDER BY n DESC LIMIT %s",
+            [IN_MEMORY + 1],
+        )
+        self._complete = len(rows) <= IN_MEMORY
+        self._next = rows[0][0] + 1 if rows else 0
+        for _, scope, key, at_ms, content, first_seq, count, refused in reversed(rows[:IN_MEMORY]):
+            self._known[scope, key] = Known(at_ms, content, None, first_seq, count, refused)
+        self._oldest = self._find_oldest()
+
+    def prefetch(self, pairs: Iterable[tuple[int, str]]) -> None:
+        """Bring keys of a coming batch into memory that only the database knows."""
+        if self._complete:
+            return
+        missing = [pair for pair in pairs if pair not in self._known]
+        for start in range(0, len(missing), LOOKUP_KEYS):
+            part = missing[start : start + LOOKUP_KEYS]
+            marks = ",".join(["(%s,%s)"] * len(part))
+            found = self._store.fetch(
+                "SELECT scope, key, at_ms, content, first_seq, count, refused FROM exchange_idempotencykey "  # noqa: S608
+                f"WHERE (scope, key) IN (VALUES {marks}) ORDER BY n",
+                [value for pair in part for value in pair],
+            )
+            for scope, key, at_ms, content, first_seq, count, refused in found:
+                self._known[scope, key] = Known(at_ms, content, None, first_seq, count, refused)
+        while len(self._known) > IN_MEMORY:
+            self._known.popitem(last=False)
+
+    def find(self, scope: int, key: str, command: Command, at_ms: int) -> Outcome | None:
+        """Return the answer a used key gives, or None for a new one."""
+        known = self._known.get((scope, key))
+        if known is None or known.at_ms + KEPT_MS <= at_ms:
+            return None
+        differs = differing_field(known.content, command)
+        if differs is not None:
+            return Outcome((), conflict=differs)
+        outcome = known.outcome
+        if outcome is None:
+            events = self._events_between(known.first_seq, known.count) if known.count else ()
+            outcome = Outcome(events, refused_of(known.refused))
+        return outcome._replace(repeated=True)
+
+    def remember(self, scope: int, key: str, command: Command, outcome: Outcome, at_ms: int) -> None:
+        """Note a key's first use for the running batch."""
+        events = outcome.events
+        first_seq = events[0].seq if events else -1  # type: ignore[union-attr]
+        refused = refused_text(outcome.refused)
+        content = content_of(command)
+        self._rows.append((self._next, at_ms, scope, key, content, first_seq, len(events), refused))
+        self._next += 1
+        self._known[scope, key] = Known(at_ms, content, outcome, first_seq, len(events), refused)
+        if len(self._known) > IN_MEMORY:
+            self._known.popitem(last=False)
+            self._complete = False
+
+    def take(self, at_ms: int) -> tuple[list[tuple[Any, ...]], Sequence[Statement]]:
+        """Return the rows to append and the statements that drop what is older than 48 h, for one transaction."""
+        rows, self._rows = self._rows, []
+        statements: list[Statement] = []
+        if self._oldest is None and self._next:
+            self._oldest = self._find_oldest() or ((rows[0][0], rows[0][1]) if rows else None)
+        if self._oldest is not None and self._oldest[1] + KEPT_MS <= at_ms:
+            bounds = [self._oldest[0] + FORGET_ROWS, at_ms - KEPT_MS]
+            statements.append(("DELETE FROM exchange_idempotencykey WHERE n < %s AND at_ms <= %s", bounds))
+            self._oldest = None
+        return rows, statements
+
+    def _find_oldest(self) -> tuple[int, int] | None:
+        rows = self._store.fetch("SELECT n, at_ms FROM exchange_idempotencykey ORDER BY n LIMIT 1")
+        return (rows[0][0], rows[0][1]) if rows else None

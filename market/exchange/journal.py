@@ -1,0 +1,276 @@
+"""From events to rows: what one batch will write, in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from ledger import models as ledger
+from ledger.operations import Log
+from market.engine import events as ev
+from market.engine.commands import Command
+from market.engine.engine import Engine
+from market.engine.events import Event, OrderCancelled, OrderPlaced, Refused, Traded
+from market.exchange import models
+from market.exchange.idempotency import KEYS, Keys, content_of, refused_text
+from market.exchange.inbox import Item
+from market.exchange.leaves import Leaves
+from market.exchange.outcomes import SealInfo
+from market.exchange.stores import Statement, Store
+from market.exchange.tables import Table
+from market.exchange.transfers import MONEY, transfers
+
+ORDERS = Table.of(models.Order)
+TRADES = Table.of(models.Trade)
+CHANGES = Table.of(models.OrderChange)
+TRANSFERS = Table.of(models.Transfer)
+BALANCES = Table.of(models.Balance)
+CONTRACTS = Table.of(models.Contract)
+SETTLEMENT_LINES = Table.of(models.SettlementLine)
+REFUSALS = Table.of(models.Refusal)
+SNAPSHOTS = Table.of(models.Snapshot)
+LEDGER = {model: Table.of(model) for model in (ledger.Checkpoint, ledger.Entry, ledger.HashTile, ledger.Row)}
+
+KEPT_REFUSALS = 1_000_000  # newest ones, for the regulator
+KEPT_SNAPSHOTS = 3
+FORGET_ROWS = 5_000  # at most so many old refusals are dropped in one transaction
+MAX_ACCOUNT = 2**63 - 1
+
+
+class Unbalanced(Exception):
+    """The transfers of a batch do not explain the change of the engine's balances. Nothing of it was written."""
+
+
+class Batch:
+    """What is applied together and becomes durable together."""
+
+    def __init__(self, first_seq: int, at_ms: int):
+        self.first_seq = first_seq
+        self.next_seq = first_seq
+        self.at_ms = at_ms
+        self.items: list[Item] = []
+        self.events: list[Event] = []
+        self.tables: list[tuple[Table, Sequence[Any]]] = []
+        self.statements: list[Statement] = []
+        self.sealed: SealInfo | None = None
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to write."""
+        return not self.tables and not self.statements
+
+
+class Journal:
+    """Collects the rows of the running batch and keeps what the next one needs to know."""
+
+    def __init__(self, engine: Engine, log: Log, store: Store, keys: Keys, leaves: Leaves):
+        self._engine = engine
+        self._log = log
+        self._store = store
+        self._keys = keys
+        self._leaves = leaves
+        self._cash = [account.cash_e7 for account in engine.accounts]
+        self._clearing = {name: contract.account for name, contract in engine.contracts.items()}
+        engine.take_dirty()
+        self._dirty: set[int] = set()  # accounts changed in the running batch
+        self.unsealed_accounts: set[int] = set()  # accounts changed since the last seal
+        self.unsealed_contracts: set[str] = set()  # contracts traded since a seal looked at their positions
+        self._refusal_n = self._next_refusal()
+        self._clear()
+
+    def _clear(self) -> None:
+        self._orders: list[Any] = []
+        self._trades: list[Any] = []
+        self._changes: list[Any] = []
+        self._transfers: list[Any] = []
+        self._opened: list[int] = []
+        self._new_contracts: list[Any] = []
+        self._contract_states: dict[str, tuple[str, int]] = {}
+        self._lines: list[Any] = []
+        self._refusals: list[Any] = []
+        self._snapshots: list[Any] = []
+
+    def _next_refusal(self) -> int:
+        rows = self._store.fetch("SELECT max(n) FROM exchange_refusal")
+        return 0 if rows[0][0] is None else int(rows[0][0]) + 1
+
+    # --- what happened ----------------------------------------------------------------------------------------------
+    def record(self, events: Iterable[Event], rows: Sequence[bytes] = ()) -> None:
+        """Turn events into leaves and rows; ``rows`` are the salted rows of a readings or settle entry."""
+        append = self._log.append
+        leaf = self._leaves.leaf
+        for event in events:
+            append(leaf(event))
+            kind = type(event)
+            if kind is OrderPlaced:
+                self._orders.append(event)
+            elif kind is Traded:
+                self._trades.append(event)
+                self.unsealed_contracts.add(event.contract)  # type: ignore[union-attr]
+                self._transfers += transfers(event, self._clearing)
+            elif kind is OrderCancelled:
+                seq, at_ms, order, account, contract, remaining_wh, reason = event  # type: ignore[misc]
+                self._changes.append((seq, at_ms, "cancel", order, account, contract, 0, 0, remaining_wh, 0, reason))
+            else:
+                self._record_rare(event, rows)
+
+    def _record_rare(self, event: Any, rows: Sequence[bytes]) -> None:
+        kind = type(event)
+        if kind is ev.OrderAmended:
+            seq, at_ms, order, account, contract, price_e4, energy_wh, requeued = event
+            self._changes.append((seq, at_ms, "amend", order, account, contract, price_e4, energy_wh, 0, requeued, ""))
+        elif kind is ev.AccountOpened:
+            self._opened.append(event.account)
+        elif kind is ev.ContractOpened:
+            self._clearing[event.contract] = event.account
+            seq = event.seq
+            self._opened.append(event.account)
+            self._new_contracts.append(
+                (event.contract, "open", event.account, event.topup_e4, event.spill_e4, seq, event.at_ms, seq)
+            )
+        elif kind is ev.ContractClosed:
+            self._contract_states[event.contract] = ("closed", event.seq)
+        elif kind is ev.ContractDelivered:
+            self._contract_states[event.contract] = ("delivered", event.seq)
+        elif kind is ev.ReadingsCommitted:
+            self._log.add_rows(event.seq, rows)
+        elif kind is ev.Settled:
+            self._log.add_rows(event.seq, rows)
+            self._transfers += transfers(event, self._clearing)
+            self._lines += [
+                (event.seq, row.account, event.at_ms, event.contract, event.area, *row[1:]) for row in event.rows
+            ]
+            if event.complete:
+                self._contract_states[event.contract] = ("settled", event.seq)
+        elif kind is ev.Funded:
+            self._transfers += transfers(event, self._clearing)
+
+    def refuse(self, command: Command, refused: Refused, at_ms: int) -> None:
+        """Keep a refusal beside the ledger."""
+        account = getattr(command, "account", -1)
+        if not -1 <= account <= MAX_ACCOUNT:
+            account = -1
+        code, field, detail = refused
+        self._refusals.append(
+            (
+                self._refusal_n,
+                at_ms,
+                self._engine.seq,
+                account,
+                code,
+                field,
+                content_of(command),
+                refused_text(refused),
+            )
+        )
+        self._refusal_n += 1
+
+    def snapshot(self, seq: int, at_ms: int, sha256: str, data: bytes) -> None:
+        """Keep a snapshot of the engine's state after ``seq`` entries."""
+        self._snapshots.append((seq, at_ms, sha256, data))
+
+    def note_changes(self) -> None:
+        """Note which accounts the engine has changed so far."""
+        dirty = self._engine.take_dirty()
+        self._dirty |= dirty
+        self.unsealed_accounts |= dirty
+
+    # --- what to write ----------------------------------------------------------------------------------------------
+    def finish(self, batch: Batch) -> None:
+        """Check the books and fill the batch with what its transaction writes; raise ``Unbalanced``."""
+        engine = self._engine
+        self.note_changes()
+        dirty, self._dirty = self._dirty, set()
+        self._check_books(dirty)
+        tables: list[tuple[Table, Sequence[Any]]] = [(LEDGER[model], rows) for model, rows in self._log.take_rows()]
+        statements = batch.statements
+        accounts = engine.accounts
+        opened = set(self._opened)
+        if opened:
+            tables.append((BALANCES, [self._balance_row(index) for index in sorted(opened)]))
+        money = []
+        for index in dirty:
+            if index not in opened:
+                account = accounts[index]
+                money.append((index, account.cash_e7, account.held_e7, account.arrears_e7))
+        statements += self._store.upsert_money(money)
+        tables.append((CONTRACTS, self._new_contracts))
+        statements += [
+            ("UPDATE exchange_contract SET state = %s, changed_seq = %s WHERE name = %s", [state, seq, name])
+            for name, (state, seq) in self._contract_states.items()
+        ]
+        for name, (state, _) in self._contract_states.items():
+            if state == "settled":
+                self._clearing.pop(name, None)
+        key_rows, key_statements = self._keys.take(batch.at_ms)
+        statements += key_statements
+        tables += [
+            (ORDERS, self._orders),
+            (TRADES, self._trades),
+            (CHANGES, self._changes),
+            (TRANSFERS, self._transfers),
+            (SETTLEMENT_LINES, self._lines),
+            (REFUSALS, self._refusals),
+            (KEYS, key_rows),
+            (SNAPSHOTS, self._snapshots),
+        ]
+        statements += self._retention()
+        batch.tables = [(table, rows) for table, rows in tables if rows]
+        batch.next_seq = engine.seq
+        self._clear()
+
+    def _retention(self) -> list[Statement]:
+        statements: list[Statement] = []
+        if self._snapshots:
+            statements.append(
+                (
+                    "DELETE FROM exchange_snapshot WHERE seq NOT IN "
+                    "(SELECT seq FROM exchange_snapshot ORDER BY seq DESC LIMIT %s)",
+                    [KEPT_SNAPSHOTS],
+                )
+            )
+        if self._refusals and self._refusal_n > KEPT_REFUSALS:
+            # The table's numbers are dense: what lies below the kept ones is at most this batch's refusals, or a backlog.
+            bound = self._refusal_n - KEPT_REFUSALS
+            statements.append(
+                (
+                    "DELETE FROM exchange_refusal WHERE n IN "
+                    "(SELECT n FROM exchange_refusal WHERE n < %s ORDER BY n LIMIT %s)",
+                    [bound, FORGET_ROWS],
+                )
+            )
+        return statements
+
+    def _balance_row(self, index: int) -> tuple[Any, ...]:
+        account = self._engine.accounts[index]
+        money = (account.cash_e7, account.held_e7, account.arrears_e7)
+        return (index, account.id, account.kind, account.area, *money)
+
+    def _check_books(self, dirty: set[int]) -> None:
+        """Check that the batch's transfers explain, to the last unit, how the engine's balances changed."""
+        deltas: dict[int, int] = {}
+        get = deltas.get
+        for _, _, _, _, asset, debit, credit, amount in self._transfers:
+            if asset is MONEY or asset == MONEY:
+                deltas[debit] = get(debit, 0) - amount
+                deltas[credit] = get(credit, 0) + amount
+            if amount <= 0 or debit == credit:
+                raise Unbalanced(
+                    f"expected a positive amount between two accounts, was {amount} {asset} {debit}->{credit}"
+                )
+        if sum(deltas.values()) != 0:
+            raise Unbalanced(f"expected a sum of 0, was {sum(deltas.values())}")
+        accounts, cash = self._engine.accounts, self._cash
+        cash.extend([0] * (len(accounts) - len(cash)))
+        for index in dirty | deltas.keys():
+            expected = cash[index] + get(index, 0)
+            was = accounts[index].cash_e7
+            if expected != was:
+                raise Unbalanced(f"account {index}: expected {expected} e7 by its transfers, was {was}")
+            cash[index] = was
+
+    # --- for the seal -----------------------------------------------------------------------------------------------
+    def money_total_e7(self) -> int:
+        """Return the sum of all accounts' money as the transfers have it, e7."""
+        self._cash.extend([0] * (len(self._engine.accounts) - len(self._cash)))
+        return sum(self._cash)

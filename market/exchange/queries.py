@@ -1,0 +1,420 @@
+"""What readers may ask. All of it comes from the database, so any process can; live state comes from ``Exchange.read``.
+
+Rows are plain tuples in the system's integers (``_wh``, ``_e4``, ``_e7``, ``at_ms``); lists are ordered by ledger sequence and
+cut to ``limit`` (at most ``MAX_LIMIT``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from django.db.models import Q, Sum
+
+from market.exchange import models
+from market.exchange.history import MAX_LIMIT, candles, events, seq_before
+
+__all__ = [
+    "balance", "balances", "candles", "contract", "contracts", "counts", "earned", "events", "money_by_kind", "order",
+    "orders", "positions", "refusals", "seq_before", "settlement_lines", "trades", "trades_of_order", "transfers",
+]  # fmt: skip
+
+
+class OrderView(NamedTuple):
+    """An order with what became of it. ``status``: open, filled, cancelled; ``reason`` says why it was cancelled."""
+
+    id: int
+    at_ms: int
+    account: int
+    area: str
+    contract: str
+    side: str
+    price_e4: int
+    energy_wh: int
+    filled_wh: int
+    remaining_wh: int
+    status: str
+    reason: str
+    time_in_force: str
+    expires_at_ms: int
+    changed_seq: int  # the last entry that changed it
+
+
+class TradeView(NamedTuple):
+    """A trade; ``buyer`` and ``seller`` are accounts and not for the public."""
+
+    seq: int
+    at_ms: int
+    contract: str
+    maker: int
+    taker: int
+    energy_wh: int
+    buy_e4: int
+    sell_e4: int
+    taker_side: str
+    buyer: int
+    seller: int
+    buy_order: int
+    sell_order: int
+    buy_area: str
+    sell_area: str
+    cost_e7: int
+    margin_e7: int
+
+
+class TransferView(NamedTuple):
+    """A movement between two accounts; see ``models.Transfer``."""
+
+    seq: int
+    n: int
+    at_ms: int
+    kind: str
+    asset: str
+    debit: int
+    credit: int
+    amount: int
+
+
+class BalanceView(NamedTuple):
+    """An account's money. ``cash_e7`` is the whole wallet; ``free_e7 = cash_e7 - held_e7``."""
+
+    account: int
+    account_id: str
+    kind: str
+    area: str
+    cash_e7: int
+    held_e7: int
+    arrears_e7: int
+
+    @property
+    def free_e7(self) -> int:
+        """What may be spent or taken out."""
+        return self.cash_e7 - self.held_e7
+
+
+class ContractView(NamedTuple):
+    """A delivery interval; see ``models.Contract``."""
+
+    name: str
+    state: str
+    account: int
+    topup_e4: int
+    spill_e4: int
+    opened_seq: int
+    opened_at_ms: int
+    changed_seq: int
+
+
+class LineView(NamedTuple):
+    """Settlement of one account in one contract; see ``models.SettlementLine``."""
+
+    seq: int
+    account: int
+    at_ms: int
+    contract: str
+    area: str
+    import_wh: int
+    export_wh: int
+    quality: str
+    position_wh: int
+    short_wh: int
+    topup_wh: int
+    spill_wh: int
+    payout_e7: int
+    fee_e7: int
+    short_e7: int
+    topup_e7: int
+    spill_e7: int
+
+
+class PositionView(NamedTuple):
+    """What an account bought and sold in a contract, and for how much (buyer's all-in cost, seller's proceeds)."""
+
+    contract: str
+    bought_wh: int
+    sold_wh: int
+    paid_e7: int
+    proceeds_e7: int
+
+    @property
+    def position_wh(self) -> int:
+        """Bought minus sold energy."""
+        return self.bought_wh - self.sold_wh
+
+
+class Earned(NamedTuple):
+    """What trading brought and cost an account in a span of time, by the time of the trades and settlements."""
+
+    sold_wh: int
+    sold_e7: int
+    bought_wh: int
+    bought_e7: int
+    spilled_wh: int
+    spilled_e7: int
+    topup_wh: int
+    topup_e7: int
+
+
+class RefusalView(NamedTuple):
+    """A command that changed nothing; ``command`` and ``detail`` are JSON texts."""
+
+    n: int
+    at_ms: int
+    next_seq: int
+    account: int
+    code: str
+    field: str
+    command: str
+    detail: str
+
+
+def _limited(limit: int) -> int:
+    return max(1, min(limit, MAX_LIMIT))
+
+
+# --- orders -----------------------------------------------------------------------------------------------------------
+def order(order_id: int) -> OrderView | None:
+    """Return an order with its state, or None."""
+    found = _with_state(models.Order.objects.filter(id=order_id))
+    return found[0] if found else None
+
+
+def orders(
+    *, account: int, contract: str | None = None, before: int | None = None, after: int | None = None, limit: int = 100
+) -> list[OrderView]:
+    """Return an account's orders, newest first; ``before`` and ``after`` are order ids that are left out themselves."""
+    rows = models.Order.objects.filter(account=account)
+    if contract is not None:
+        rows = rows.filter(contract=contract)
+    if before is not None:
+        rows = rows.filter(id__lt=before)
+    if after is not None:
+        rows = rows.filter(id__gt=after)
+    return _with_state(rows.order_by("-id")[: _limited(limit)])
+
+
+def _with_state(rows: Iterable[models.Order]) -> list[OrderView]:
+    """Derive filled, remaining, price, total and status from the trades and changes of these orders (of one account)."""
+    found = list(rows)
+    if not found:
+        return []
+    ids = {row.id for row in found}
+    account, first = found[0].account, min(ids)
+    filled: dict[int, int] = dict.fromkeys(ids, 0)
+    changed = {row.id: row.id for row in found}
+    contracts = {row.contract for row in found}
+    # By account, not by order: an index for each side's order would cost two more insertions a trade, and an order's trades
+    # lie between its own entry and its gate, in its contract.
+    trades = models.Trade.objects.filter(Q(buyer=account) | Q(seller=account), id__gt=first, contract__in=contracts)
+    for seq, buy_order, sell_order, energy_wh in trades.values_list("id", "buy_order", "sell_order", "energy_wh"):
+        for order_id in (buy_order, sell_order):
+            if order_id in ids:
+                filled[order_id] += energy_wh
+                changed[order_id] = max(changed[order_id], seq)
+    latest: dict[int, tuple[int, int]] = {}
+    cancelled: dict[int, tuple[int, str]] = {}
+    changes = models.OrderChange.objects.filter(account=account, seq__gt=first, order__in=ids).order_by("seq")
+    for change in changes:
+        changed[change.order] = max(changed[change.order], change.seq)
+        if change.kind == "amend":
+            latest[change.order] = (change.price_e4, change.energy_wh)
+        else:
+            cancelled[change.order] = (change.remaining_wh, change.reason)
+    views = []
+    for row in found:
+        price_e4, energy_wh = latest.get(row.id, (row.price_e4, row.energy_wh))
+        remaining_wh = energy_wh - filled[row.id]
+        status, reason = ("open", "") if remaining_wh > 0 else ("filled", "")
+        if row.id in cancelled:
+            (_, reason), remaining_wh, status = cancelled[row.id], 0, "cancelled"
+        views.append(
+            OrderView(
+                row.id,
+                row.at_ms,
+                row.account,
+                row.area,
+                row.contract,
+                row.side,
+                price_e4,
+                energy_wh,
+                filled[row.id],
+                remaining_wh,
+                status,
+                reason,
+                row.time_in_force,
+                row.expires_at_ms,
+                changed[row.id],
+            )  # fmt: skip
+        )
+    return views
+
+
+# --- trades and prices ------------------------------------------------------------------------------------------------
+_TRADE = TradeView._fields
+_TRADE_COLUMNS = ("id", *_TRADE[1:])
+
+
+def trades(
+    *, contract: str | None = None, account: int | None = None, after: int | None = None, before: int | None = None,
+    limit: int = 100, newest_first: bool = False,
+) -> list[TradeView]:  # fmt: skip
+    """Return trades after and before a sequence, of a contract, of an account, or all; oldest first by default."""
+    rows = models.Trade.objects.all()
+    if contract is not None:
+        rows = rows.filter(contract=contract)
+    if account is not None:
+        rows = rows.filter(Q(buyer=account) | Q(seller=account))
+    if after is not None:
+        rows = rows.filter(id__gt=after)
+    if before is not None:
+        rows = rows.filter(id__lt=before)
+    rows = rows.order_by("-id" if newest_first else "id")[: _limited(limit)]
+    return [TradeView(*row) for row in rows.values_list(*_TRADE_COLUMNS)]
+
+
+def trades_of_order(order: OrderView) -> list[TradeView]:
+    """Return the trades of one order, oldest first."""
+    mine = Q(buyer=order.account, buy_order=order.id) | Q(seller=order.account, sell_order=order.id)
+    rows = models.Trade.objects.filter(mine, id__gt=order.id).order_by("id")[:MAX_LIMIT]
+    return [TradeView(*row) for row in rows.values_list(*_TRADE_COLUMNS)]
+
+
+# --- contracts --------------------------------------------------------------------------------------------------------
+def contract(name: str) -> ContractView | None:
+    """Return a contract, or None."""
+    row = models.Contract.objects.filter(name=name).values_list(*ContractView._fields).first()
+    return None if row is None else ContractView(*row)
+
+
+def contracts(*, state: str | None = None, after: str = "", limit: int = 1_000) -> list[ContractView]:
+    """Return contracts by start, those of one state or all, whose names come after ``after``."""
+    rows = models.Contract.objects.filter(name__gt=after)
+    if state is not None:
+        rows = rows.filter(state=state)
+    return [ContractView(*row) for row in rows.order_by("name").values_list(*ContractView._fields)[: _limited(limit)]]
+
+
+# --- accounts ---------------------------------------------------------------------------------------------------------
+def balance(account: int) -> BalanceView | None:
+    """Return an account's money, or None when there is no such account."""
+    row = models.Balance.objects.filter(account=account).values_list(*BalanceView._fields).first()
+    return None if row is None else BalanceView(*row)
+
+
+def balances(*, kind: str | None = None, after: int = -1, limit: int = 1_000) -> list[BalanceView]:
+    """Return accounts by index, of one kind or all."""
+    rows = models.Balance.objects.filter(account__gt=after)
+    if kind is not None:
+        rows = rows.filter(kind=kind)
+    return [BalanceView(*row) for row in rows.order_by("account").values_list(*BalanceView._fields)[: _limited(limit)]]
+
+
+def money_by_kind() -> dict[str, int]:
+    """Return the sum of all wallets by kind of account, e7; the values add up to 0."""
+    rows = models.Balance.objects.values_list("kind").annotate(total=Sum("cash_e7"))
+    return {kind: int(total) for kind, total in rows}
+
+
+def positions(account: int, *, contracts: Iterable[str] | None = None) -> list[PositionView]:
+    """Return what an account traded by contract: in the contracts given, by default all that are not settled yet."""
+    known = models.Contract.objects.all()
+    known = known.exclude(state="settled") if contracts is None else known.filter(name__in=list(contracts))
+    opened = dict(known.values_list("name", "opened_seq"))
+    if not opened:
+        return []
+    found: dict[str, list[int]] = {}
+    # Nothing trades before its contract opens: that bound keeps an account's long past out of the scan.
+    rows = models.Trade.objects.filter(
+        Q(buyer=account) | Q(seller=account), contract__in=opened, id__gt=min(opened.values())
+    )
+    for row in rows.values_list("contract", "buyer", "seller", "energy_wh", "buy_e4", "sell_e4"):
+        name, buyer, seller, energy_wh, buy_e4, sell_e4 = row
+        tally = found.setdefault(name, [0, 0, 0, 0])
+        if buyer == account:
+            tally[0] += energy_wh
+            tally[2] += energy_wh * buy_e4
+        if seller == account:
+            tally[1] += energy_wh
+            tally[3] += energy_wh * sell_e4
+    return [PositionView(name, *found[name]) for name in sorted(found)]
+
+
+def transfers(
+    *, account: int | None = None, seq: int | None = None, money_only: bool = False, after: int | None = None,
+    before: int | None = None, limit: int = 100, newest_first: bool = True,
+) -> list[TransferView]:  # fmt: skip
+    """Return movements of an account (statement lines) or of one ledger entry, newest first by default."""
+    rows = models.Transfer.objects.all()
+    if account is not None:
+        rows = rows.filter(Q(debit=account) | Q(credit=account))
+    if seq is not None:
+        rows = rows.filter(seq=seq)
+    if money_only:
+        rows = rows.filter(asset="e7")
+    if after is not None:
+        rows = rows.filter(seq__gt=after)
+    if before is not None:
+        rows = rows.filter(seq__lt=before)
+    ordered = rows.order_by(*(("-seq", "-n") if newest_first else ("seq", "n")))
+    return [TransferView(*row) for row in ordered.values_list(*TransferView._fields)[: _limited(limit)]]
+
+
+def settlement_lines(
+    *, account: int | None = None, contract: str | None = None, seq: int | None = None, after: int | None = None,
+    before: int | None = None, limit: int = 100,
+) -> list[LineView]:  # fmt: skip
+    """Return settlement lines, newest first: of an account, a contract or a ledger entry."""
+    rows = models.SettlementLine.objects.all()
+    if account is not None:
+        rows = rows.filter(account=account)
+    if contract is not None:
+        rows = rows.filter(contract=contract)
+    if seq is not None:
+        rows = rows.filter(seq=seq)
+    if after is not None:
+        rows = rows.filter(seq__gt=after)
+    if before is not None:
+        rows = rows.filter(seq__lt=before)
+    ordered = rows.order_by("-seq", "account").values_list(*LineView._fields)
+    return [LineView(*row) for row in ordered[: _limited(limit)]]
+
+
+def earned(account: int, *, since_ms: int, until_ms: int) -> Earned:
+    """Return what an account traded and settled with ``since_ms <= at < until_ms``, e.g. today."""
+    since_seq = seq_before(since_ms)
+    span = {"at_ms__gte": since_ms, "at_ms__lt": until_ms}
+    sold_wh = sold_e7 = bought_wh = bought_e7 = 0
+    mine = models.Trade.objects.filter(id__gt=since_seq, **span)
+    for energy_wh, sell_e4 in mine.filter(seller=account).values_list("energy_wh", "sell_e4"):
+        sold_wh += energy_wh
+        sold_e7 += energy_wh * sell_e4
+    for energy_wh, cost_e7 in mine.filter(buyer=account).values_list("energy_wh", "cost_e7"):
+        bought_wh += energy_wh
+        bought_e7 += cost_e7
+    lines = models.SettlementLine.objects.filter(account=account, seq__gt=since_seq, **span).aggregate(
+        spilled_wh=Sum("spill_wh", default=0),
+        spilled_e7=Sum("spill_e7", default=0),
+        topup_wh=Sum("topup_wh", default=0),
+        topup_e7=Sum("topup_e7", default=0),
+    )
+    return Earned(sold_wh, sold_e7, bought_wh, bought_e7, **{name: int(value) for name, value in lines.items()})
+
+
+def refusals(*, account: int | None = None, before: int | None = None, limit: int = 100) -> list[RefusalView]:
+    """Return refused commands, newest first, for the regulator."""
+    rows = models.Refusal.objects.all()
+    if account is not None:
+        rows = rows.filter(account=account)
+    if before is not None:
+        rows = rows.filter(n__lt=before)
+    ordered = rows.order_by("-n").values_list(*RefusalView._fields)
+    return [RefusalView(*row) for row in ordered[: _limited(limit)]]
+
+
+def counts() -> dict[str, Any]:
+    """Return how many orders and trades there are and how much energy was traded, for summaries."""
+    return {
+        "orders": models.Order.objects.count(),
+        "trades": models.Trade.objects.count(),
+        "energy_wh": int(models.Trade.objects.aggregate(total=Sum("energy_wh", default=0))["total"]),
+    }

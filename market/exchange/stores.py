@@ -1,0 +1,173 @@
+"""The writer's own database connection: fenced, raw, one transaction a batch.
+
+The connection that writes is the connection that holds the lock. Were they two, the lock could be lost (a server that
+restarts, a proxy that drops one of them) while the other went on writing beside the next leader.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import os
+import sqlite3
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import psycopg2
+from django.db import connections
+
+from market.exchange.outcomes import AlreadyRunning
+from market.exchange.tables import Table
+
+LOCK_NUMBER = 0x53554E4C  # "SUNL"; advisory locks are per database, so one number serves all installations
+SQLITE_VARIABLES = 32_766  # SQLite's bound on marks in one statement
+SQLITE_CHUNKS = (128, 16, 1)  # rows of one statement: three statements a table stay prepared, and few steps are taken
+SQLITE_TIMEOUT_S = 20.0
+
+Statement = tuple[str, Sequence[Any]]
+
+
+class Store(Protocol):
+    """What the writer needs of a database. Statements have ``%s`` marks."""
+
+    pipelined: bool  # whether a second thread may commit while the engine goes on
+
+    def write(self, tables: Iterable[tuple[Table, Sequence[Any]]], statements: Iterable[Statement]) -> None:
+        """Append rows and run statements in one transaction; durable on return, not there at all on an exception."""
+
+    def upsert_money(self, rows: Sequence[tuple[int, int, int, int]]) -> Iterable[Statement]:
+        """Return statements that set (account, cash_e7, held_e7, arrears_e7) of existing balances."""
+
+    def fetch(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Return all rows of a query, outside of any transaction of ``write``."""
+
+    def close(self) -> None:
+        """Let go of the database and the lock."""
+
+
+class PostgresStore:
+    """PostgreSQL: COPY, and an advisory lock that ends with the session."""
+
+    pipelined = True
+
+    def __init__(self, params: dict[str, Any]):
+        params = {name: value for name, value in params.items() if name not in ("cursor_factory", "context")}
+        self._connection = psycopg2.connect(**params)
+        self._reader: Any = None
+        self._params = params
+        with self._connection.cursor() as cursor:
+            cursor.execute("SELECT pg_try_advisory_lock(%s)", [LOCK_NUMBER])
+            if not cursor.fetchone()[0]:
+                self._connection.close()
+                raise AlreadyRunning(
+                    f"another exchange writes to the PostgreSQL database {params.get('dbname')!r}; only one may"
+                )
+            # The installation's choice may be weaker for its own tables; an acknowledgement here means durable.
+            cursor.execute("SET synchronous_commit = on")
+        self._connection.commit()
+
+    def write(self, tables: Iterable[tuple[Table, Sequence[Any]]], statements: Iterable[Statement]) -> None:
+        """See ``Store.write``."""
+        with self._connection.cursor() as cursor:
+            for table, rows in tables:
+                cursor.copy_expert(table.copy_sql, io.BytesIO(table.copy_text(rows)), 1 << 20)
+            for sql, params in statements:
+                cursor.execute(sql, params)
+        self._connection.commit()
+
+    def upsert_money(self, rows: Sequence[tuple[int, int, int, int]]) -> Iterable[Statement]:
+        """See ``Store.upsert_money``."""
+        if not rows:
+            return []
+        columns = ["{%s}" % ",".join(map(str, column)) for column in zip(*rows, strict=True)]
+        return [
+            (
+                "UPDATE exchange_balance AS b SET cash_e7 = n.cash, held_e7 = n.held, arrears_e7 = n.arrears "
+                "FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[]) AS n(account, cash, held, arrears) "
+                "WHERE b.account = n.account",
+                columns,
+            )
+        ]
+
+    def fetch(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """See ``Store.fetch``; on a connection of its own, because another thread may be committing on the first."""
+        if self._reader is None:
+            self._reader = psycopg2.connect(**self._params)
+            self._reader.autocommit = True
+        with self._reader.cursor() as cursor:
+            cursor.execute(sql, params)
+            return list(cursor.fetchall())
+
+    def close(self) -> None:
+        """See ``Store.close``."""
+        for connection in (self._connection, self._reader):
+            if connection is not None:
+                connection.close()
+
+
+class SqliteStore:
+    """SQLite: WAL, synchronous=FULL, and an flock on a file beside the database that ends with the process."""
+
+    # sqlite3 gives the interpreter lock away at every step of a statement; a second busy thread would make each step wait.
+    pipelined = False
+
+    def __init__(self, path: str):
+        lock_path = Path(f"{path}.writer")
+        self._lock = os.open(lock_path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(self._lock)
+            raise AlreadyRunning(f"another exchange writes to {path} (it holds {lock_path}); only one may") from error
+        self._connection = sqlite3.connect(
+            path, timeout=SQLITE_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=256
+        )
+        self._connection.execute("PRAGMA journal_mode=WAL")
+        self._connection.execute("PRAGMA synchronous=FULL")
+
+    def write(self, tables: Iterable[tuple[Table, Sequence[Any]]], statements: Iterable[Statement]) -> None:
+        """See ``Store.write``."""
+        connection = self._connection
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for table, rows in tables:
+                self._insert(table, rows)
+            for sql, params in statements:
+                connection.execute(sql.replace("%s", "?"), params)
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+    def _insert(self, table: Table, rows: Sequence[Any]) -> None:
+        start = 0
+        for chunk in SQLITE_CHUNKS:
+            sql = table.insert_sql(chunk)
+            while len(rows) - start >= chunk:
+                part = rows[start : start + chunk]
+                self._connection.execute(sql, part[0] if chunk == 1 else [value for row in part for value in row])
+                start += chunk
+
+    def upsert_money(self, rows: Sequence[tuple[int, int, int, int]]) -> Iterable[Statement]:
+        """See ``Store.upsert_money``."""
+        sql = "UPDATE exchange_balance SET cash_e7 = %s, held_e7 = %s, arrears_e7 = %s WHERE account = %s"
+        return [(sql, (cash, held, arrears, account)) for account, cash, held, arrears in rows]
+
+    def fetch(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """See ``Store.fetch``."""
+        return self._connection.execute(sql.replace("%s", "?"), params).fetchall()
+
+    def close(self) -> None:
+        """See ``Store.close``."""
+        self._connection.close()
+        os.close(self._lock)
+
+
+def open_store() -> PostgresStore | SqliteStore:
+    """Open the writer's connection to Django's default database; raise ``AlreadyRunning`` when another writer has it."""
+    connection = connections["default"]
+    if connection.vendor == "postgresql":
+        return PostgresStore(connection.get_connection_params())
+    return SqliteStore(str(connection.get_connection_params()["database"]))

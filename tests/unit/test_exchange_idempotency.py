@@ -1,0 +1,77 @@
+"""Keys: what counts as the same content, and how the differing field is named."""
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from market.engine.commands import CancelOrder, Fund, PlaceOrder, Settle, SettleRow
+from market.engine.events import Refused
+from market.exchange.checks import MAX_KEY_LENGTH, check_command, check_key
+from market.exchange.idempotency import content_of, differing_field, refused_of, refused_text
+
+ORDER = PlaceOrder(4, "2026-06-06T12:15Z", "buy", 2_850, 1_500, "gtg", 0)
+
+
+@given(st.text(max_size=5), st.text(max_size=5), st.text(max_size=5), st.integers(-(2**70), 2**70))
+def test_content_is_json_whatever_the_order_holds(contract: str, side: str, force: str, price_e4: int) -> None:
+    order = PlaceOrder(4, contract, side, price_e4, 1, force, 0)
+    assert orjson.loads(content_of(order))[0] == "PlaceOrder"
+    assert differing_field(content_of(order), order) is None
+    assert differing_field(content_of(order), order._replace(energy_wh=2)) == "energy_wh"
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"price_e4": 2_851}, "price"),
+        ({"contract": "2026-06-06T12:30Z"}, "contract"),
+        ({"side": "sell"}, "side"),
+        ({"energy_wh": 1_501}, "energy_wh"),
+        ({"time_in_force": "ioc"}, "time_in_force"),
+        ({"expires_at_ms": 1}, "expires_at"),
+    ],
+)
+def test_the_differing_field_has_the_clients_name(change: dict[str, object], field: str) -> None:
+    assert differing_field(content_of(ORDER), ORDER._replace(**change)) == field  # type: ignore[arg-type]
+
+
+def test_another_kind_of_command_differs_in_type() -> None:
+    assert differing_field(content_of(ORDER), CancelOrder(4, 7, "owner")) == "type"
+
+
+def test_a_quote_cannot_imitate_another_order() -> None:
+    tricky = ORDER._replace(contract='x","buy",1,1,"gtg",0]')
+    assert orjson.loads(content_of(tricky))[2] == tricky.contract
+
+
+def test_long_fields_are_kept_as_their_digest() -> None:
+    rows = tuple(SettleRow(n, 0, 0, "measured", *[0] * 9) for n in range(100))
+    settle = Settle("2026-06-06T12:15Z", "LV1.1", rows, "00")
+    assert len(content_of(settle)) < 300
+    assert differing_field(content_of(settle), settle._replace(rows=rows[:99])) == "rows"
+
+
+def test_refusals_come_back_as_they_went() -> None:
+    refused = Refused("price_out_of_range", "price", (("max", 10_000), ("unit", "e4")))
+    assert refused_of(refused_text(refused)) == refused
+    assert refused_of(refused_text(None)) is None
+
+
+@pytest.mark.parametrize("key", ["", "x" * (MAX_KEY_LENGTH + 1), "a\nb", "a\x00", "ü", "\ud800"])
+def test_malformed_keys_are_errors(key: str) -> None:
+    with pytest.raises(ValueError, match="idempotency key"):
+        check_key(key)
+
+
+@pytest.mark.parametrize(
+    "command", [ORDER._replace(price_e4=True), ORDER._replace(side=None), Fund(1, 1.0, "", ""), (1, 2)]
+)
+def test_wrong_python_types_never_reach_the_engine(command: object) -> None:
+    with pytest.raises(TypeError):
+        check_command(command)  # type: ignore[arg-type]
+
+
+def test_endless_texts_never_reach_the_engine() -> None:
+    with pytest.raises(ValueError, match="characters"):
+        check_command(ORDER._replace(contract="x" * 2_000))
