@@ -10,6 +10,9 @@ def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "market.config.settings")
     if sys.argv[1:2] == ["demo"]:
         os.environ.setdefault("SUNLEDGER_DEMO", "1")
+        for option, value in zip(sys.argv, sys.argv[1:], strict=False):
+            if option == "--data":  # settings are read before a command sees its options
+                os.environ["SUNLEDGER_DATA"] = value
     from django.core.management import execute_from_command_line
 
     execute_from_command_line(sys.argv)
