@@ -1,0 +1,42 @@
+"""What the meters said. Readings of single homes never enter the ledger: it holds the root over their salted rows."""
+
+from __future__ import annotations
+
+from django.db import models
+
+
+class Quality(models.TextChoices):
+    """Where a value comes from."""
+
+    MEASURED = "measured"
+    ESTIMATED = "estimated"
+    CORRECTED = "corrected"
+
+
+class Reading(models.Model):
+    """Energy through one connection in one delivery interval, import and export apart. Append-only.
+
+    A later reading with other values is a new ``version``; the highest one counts. ``seq`` is the ledger's readings
+    entry and ``n`` the row in it, for the receipt. ``produced_wh``/``used_wh`` are behind the meter and known of some
+    homes only. The columns stand in the order ``storage`` writes them.
+    """
+
+    pk = models.CompositePrimaryKey("start_ms", "account", "version")
+    start_ms = models.BigIntegerField()  # of the contract
+    account = models.BigIntegerField()
+    version = models.SmallIntegerField()
+    area = models.CharField(max_length=64)
+    import_wh = models.BigIntegerField()
+    export_wh = models.BigIntegerField()
+    produced_wh = models.BigIntegerField(null=True)
+    used_wh = models.BigIntegerField(null=True)
+    quality = models.CharField(max_length=9, choices=Quality.choices)
+    received_ms = models.BigIntegerField()  # market time
+    seq = models.BigIntegerField()
+    n = models.IntegerField()
+
+    class Meta:
+        indexes = [models.Index(fields=["account", "start_ms"], name="reading_account")]
+        constraints = [
+            models.CheckConstraint(condition=models.Q(import_wh__gte=0, export_wh__gte=0), name="reading_not_negative"),
+        ]

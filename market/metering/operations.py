@@ -1,0 +1,274 @@
+"""Readings come in: checked, committed to the ledger, kept. Duplicates are harmless, corrections are new versions.
+
+The ledger comes first and the table second. A crash in between leaves a batch that its sender was never told about; sent
+again it has the same salts, therefore the same root and the same idempotency key, gets the first answer, and is kept
+then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from typing import NamedTuple
+
+from django.core.cache import cache
+
+from ledger.core.rows import rows_root
+from market.engine.commands import CommitReadings
+from market.engine.contracts import contract_start_ms
+from market.engine.engine import Engine
+from market.engine.events import ReadingsCommitted
+from market.exchange.exchange import Exchange
+from market.exchange.outcomes import Outcome
+from market.metering import rowbytes, storage
+from market.metering.models import Quality, Reading
+from market.metering.queries import POWER_KEPT_S, POWER_KEY, Power
+
+MAX_READING_WH = 10_000_000  # 40 MW for a quarter of an hour: above any connection of the grid's lowest level
+MAX_BATCH = 10_000  # readings of one area and contract at once; more are a mistake of the sender
+MAX_OWN = 200  # contracts a household reports at once: two days of quarter hours
+MAX_IN_FLIGHT = 64  # readings commands that wait for their answers; the queue belongs to the orders
+COMMIT_TIMEOUT_S = 60.0
+METERED_STATES = ("delivered", "settled")
+
+
+class ReadingIn(NamedTuple):
+    """One reading as it arrives; Wh over the whole interval. ``produced_wh``/``used_wh`` where they are known."""
+
+    account: int
+    import_wh: int
+    export_wh: int
+    produced_wh: int | None = None
+    used_wh: int | None = None
+    quality: str = Quality.MEASURED.value
+
+
+class Recorded(NamedTuple):
+    """What became of a batch."""
+
+    accepted: int
+    corrected: int  # accepted as a new version of a value that was there
+    duplicates: int  # the same value was there
+    seq: int | None  # ledger sequence of the readings entry, of the last one of several; None = nothing new
+
+
+class InvalidReading(Exception):
+    """A reading can't be right. ``code``/``field`` as in refusals; ``item`` is its place in the batch, -1 for the whole."""
+
+    def __init__(self, code: str, field: str, item: int = -1):
+        super().__init__(f"reading {item}: {code} ({field})")
+        self.code = code
+        self.field = field
+        self.item = item
+
+
+class ReadingsRefused(Exception):
+    """The market did not take a batch that was well formed."""
+
+    def __init__(self, code: str, field: str):
+        super().__init__(f"readings refused: {code} ({field})")
+        self.code = code
+        self.field = field
+
+
+def record_readings(
+    *, exchange: Exchange, contract: str, area: str, readings: Sequence[ReadingIn], now_ms: int
+) -> Recorded:
+    """Record readings of one area for one delivered contract; errors as ``record_batches``."""
+    return record_batches(exchange=exchange, contract=contract, batches={area: readings}, now_ms=now_ms)
+
+
+def record_own(*, exchange: Exchange, account: int, readings: Mapping[str, ReadingIn], now_ms: int) -> Recorded:
+    """Record readings of one account by contract name (the REST call of a household); errors as ``record_batches``."""
+    area = exchange.read(lambda engine: _area_of(engine, account))
+    if area is None:
+        raise InvalidReading("unknown_account", "account")
+    if len(readings) > MAX_OWN:
+        raise InvalidReading("too_many_readings", "readings")
+    for item, (contract, reading) in enumerate(readings.items()):
+        if reading.account != account:
+            raise InvalidReading("unknown_account", "account", item)
+        _check_values(reading, item)
+        try:
+            _check_contract(exchange, contract)
+        except InvalidReading as error:
+            raise InvalidReading(error.code, error.field, item) from None
+    results = []
+    for contract, reading in readings.items():
+        results.append(
+            record_readings(exchange=exchange, contract=contract, area=area, readings=[reading], now_ms=now_ms)
+        )
+    return Recorded(
+        sum(result.accepted for result in results),
+        sum(result.corrected for result in results),
+        sum(result.duplicates for result in results),
+        max((result.seq for result in results if result.seq is not None), default=None),
+    )
+
+
+def record_batches(
+    *, exchange: Exchange, contract: str, batches: Mapping[str, Sequence[ReadingIn]], now_ms: int
+) -> Recorded:
+    """Record the readings of several areas for one delivered contract; all are checked before any is recorded.
+
+    Raises ``InvalidReading`` (nothing was recorded), ``ReadingsRefused`` (areas before the refused one may be; send the
+    whole again once the cause is gone), and what ``Exchange.submit`` raises.
+    """
+    start_ms = _check_contract(exchange, contract)
+    _check_accounts(exchange, batches)
+    known = _known(start_ms, batches)
+    secret = rowbytes.secret()
+    duplicates = corrected = 0
+    pending: list[tuple[str, list[tuple[ReadingIn, int]], Future[Outcome]]] = []
+    rows: list[storage.ReadingRow] = []
+    last_seq: int | None = None
+
+    def collect() -> None:
+        nonlocal last_seq
+        area, kept, future = pending.pop(0)
+        last_seq = _committed_seq(future.result(COMMIT_TIMEOUT_S))
+        for n, (reading, version) in enumerate(kept):
+            account, import_wh, export_wh, produced_wh, used_wh, quality = reading
+            rows.append(
+                storage.ReadingRow(
+                    start_ms, account, version, area, import_wh, export_wh, produced_wh, used_wh, quality,
+                    now_ms, last_seq, n,
+                )
+            )  # fmt: skip
+
+    try:
+        for area, readings in batches.items():
+            kept: list[tuple[ReadingIn, int]] = []
+            for reading in readings:
+                before = known.get(reading.account)
+                if before is None:
+                    kept.append((reading, 0))
+                elif before[1:] == (reading.import_wh, reading.export_wh):
+                    duplicates += 1
+                else:
+                    corrected += 1
+                    kept.append((reading._replace(quality=Quality.CORRECTED.value), before[0] + 1))
+            if kept:
+                pending.append((area, kept, _commit(exchange, contract, area, kept, secret)))
+            if len(pending) > MAX_IN_FLIGHT:
+                collect()
+        while pending:
+            collect()
+    finally:
+        storage.insert(rows)  # what the ledger has is kept, whatever happened to the rest
+    return Recorded(len(rows), corrected, duplicates, last_seq)
+
+
+def note_power(*, powers: Mapping[int, Power]) -> None:
+    """Note what some homes make and use at this moment, by account: a gauge for their screens, not a record."""
+    cache.set_many({POWER_KEY % account: tuple(power) for account, power in powers.items()}, POWER_KEPT_S)
+
+
+# --- checks ----------------------------------------------------------------------------------------------------------
+def _check_contract(exchange: Exchange, contract: str) -> int:
+    try:
+        start_ms = contract_start_ms(contract)
+    except ValueError:
+        raise InvalidReading("unknown_contract", "contract") from None
+    state = exchange.read(lambda engine: engine.contracts[contract].state if contract in engine.contracts else None)
+    if state is None:
+        raise InvalidReading("unknown_contract", "contract")
+    if state not in METERED_STATES:
+        raise InvalidReading("contract_state", "contract")
+    return start_ms
+
+
+def _check_accounts(exchange: Exchange, batches: Mapping[str, Sequence[ReadingIn]]) -> None:
+    seen: set[int] = set()
+    for readings in batches.values():
+        if len(readings) > MAX_BATCH:
+            raise InvalidReading("too_many_readings", "readings")
+        for item, reading in enumerate(readings):
+            _check_values(reading, item)
+            if reading.account in seen:
+                raise InvalidReading("duplicate_reading", "account", item)
+            seen.add(reading.account)
+
+    def strangers(engine: Engine) -> tuple[int, str] | None:
+        accounts = engine.accounts
+        count = len(accounts)
+        for area, readings in batches.items():
+            for item, reading in enumerate(readings):
+                if reading.account >= count or accounts[reading.account].kind != "member":
+                    return item, "account"
+                if accounts[reading.account].area != area:
+                    return item, "area"
+        return None
+
+    stranger = exchange.read(strangers)
+    if stranger is not None:
+        raise InvalidReading("unknown_account", stranger[1], stranger[0])
+
+
+def _check_values(reading: ReadingIn, item: int) -> None:
+    account, import_wh, export_wh, produced_wh, used_wh, quality = reading
+    if type(account) is not int or account < 0:
+        raise InvalidReading("unknown_account", "account", item)
+    for field, value in (("import_wh", import_wh), ("export_wh", export_wh)):
+        if type(value) is not int or not 0 <= value <= MAX_READING_WH:
+            raise InvalidReading("energy_out_of_range", field, item)
+    for field, value in (("produced_wh", produced_wh), ("used_wh", used_wh)):
+        if value is not None and (type(value) is not int or not 0 <= value <= MAX_READING_WH):
+            raise InvalidReading("energy_out_of_range", field, item)
+    if quality not in Quality.values:
+        raise InvalidReading("invalid_value", "quality", item)
+
+
+def _area_of(engine: Engine, account: int) -> str | None:
+    if not 0 <= account < len(engine.accounts) or engine.accounts[account].kind != "member":
+        return None
+    return engine.accounts[account].area
+
+
+# --- recording -------------------------------------------------------------------------------------------------------
+def _known(start_ms: int, batches: Mapping[str, Sequence[ReadingIn]]) -> dict[int, tuple[int, int, int]]:
+    """Return (version, import_wh, export_wh) of the newest reading of each account that has one."""
+    accounts = [reading.account for readings in batches.values() for reading in readings]
+    if not accounts:
+        return {}
+    found = Reading.objects.filter(
+        start_ms=start_ms, account__gte=min(accounts), account__lte=max(accounts)
+    ).values_list("account", "version", "import_wh", "export_wh")
+    known: dict[int, tuple[int, int, int]] = {}
+    for account, version, import_wh, export_wh in found.iterator():
+        if account not in known or known[account][0] < version:
+            known[account] = (version, import_wh, export_wh)
+    return known
+
+
+def _commit(
+    exchange: Exchange, contract: str, area: str, kept: list[tuple[ReadingIn, int]], secret: bytes
+) -> Future[Outcome]:
+    rows = [
+        rowbytes.reading_bytes(
+            account=reading.account,
+            contract=contract,
+            import_wh=reading.import_wh,
+            export_wh=reading.export_wh,
+            quality=reading.quality,
+            salt=rowbytes.row_salt(secret, f"reading:{contract}:{reading.account}:{version}"),
+        )
+        for reading, version in kept
+    ]
+    command = CommitReadings(
+        contract,
+        area,
+        len(rows),
+        sum(reading.import_wh for reading, _ in kept),
+        sum(reading.export_wh for reading, _ in kept),
+        rows_root(rows).hex(),
+    )
+    return exchange.submit(command, key=f"readings:{contract}:{area}:{command.root[:32]}", rows=rows)
+
+
+def _committed_seq(outcome: Outcome) -> int:
+    if outcome.refused is not None:
+        raise ReadingsRefused(outcome.refused.code, outcome.refused.field)
+    event = outcome.events[0]
+    assert isinstance(event, ReadingsCommitted), f"expected ReadingsCommitted, was {event!r}"
+    return event.seq

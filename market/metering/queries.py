@@ -1,0 +1,156 @@
+"""What the meters said, for screens, statements and settlement. Contracts by name, energies in Wh, power in W."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from django.core.cache import cache
+from django.db.models import Count, Max, Sum
+
+from market.engine.contracts import contract_name, contract_start_ms
+from market.metering.models import Reading
+
+POWER_KEY = "metering.power.%d"
+POWER_KEPT_S = 60  # real time; a home nobody noted for a minute has no "now"
+MAX_DAY = 200  # readings of one account in one answer: two days of quarter hours
+MAX_ACCOUNTS = 200_000  # readings of one contract in one answer; a city six times the benchmark's
+VALUES = (
+    "start_ms", "import_wh", "export_wh", "produced_wh", "used_wh", "quality", "version", "received_ms", "seq", "n",
+)  # fmt: skip
+
+
+class ReadingLine(NamedTuple):
+    """The newest version of one reading of one account. ``produced_wh``/``used_wh`` None = not known."""
+
+    contract: str
+    start_ms: int
+    import_wh: int
+    export_wh: int
+    produced_wh: int | None
+    used_wh: int | None
+    quality: str
+    version: int
+    received_ms: int
+    seq: int  # the ledger's readings entry
+    n: int  # the row in it
+
+
+class Power(NamedTuple):
+    """What a home makes and uses at a moment; net import is ``used_w - produced_w + battery_w``."""
+
+    at_ms: int
+    produced_w: int
+    used_w: int
+    battery_w: int  # into the battery; negative = out of it
+
+
+class Energy(NamedTuple):
+    """Sums over readings."""
+
+    readings: int
+    import_wh: int
+    export_wh: int
+    produced_wh: int
+    used_wh: int
+
+
+class Metered(NamedTuple):
+    """One account's meter in one contract, as settlement wants it."""
+
+    import_wh: int
+    export_wh: int
+    quality: str
+
+
+def latest(account: int) -> ReadingLine | None:
+    """Return an account's reading of its latest contract, or None."""
+    found = _newest(Reading.objects.filter(account=account).order_by("-start_ms", "-version").values_list(*VALUES)[:1])
+    return found[0] if found else None
+
+
+def day(account: int, *, start_ms: int, end_ms: int) -> list[ReadingLine]:
+    """Return an account's readings of contracts with start_ms <= start < end_ms, oldest first; at most ``MAX_DAY``."""
+    rows = Reading.objects.filter(account=account, start_ms__gte=start_ms, start_ms__lt=end_ms)
+    return _newest(rows.order_by("start_ms", "-version").values_list(*VALUES)[: 2 * MAX_DAY])[:MAX_DAY]
+
+
+def sums(account: int, *, start_ms: int, end_ms: int) -> Energy:
+    """Return an account's energy over contracts with start_ms <= start < end_ms; unknown parts count as 0."""
+    lines = day(account, start_ms=start_ms, end_ms=end_ms)
+    return Energy(
+        len(lines),
+        sum(line.import_wh for line in lines),
+        sum(line.export_wh for line in lines),
+        sum(line.produced_wh or 0 for line in lines),
+        sum(line.used_wh or 0 for line in lines),
+    )
+
+
+def readings_for(contract: str, area: str) -> dict[int, Metered]:
+    """Return the newest readings of an area in a contract, by account."""
+    return readings_of(contract, [area]).get(area, {})
+
+
+def readings_of(contract: str, areas: list[str] | None = None) -> dict[str, dict[int, Metered]]:
+    """Return the newest readings of a contract, by area and account; of all areas, or of some."""
+    rows = Reading.objects.filter(start_ms=contract_start_ms(contract))
+    if areas is not None:
+        rows = rows.filter(area__in=areas)
+    found: dict[str, dict[int, Metered]] = {}
+    for area, account, import_wh, export_wh, quality in (
+        rows.order_by("account", "version")
+        .values_list("area", "account", "import_wh", "export_wh", "quality")[:MAX_ACCOUNTS]
+        .iterator()
+    ):
+        # A corrected value is a measurement too; settlement only asks whether there was one.
+        found.setdefault(area, {})[account] = Metered(
+            import_wh, export_wh, "estimated" if quality == "estimated" else "measured"
+        )
+    return found
+
+
+def counts(contract: str) -> dict[str, int]:
+    """Return how many accounts of each area have a reading in a contract; areas without any are left out."""
+    rows = Reading.objects.filter(start_ms=contract_start_ms(contract)).values("area")
+    return dict(rows.annotate(homes=Count("account", distinct=True)).values_list("area", "homes"))
+
+
+def totals() -> Energy:
+    """Return the sums over all readings, first versions only (what a run of the simulator reports)."""
+    found = Reading.objects.filter(version=0).aggregate(
+        Count("account"), Sum("import_wh"), Sum("export_wh"), Sum("produced_wh"), Sum("used_wh")
+    )
+    return Energy(
+        found["account__count"],
+        *(found[f"{name}__sum"] or 0 for name in ("import_wh", "export_wh", "produced_wh", "used_wh")),
+    )
+
+
+def stored_wh(accounts: list[int]) -> dict[int, int]:
+    """Return what went into each home beyond its use since the first reading (Wh): with a battery, what it took up."""
+    rows = Reading.objects.filter(account__in=accounts, version=0, produced_wh__isnull=False, used_wh__isnull=False)
+    found = rows.values("account").annotate(
+        taken=Sum("import_wh"), given=Sum("export_wh"), made=Sum("produced_wh"), used=Sum("used_wh")
+    )
+    return {row["account"]: row["taken"] - row["given"] + row["made"] - row["used"] for row in found}
+
+
+def newest_contract() -> str | None:
+    """Return the latest contract any reading is for, or None."""
+    found = Reading.objects.aggregate(Max("start_ms"))["start_ms__max"]
+    return None if found is None else contract_name(found)
+
+
+def power_now(account: int) -> Power | None:
+    """Return what a home makes and uses now, or None when nobody measures it."""
+    found = cache.get(POWER_KEY % account)
+    return None if found is None else Power(*found)
+
+
+def _newest(rows) -> list[ReadingLine]:  # type: ignore[no-untyped-def]
+    """Keep the first row of each contract; the rows come with the highest version first."""
+    lines: dict[int, ReadingLine] = {}
+    for row in rows:
+        if row[0] not in lines:
+            lines[row[0]] = ReadingLine(contract_name(row[0]), *row)
+    return list(lines.values())

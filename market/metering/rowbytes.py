@@ -1,0 +1,27 @@
+"""The bytes the ledger commits to for each row of a ``readings`` entry: salted, canonical JSON (RFC 8785)."""
+
+from __future__ import annotations
+
+import hmac
+
+from ledger.keys import salt_secret
+
+SALT_BYTES = 16
+
+
+def secret() -> bytes:
+    """Return the secret that the salts of rows are derived from; it never leaves this installation."""
+    return salt_secret()
+
+
+def row_salt(secret: bytes, purpose: str) -> str:
+    """Return the salt of a row, hex. The same row gets the same salt: a batch sent again has the same root."""
+    return hmac.digest(secret, purpose.encode(), "sha256")[:SALT_BYTES].hex()
+
+
+def reading_bytes(*, account: int, contract: str, import_wh: int, export_wh: int, quality: str, salt: str) -> bytes:
+    """Return a reading as the ledger's rows hold it. Keys in code-point order, ASCII, integers: JCS by construction."""
+    return (
+        f'{{"account":{account},"contract":"{contract}","export_wh":{export_wh},"import_wh":{import_wh},'
+        f'"quality":"{quality}","salt":"{salt}"}}'
+    ).encode()

@@ -1,0 +1,53 @@
+"""How readings reach their table: COPY on PostgreSQL, ``executemany`` on SQLite; the ORM is ten times slower."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from django.db import connection, transaction
+
+COLUMNS = (
+    "start_ms", "account", "version", "area", "import_wh", "export_wh", "produced_wh", "used_wh", "quality",
+    "received_ms", "seq", "n",
+)  # fmt: skip
+_COPY = f"COPY metering_reading ({', '.join(COLUMNS)}) FROM STDIN"
+_INSERT = f"INSERT INTO metering_reading ({', '.join(COLUMNS)}) VALUES ({', '.join(['%s'] * len(COLUMNS))})"  # noqa: S608
+_LINE = "\t".join(["%s"] * len(COLUMNS)) + "\n"
+
+
+class ReadingRow(NamedTuple):
+    """A row of the table; see ``models.Reading``."""
+
+    start_ms: int
+    account: int
+    version: int
+    area: str
+    import_wh: int
+    export_wh: int
+    produced_wh: int | None
+    used_wh: int | None
+    quality: str
+    received_ms: int
+    seq: int
+    n: int
+
+
+def insert(rows: Sequence[ReadingRow]) -> None:
+    """Append the rows in one transaction. Area ids and qualities have passed validation: no tab, no backslash."""
+    if not rows:
+        return
+    with transaction.atomic(), connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            lines = [
+                _LINE % (row if row.produced_wh is not None and row.used_wh is not None else _with_nulls(row))
+                for row in rows
+            ]
+            cursor.copy_expert(_COPY, io.StringIO("".join(lines)))
+        else:
+            cursor.executemany(_INSERT, rows)
+
+
+def _with_nulls(row: ReadingRow) -> tuple[object, ...]:
+    return tuple("\\N" if value is None else value for value in row)

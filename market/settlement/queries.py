@@ -1,0 +1,120 @@
+"""Where settlement stands, for the operator's board, and what it came to for one account."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from django.db.models import Sum
+
+from market.engine.commands import SettleRow
+from market.engine.contracts import contract_name
+from market.engine.engine import Engine
+from market.exchange.exchange import Exchange
+from market.exchange.models import SettlementLine, Trade
+from market.metering import queries as metering
+
+MAX_LINES = 200  # lines of one account in one answer
+MAX_BOARD = 48  # contracts on the operator's board: half a day
+
+
+class AreaState(NamedTuple):
+    """Settlement of one area in one contract."""
+
+    area: str
+    homes: int  # open member accounts
+    readings: int
+    settled: bool
+
+
+class ContractState(NamedTuple):
+    """Settlement of one contract. ``areas`` is empty once it is settled as a whole."""
+
+    contract: str
+    state: str  # closed, delivered, settled
+    settled_areas: int
+    missing_readings: int
+    areas: list[AreaState]
+
+
+class Line(NamedTuple):
+    """One account in one settled contract; ``seq`` is the ledger's settle entry."""
+
+    seq: int
+    at_ms: int
+    contract: str
+    area: str
+    row: SettleRow
+
+
+class Result(NamedTuple):
+    """Money of one account over some settled contracts, all in e7. ``earned = sales - short + spill``."""
+
+    lines: int
+    sales_e7: int  # what its buyers' trades paid it
+    short_e7: int  # what not delivering cost it
+    spill_e7: int  # what the supplier paid for left-over energy
+    purchases_e7: int  # what it paid for what it bought, fees included
+    topup_e7: int  # on its supply bill
+
+    @property
+    def earned_e7(self) -> int:
+        """Return what selling brought, net of what was not delivered."""
+        return self.sales_e7 - self.short_e7 + self.spill_e7
+
+
+def board(exchange: Exchange, limit: int = MAX_BOARD) -> list[ContractState]:
+    """Return where settlement stands, newest contract first: those the engine still holds and that have closed."""
+
+    def look(engine: Engine) -> tuple[dict[str, int], list[tuple[str, str, set[str]]]]:
+        homes = dict(engine.members_by_area)
+        names = sorted((n for n, c in engine.contracts.items() if c.state != "open"), reverse=True)
+        picked = names[: min(limit, MAX_BOARD)]
+        return homes, [(n, engine.contracts[n].state, set(engine.contracts[n].settled_areas)) for n in picked]
+
+    homes, contracts = exchange.read(look)
+    states = []
+    for name, state, settled in contracts:
+        if state != "delivered":
+            states.append(ContractState(name, state, len(settled), 0, []))
+            continue
+        counts = metering.counts(name)
+        areas = [AreaState(area, count, counts.get(area, 0), area in settled) for area, count in sorted(homes.items())]
+        missing = sum(max(0, area.homes - area.readings) for area in areas if not area.settled)
+        states.append(ContractState(name, state, len(settled), missing, areas))
+    return states
+
+
+def lines(account: int, *, before: int | None = None, limit: int = MAX_LINES) -> list[Line]:
+    """Return an account's settlement lines, newest first, those with ``seq < before`` when it is given."""
+    rows = SettlementLine.objects.filter(account=account)
+    if before is not None:
+        rows = rows.filter(seq__lt=before)
+    fields = ("seq", "at_ms", "contract", "area", *SettleRow._fields)
+    found = rows.order_by("-seq").values_list(*fields)[: min(limit, MAX_LINES)]
+    return [Line(*row[:4], SettleRow(*row[4:])) for row in found]
+
+
+def line(account: int, contract: str) -> Line | None:
+    """Return an account's settlement in one contract, or None when it is not settled yet."""
+    fields = ("seq", "at_ms", "contract", "area", *SettleRow._fields)
+    row = SettlementLine.objects.filter(account=account, contract=contract).values_list(*fields).first()
+    return None if row is None else Line(*row[:4], SettleRow(*row[4:]))
+
+
+def result(account: int, *, start_ms: int, end_ms: int) -> Result:
+    """Return what the settled contracts with start_ms <= start < end_ms came to for an account."""
+    span = {"contract__gte": contract_name(start_ms), "contract__lt": contract_name(end_ms)}
+    settled = SettlementLine.objects.filter(account=account, **span)
+    sums = settled.aggregate(Sum("short_e7"), Sum("spill_e7"), Sum("topup_e7"))
+    contracts = list(settled.values_list("contract", flat=True))
+    trades = Trade.objects.filter(contract__in=contracts)
+    sales = sum(e4 * wh for e4, wh in trades.filter(seller=account).values_list("sell_e4", "energy_wh"))
+    purchases = trades.filter(buyer=account).aggregate(Sum("cost_e7"))["cost_e7__sum"] or 0
+    return Result(
+        len(contracts),
+        sales,
+        sums["short_e7__sum"] or 0,
+        sums["spill_e7__sum"] or 0,
+        purchases,
+        sums["topup_e7__sum"] or 0,
+    )

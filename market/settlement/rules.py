@@ -1,0 +1,116 @@
+"""From positions and readings to money: what one area owes and gets for one delivered contract. Pure.
+
+Trades are firm: they were paid into ``clearing:<start>`` when they happened, at their own price. Settlement pays out of
+it and compares what a home traded with what its meter saw:
+
+* ``position = bought - sold``, ``net = import - export``, ``imbalance = net - position`` (Wh).
+* Missing energy (imbalance > 0) is topped up by the supplier of last resort. The part that was sold and not delivered,
+  ``short = min(imbalance, max(0, -position))``, is paid by the margin the seller left in clearing; the rest is the
+  home's ordinary consumption and goes on its supply bill.
+* Left-over energy (imbalance < 0) is spilled at the spill price.
+
+Integers only: Wh, 0.0001 currency per kWh (``_e4``), 0.0000001 currency (``_e7``); ``price_e4 * energy_wh`` is exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
+
+from market.engine.commands import SettleRow
+
+MEASURED = "measured"
+ESTIMATED = "estimated"
+
+
+class Tally(Protocol):
+    """What an account traded in a contract, as the engine counts it."""
+
+    bought_wh: int
+    sold_wh: int
+    proceeds_e7: int  # what its sales earned
+    margin_e7: int  # what it left in clearing against not delivering
+    fee_e7: int  # grid fees of what it bought
+
+
+class Metered(NamedTuple):
+    """What the meter of an account saw in a contract."""
+
+    import_wh: int
+    export_wh: int
+    quality: str  # MEASURED or ESTIMATED
+
+
+class Tariff(NamedTuple):
+    """Prices of the supplier of last resort, frozen when the contract opened; 0 <= spill <= top-up."""
+
+    topup_e4: int
+    spill_e4: int
+
+
+class Totals(NamedTuple):
+    """Sums over the rows of an area."""
+
+    payout_e7: int
+    fee_e7: int
+    short_e7: int
+    topup_e7: int
+    spill_e7: int
+
+
+def estimated(position_wh: int) -> Metered:
+    """Return the stand-in for a missing reading: what the home traded, so that nobody gains or loses by the silence."""
+    return Metered(max(0, position_wh), max(0, -position_wh), ESTIMATED)
+
+
+def settle_account(account: int, tally: Tally | None, metered: Metered | None, tariff: Tariff) -> SettleRow:
+    """Return the settlement of one account; without a tally its position is 0, without a reading it is estimated."""
+    bought = sold = proceeds = margin = fee = 0
+    if tally is not None:
+        bought, sold = tally.bought_wh, tally.sold_wh
+        proceeds, margin, fee = tally.proceeds_e7, tally.margin_e7, tally.fee_e7
+    position = bought - sold
+    import_wh, export_wh, quality = metered if metered is not None else estimated(position)
+    imbalance = import_wh - export_wh - position
+    short = topup = spill = 0
+    if imbalance > 0:
+        short = min(imbalance, -position) if position < 0 else 0
+        topup = imbalance - short
+    else:
+        spill = -imbalance
+    short_e7 = short * tariff.topup_e4
+    return SettleRow(
+        account,
+        import_wh,
+        export_wh,
+        quality,
+        position,
+        short,
+        topup,
+        spill,
+        proceeds + margin - short_e7,
+        fee,
+        short_e7,
+        topup * tariff.topup_e4,
+        spill * tariff.spill_e4,
+    )
+
+
+def settle_area(tallies: Mapping[int, Tally], readings: Mapping[int, Metered], tariff: Tariff) -> tuple[SettleRow, ...]:
+    """Return the rows of an area, by account: every account with a tally or a reading exactly once."""
+    tally, reading = tallies.get, readings.get
+    return tuple(
+        settle_account(account, tally(account), reading(account), tariff)
+        for account in sorted(tallies.keys() | readings.keys())
+    )
+
+
+def totals(rows: tuple[SettleRow, ...]) -> Totals:
+    """Return the sums of the rows' money."""
+    return Totals(
+        sum(row.payout_e7 for row in rows),
+        sum(row.fee_e7 for row in rows),
+        sum(row.short_e7 for row in rows),
+        sum(row.topup_e7 for row in rows),
+        sum(row.spill_e7 for row in rows),
+    )

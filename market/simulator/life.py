@@ -1,0 +1,203 @@
+"""Everything that lives in a simulated city: its homes' agents and meters, and the settlement of what they did."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+from django.conf import settings
+
+from market.agents.battery import Battery
+from market.agents.forecast import Forecaster
+from market.agents.runner import DEMO_LEADS, AgentHome, Calendar, Runner, Sun
+from market.engine.commands import Command, Fund
+from market.engine.contracts import contract_name, contract_start_ms
+from market.engine.engine import Engine
+from market.exchange.exchange import Exchange
+from market.households.models import Account
+from market.metering import operations as metering_operations
+from market.metering import queries as metering_queries
+from market.metering.queries import Power
+from market.settlement import operations as settlement_operations
+from market.simulator.clock import local_time
+from market.simulator.founding import opening_money, submit_all
+from market.simulator.meters import MeteredHome, Meters
+from market.simulator.neighbourhood import SHARE, STEP_MIN, STEPS_A_DAY, City, CityError
+
+log = logging.getLogger(__name__)
+
+STANDARD_LOAD = ("H0-A", 2_000)  # profile and W of a household that joined without any data of its own
+MAX_METERED = 1_000  # contracts that are remembered as metered; a delivered one is settled long before that
+MAX_CONTRACTS_A_CALL = 8  # delivered contracts that are metered in one call
+MAX_POWERS = 200  # homes of persons whose power is noted
+
+
+class Life:
+    """One simulated city on one exchange. Not thread-safe: one thread drives it.
+
+    ``leads``, ``seed``, ``in_flight``: see ``agents.runner``.
+    """
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        city: City,
+        *,
+        leads: Sequence[int] = DEMO_LEADS,
+        seed: int = 1,
+        in_flight: int = 0,
+    ):
+        self._exchange = exchange
+        self._city = city
+        self._homes = {home.code: home for home in city.homes}
+        self._parts = lru_cache(maxsize=100_000)(city.profiles.parts)
+        self._money = opening_money(city)
+        zone = ZoneInfo(settings.MARKET_TIME_ZONE)
+        steps = settings.MARKET_INTERVAL_MIN // STEP_MIN
+        if not steps or settings.MARKET_INTERVAL_MIN % STEP_MIN:
+            raise CityError(f"expected intervals of 15, 30 or 60 minutes, was {settings.MARKET_INTERVAL_MIN}")
+        self.calendar = Calendar(
+            settings.MARKET_INTERVAL_MIN * 60_000,
+            steps,
+            lambda at_ms: city.profiles.step(local_time(at_ms, zone)),
+            lambda at_ms: local_time(at_ms, zone).hour,
+        )
+        self.meters = Meters(city.profiles, self.calendar)
+        roofs = tuple(sorted({city.profiles.index[home.pv_profile] for home in city.homes if home.pv_profile}))
+        together = [sum(values) for values in zip(*(city.profiles.shares[roof] for roof in roofs), strict=True)]
+        self.runner = Runner(
+            exchange,
+            forecaster=Forecaster(city.profiles.shares, STEPS_A_DAY),
+            calendar=self.calendar,
+            sun=Sun(roofs, max(together, default=0)),
+            share_unit=SHARE,
+            charge_of=self.meters.charge_of,
+            leads=leads,
+            seed=seed,
+            in_flight=in_flight,
+        )
+        self._metered: dict[str, None] = {}
+        self._persons: list[int] = []
+        self._automatic: dict[int, str] = {}  # account -> home code
+
+    # --- who lives here ---------------------------------------------------------------------------------------------
+    def move_in(self) -> None:
+        """Find homes, batteries and orders as they were left; once, before anything else."""
+        self.refresh()
+        self.meters.restore(metering_queries.stored_wh(self.meters.batteries()))
+        self.runner.adopt()
+
+    def refresh(self) -> None:
+        """Look who lives here now and whom an agent trades for."""
+        rows = list(
+            Account.objects.order_by("index").values_list(
+                "index", "area", "home__code", "user_id", "automatic", "closed_at"
+            )
+        )
+        metered, agents = [], []
+        self._persons = []
+        self._automatic = {}
+        for index, area, code, user_id, automatic, closed_at in rows:
+            use, make, battery = self._equipment(code)
+            metered.append(MeteredHome(index, area, use, make, battery))
+            if user_id is not None:
+                self._persons.append(index)
+            if automatic and closed_at is None:
+                agents.append(AgentHome(index, index, use, make, battery))
+                self._automatic[index] = code or ""
+        del self._persons[MAX_POWERS:]
+        self.meters.set_homes(metered)
+        self.runner.set_homes(agents)
+
+    def _equipment(
+        self, code: str | None
+    ) -> tuple[tuple[tuple[int, int], ...], tuple[tuple[int, int], ...], Battery | None]:
+        profiles = self._city.profiles
+        home = self._homes.get(code or "")
+        if home is None:
+            name, watts = STANDARD_LOAD
+            return ((profiles.index.get(name, 0), watts),), (), None
+        battery = None
+        if home.battery_wh and home.battery_w:
+            battery = Battery(home.battery_wh, home.battery_w * self.calendar.interval_ms // (60 * 60_000))
+        make = ((profiles.index[home.pv_profile], home.pv_w),) if home.pv_profile else ()
+        return self._parts(home.load_profiles), make, battery
+
+    # --- what happens -----------------------------------------------------------------------------------------------
+    def trade(self, now_ms: int) -> int:
+        """Let the agents whose moment has come look at the market; return the number of commands sent."""
+        return self.runner.tick(now_ms)
+
+    def measure(self, now_ms: int) -> int:
+        """Send the readings of what has been delivered; return how many were new.
+
+        A battery moves on once for each contract, so contracts come in order and none is read twice.
+        """
+        delivered = self._exchange.read(_delivered)
+        recorded = 0
+        for contract in [name for name in delivered if name not in self._metered][:MAX_CONTRACTS_A_CALL]:
+            stored = sum(metering_queries.counts(contract).values())
+            if stored < len(self.meters.accounts()):
+                recorded += self._measure_one(contract, now_ms)
+            self._metered[contract] = None
+            if len(self._metered) > MAX_METERED:
+                del self._metered[next(iter(self._metered))]
+        return recorded
+
+    def _measure_one(self, contract: str, now_ms: int) -> int:
+        charges = self.meters.charges()
+        batches = self.meters.read(contract, contract_start_ms(contract), self._exchange.read)
+        for area, known in metering_queries.readings_of(contract).items():  # a person may have been faster
+            batches[area] = [reading for reading in batches.get(area, ()) if reading.account not in known]
+        try:
+            result = metering_operations.record_batches(
+                exchange=self._exchange, contract=contract, batches=batches, now_ms=now_ms
+            )
+        except BaseException:
+            self.meters.put_back(charges)  # it will be read again
+            raise
+        return result.accepted
+
+    def settle(self, now_ms: int) -> settlement_operations.Settlement:
+        """Settle what is due."""
+        return settlement_operations.settle_due(exchange=self._exchange, now_ms=now_ms)
+
+    def note_power(self, now_ms: int) -> None:
+        """Note what the homes of persons make and use at this moment."""
+        if not self._persons:
+            return
+        interval_ms = self.calendar.interval_ms
+        start_ms = now_ms // interval_ms * interval_ms
+        persons = self._persons
+        positions = self._exchange.read(lambda engine: _positions(engine, start_ms, persons))
+        powers: dict[int, Power] = {}
+        for account in persons:
+            power = self.meters.power(account, now_ms, positions.get(account, 0))
+            if power is not None:
+                powers[account] = power
+        metering_operations.note_power(powers=powers)
+
+    def pay_in(self) -> int:
+        """Let the homes that agents trade for send money when half of their opening money is spent, as members do."""
+
+        def cash(engine: Engine) -> dict[int, int]:
+            return {account: engine.accounts[account].cash_e7 for account in self._automatic}
+
+        commands: list[Command] = []
+        for account, cash_e7 in self._exchange.read(cash).items():
+            opening = self._money.get(self._automatic[account], 0)
+            if opening and cash_e7 < opening // 2:
+                commands.append(Fund(account, opening - cash_e7, "deposit", ""))
+        return submit_all(self._exchange, commands)
+
+
+def _delivered(engine: Engine) -> list[str]:
+    return sorted(name for name, contract in engine.contracts.items() if contract.state == "delivered")
+
+
+def _positions(engine: Engine, start_ms: int, accounts: list[int]) -> dict[int, int]:
+    contract = engine.contracts.get(contract_name(start_ms))
+    tallies = contract.tallies if contract is not None else {}
+    return {a: tallies[a].bought_wh - tallies[a].sold_wh for a in accounts if a in tallies}
