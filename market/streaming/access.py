@@ -7,11 +7,12 @@ for the members of that area and for those who run or watch the market. In the d
 
 from __future__ import annotations
 
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from http.cookies import CookieError, SimpleCookie
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
-from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.db import close_old_connections
 from django.http.request import split_domain_port, validate_host
@@ -100,13 +101,17 @@ def origin_allowed(headers: dict[bytes, bytes]) -> bool:
 # --- identities ------------------------------------------------------------------------------------------------------
 
 
+# Each keeps a database connection; a look-up takes about a millisecond, and the handshakes of a restart wait in line.
+_threads = ThreadPoolExecutor(4, thread_name_prefix="socket-lookup")
+
+
 async def viewer_of(credentials: Credentials) -> Viewer | None:
     """Return who the credentials belong to, ``None`` when nobody. The database is asked in a thread, if at all."""
     if credentials.kind == "key":
         remembered, identity = households.known_key(credentials.secret)
         if remembered:
             return _viewer(identity)
-    return await sync_to_async(_look_up, thread_sensitive=False)(credentials)
+    return await asyncio.get_running_loop().run_in_executor(_threads, _look_up, credentials)
 
 
 def _look_up(credentials: Credentials) -> Viewer | None:
