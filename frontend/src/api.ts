@@ -1,0 +1,64 @@
+// REST calls of the signed-in person: session, CSRF token, idempotency key, problem+json.
+import { t } from "./messages";
+
+const TIMEOUT_MS = 15_000;
+
+/** What the server refused, with the code and the field it concerns; `field` is "" when none does. */
+export class Problem extends Error {
+  constructor(
+    readonly status: number,
+    readonly code: string,
+    readonly field: string,
+    detail: string,
+  ) {
+    super(detail);
+  }
+}
+
+function csrfToken(): string {
+  return document.querySelector<HTMLMetaElement>('meta[name="csrf-token"]')?.content ?? "";
+}
+
+/** A key for one intention of the person: a repeated send of the same one is answered, not executed again. */
+export function newKey(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+export async function call<T>(method: string, path: string, body?: unknown, key?: string): Promise<T> {
+  const headers: Record<string, string> = { Accept: "application/json" };
+  if (body !== undefined) headers["Content-Type"] = "application/json";
+  if (method !== "GET") {
+    headers["X-CSRFToken"] = csrfToken();
+    headers["Idempotency-Key"] = key ?? newKey();
+  }
+  let response: Response;
+  try {
+    response = await fetch(path, {
+      method,
+      headers,
+      body: body === undefined ? undefined : JSON.stringify(body),
+      credentials: "same-origin",
+      signal: AbortSignal.timeout(TIMEOUT_MS),
+    });
+  } catch {
+    throw new Problem(0, "unreachable", "", t("The market did not answer. Nothing was sent twice; try again."));
+  }
+  const text = await response.text();
+  let data: unknown = null;
+  try {
+    data = text ? JSON.parse(text) : null;
+  } catch {
+    data = null;
+  }
+  if (!response.ok) {
+    const problem = (data ?? {}) as { code?: string; field?: string; detail?: string; title?: string };
+    throw new Problem(
+      response.status,
+      problem.code ?? "unknown",
+      problem.field ?? "",
+      problem.detail ?? problem.title ?? t("The market answered with an error ({status}).", { status: response.status }),
+    );
+  }
+  return data as T;
+}

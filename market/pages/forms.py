@@ -1,0 +1,333 @@
+"""What people fill in on the sign-in, account, staff and operator pages.
+
+Prices and money are typed as decimal texts and power in kW; ``cleaned_data`` has the system's integers.
+"""
+
+from __future__ import annotations
+
+import secrets
+from decimal import Decimal
+from typing import Any
+
+from django import forms
+from django.conf import settings
+from django.contrib.auth import password_validation
+from django.contrib.auth.forms import AuthenticationForm
+from django.core.exceptions import ValidationError
+from django.utils.translation import gettext_lazy as _
+
+from market.grid.operations import MAX_ONCE_LENGTH
+from market.grid.reasons import CAPACITY_REASONS, HALT_REASONS
+from market.households import keys
+from market.households.models import AccountRequest, User
+
+ONCE_BYTES = 16
+MAX_KW = 10_000_000  # 10 GW: more than any edge of a city's grid
+MAX_DEPOSIT = 100_000
+MAX_RULEBOOK_LENGTH = 300_000
+
+SCOPE_WORDS = {
+    keys.READ: _("Read my account, orders and trades"),
+    keys.TRADE: _("Place, change and cancel my orders"),
+    keys.READINGS_WRITE: _("Send meter readings"),
+    keys.LEDGER_READ: _("Read the whole ledger"),
+    keys.OPERATE: _("Set capacities, fees and halts"),
+}
+
+
+def new_once() -> str:
+    """Return a token for one filling-in of a form."""
+    return secrets.token_hex(ONCE_BYTES)
+
+
+class OnceForm(forms.Form):
+    """A form whose repeated sending does nothing twice: it carries a token made when it was shown."""
+
+    once = forms.CharField(max_length=MAX_ONCE_LENGTH, widget=forms.HiddenInput, initial=new_once)
+
+    def renew(self) -> None:
+        """Take a new token: what was refused may be sent again with other values."""
+        self.data = self.data.copy()
+        self.data[self.add_prefix("once")] = new_once()
+
+
+class ScaledField(forms.DecimalField):
+    """A decimal number that cleans to an integer in steps of ``10 ** -decimal_places``."""
+
+    def __init__(self, *, decimal_places: int, min_value: str | int = 0, max_value: str | int, **kwargs: Any):
+        super().__init__(
+            decimal_places=decimal_places,
+            max_digits=20,
+            min_value=Decimal(min_value),
+            max_value=Decimal(max_value),
+            **kwargs,
+        )
+        self.widget.attrs["inputmode"] = "decimal"
+
+    def clean(self, value: Any) -> int | None:
+        cleaned = super().clean(value)
+        return None if cleaned is None else int(cleaned.scaleb(self.decimal_places))
+
+    def prepare_value(self, value: Any) -> Any:
+        """Show an integer (an initial value) as the decimal number it stands for; leave what a person typed."""
+        return f"{Decimal(value).scaleb(-self.decimal_places):f}" if isinstance(value, int) else value
+
+
+def price_field(**kwargs: Any) -> ScaledField:
+    """Return a field for a price in currency per kWh, cleaned to ``_e4``."""
+    return ScaledField(decimal_places=4, max_value=1_000, **kwargs)
+
+
+def power_field(**kwargs: Any) -> ScaledField:
+    """Return a field for a power in kW, cleaned to W."""
+    return ScaledField(decimal_places=3, max_value=MAX_KW, **kwargs)
+
+
+# --- sign in, sign up ------------------------------------------------------------------------------------------------
+class SignInForm(AuthenticationForm):
+    """Name and password."""
+
+    error_messages = {
+        "invalid_login": _("Name and password do not belong together."),
+        "inactive": _("This person can no longer sign in."),
+    }
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.fields["username"].label = _("Name")
+        self.fields["username"].widget.attrs["autocomplete"] = "username"
+        self.fields["password"].label = _("Password")
+
+
+class SignUpForm(forms.Form):
+    """A household that wants an account. Areas are offered when the market can name them, else typed."""
+
+    username = forms.CharField(
+        label=_("Name to sign in with"),
+        max_length=150,
+        help_text=_("Letters, digits and @ . + - _ only. Nobody else in the market sees it."),
+        widget=forms.TextInput(attrs={"autocomplete": "username", "autocapitalize": "none", "spellcheck": "false"}),
+    )
+    email = forms.EmailField(
+        label=_("E-mail"), max_length=254, widget=forms.EmailInput(attrs={"autocomplete": "email"})
+    )
+    password = forms.CharField(
+        label=_("Password"),
+        max_length=256,
+        strip=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+        help_text=_("At least 10 characters. A few words you remember are better than one you don't."),
+    )
+    address = forms.CharField(
+        label=_("Address of the home"), max_length=255, widget=forms.TextInput(attrs={"autocomplete": "street-address"})
+    )
+    meter_number = forms.CharField(
+        label=_("Meter number"),
+        max_length=64,
+        help_text=_("It stands on the meter and on the electricity bill."),
+        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
+    )
+    area = forms.CharField(
+        label=_("Grid area"),
+        max_length=64,
+        help_text=_("If you are not sure, take your street's; the market operator checks it."),
+    )
+
+    def __init__(self, *args: Any, areas: list[tuple[str, str]], **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        if areas:
+            old = self.fields["area"]
+            self.fields["area"] = forms.ChoiceField(
+                label=old.label, help_text=old.help_text, choices=[("", _("Choose…")), *areas]
+            )
+
+    def clean_username(self) -> str:
+        name: str = self.cleaned_data["username"]
+        User.username_validator(name)
+        return name
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or {}
+        password = cleaned.get("password")
+        if password:
+            person = User(username=cleaned.get("username", ""), email=cleaned.get("email", ""))
+            try:
+                password_validation.validate_password(password, person)
+            except ValidationError as error:
+                self.add_error("password", error)
+        return cleaned
+
+
+# --- account ---------------------------------------------------------------------------------------------------------
+class ProfileForm(forms.Form):
+    """How a person is called and reached."""
+
+    first_name = forms.CharField(
+        label=_("What we call you"),
+        max_length=150,
+        required=False,
+        widget=forms.TextInput(attrs={"autocomplete": "given-name"}),
+    )
+    email = forms.EmailField(
+        label=_("E-mail"), max_length=254, required=False, widget=forms.EmailInput(attrs={"autocomplete": "email"})
+    )
+    language = forms.ChoiceField(label=_("Language"), choices=[("en", "English"), ("zh-hans", "简体中文")])
+
+
+class KeyForm(OnceForm):
+    """A new API key: a name and what it may do."""
+
+    name = forms.CharField(
+        label=_("Name of the key"), max_length=80, help_text=_("For you, so that you know later what it was for.")
+    )
+    scopes = forms.MultipleChoiceField(label=_("It may"), widget=forms.CheckboxSelectMultiple)
+
+    def __init__(self, *args: Any, role: str, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        allowed = keys.allowed_scopes(role)
+        self.fields["scopes"].choices = [(scope, SCOPE_WORDS[scope]) for scope in keys.SCOPES if scope in allowed]
+        self.fields["scopes"].initial = [keys.READ]
+
+
+class DepositForm(OnceForm):
+    """Money a member is about to send."""
+
+    amount = ScaledField(
+        label=_("Amount"),
+        decimal_places=2,
+        min_value="0.01",
+        max_value=MAX_DEPOSIT,
+        error_messages={"required": _("How much do you send?")},
+    )
+
+    def amount_e7(self) -> int:
+        """Return the amount in 0.0000001 currency."""
+        return int(self.cleaned_data["amount"]) * 10**5
+
+
+# --- staff -----------------------------------------------------------------------------------------------------------
+class RequestForm(forms.Form):
+    """Where the account of a household that asked for one is opened."""
+
+    area = forms.ChoiceField(label=_("Area"))
+
+    def __init__(self, *args: Any, areas: list[tuple[str, str]], request: AccountRequest, **kwargs: Any):
+        super().__init__(*args, prefix=f"request-{request.pk}", initial={"area": request.area}, **kwargs)
+        self.request = request
+        self.fields["area"].choices = areas
+        if request.area not in dict(areas):
+            self.fields["area"].choices = [("", _("Choose…")), *areas]
+
+
+class TariffForm(OnceForm):
+    """The prices of the supplier of last resort."""
+
+    topup = price_field(label=_("Top-up price per kWh"), help_text=_("What missing energy costs."))
+    spill = price_field(label=_("Spill price per kWh"), help_text=_("What left-over energy brings."))
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or {}
+        topup, spill = cleaned.get("topup"), cleaned.get("spill")
+        if topup is not None and spill is not None and spill > topup:
+            self.add_error("spill", _("The spill price may not be above the top-up price."))
+        return cleaned
+
+
+class ParamsForm(OnceForm):
+    """The limits of the market."""
+
+    max_price = price_field(label=_("Highest price per kWh"), min_value="0.0001")
+    tick = price_field(label=_("Price step per kWh"), min_value="0.0001")
+    max_order_wh = forms.IntegerField(label=_("Largest order, Wh"), min_value=1, max_value=100_000_000)
+    max_open_orders = forms.IntegerField(label=_("Open orders of one account"), min_value=1, max_value=1_000_000)
+    horizon_min = forms.IntegerField(
+        label=_("Contracts open, minutes ahead"), min_value=15, max_value=10_080, help_text=_("2160 is 36 hours.")
+    )
+    lead_min = forms.IntegerField(label=_("The gate closes, minutes before delivery"), min_value=0, max_value=1_440)
+    netting_permille = forms.IntegerField(
+        label=_("Netting, per mille"),
+        min_value=0,
+        max_value=1_000,
+        help_text=_("How much of a flow frees capacity in the opposite direction; 1000 is all of it."),
+    )
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or {}
+        if (cleaned.get("tick") or 0) > (cleaned.get("max_price") or 0) > 0:
+            self.add_error("tick", _("The price step may not be above the highest price."))
+        return cleaned
+
+
+class RulebookForm(OnceForm):
+    """A new text of the rulebook."""
+
+    version = forms.IntegerField(label=_("Version"), min_value=1, max_value=1_000_000)
+    text = forms.CharField(
+        label=_("Text (Markdown)"),
+        max_length=MAX_RULEBOOK_LENGTH,
+        strip=False,
+        widget=forms.Textarea(attrs={"rows": 14, "spellcheck": "false"}),
+        help_text=_("Its SHA-256 goes on the ledger; the text stays available under it for good."),
+    )
+
+
+class HaltForm(OnceForm):
+    """Stop trading somewhere."""
+
+    scope = forms.ChoiceField(
+        label=_("What"),
+        choices=[
+            ("market", _("The whole market")),
+            ("contract", _("One contract")),
+            ("area", _("One area with all below it")),
+            ("account", _("One account")),
+        ],
+    )
+    target = forms.CharField(
+        label=_("Which one"),
+        max_length=64,
+        required=False,
+        help_text=_("Contract, area or account number; empty for the whole market."),
+    )
+    reason = forms.ChoiceField(label=_("Reason"), choices=list(HALT_REASONS.items()))
+
+    def __init__(self, *args: Any, scopes: tuple[str, ...] = ("market", "contract", "area", "account"), **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.fields["scope"].choices = [c for c in self.fields["scope"].choices if c[0] in scopes]
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or {}
+        scope, target = cleaned.get("scope"), (cleaned.get("target") or "").strip()
+        cleaned["target"] = "" if scope == "market" else target
+        if scope in {"contract", "area", "account"} and not target:
+            self.add_error("target", _("Say which one."))
+        if scope == "account" and target and not (target.isascii() and target.isdigit() and len(target) < 16):
+            self.add_error("target", _("An account is named by its number."))
+        return cleaned
+
+
+class ResumeForm(OnceForm):
+    """Let trading go on where it was stopped."""
+
+    scope = forms.ChoiceField(choices=[(s, s) for s in ("market", "contract", "area", "account")])
+    target = forms.CharField(max_length=64, required=False)
+
+
+# --- grid operator ---------------------------------------------------------------------------------------------------
+class CapacityForm(OnceForm):
+    """What an edge can carry."""
+
+    import_kw = power_field(label=_("Into the area, kW"))
+    export_kw = power_field(label=_("Out of the area, kW"))
+    reason = forms.ChoiceField(label=_("Reason"), choices=list(CAPACITY_REASONS.items()))
+
+
+class FeeForm(OnceForm):
+    """What using an edge costs."""
+
+    fee = price_field(label=_("Grid fee per kWh"), help_text=_("For contracts that open from now on."))
+
+
+def currency() -> str:
+    """Return the market's currency code."""
+    return str(settings.MARKET_CURRENCY)

@@ -1,0 +1,129 @@
+"""Numbers as people read them. frontend/src/format.ts follows the same rules, so that live text equals served text.
+
+Amounts come in the system's integers: money ``_e7``, prices ``_e4``, energy ``_wh``, power ``_w``, instants ``_ms``.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django import template
+from django.conf import settings
+from django.utils.formats import date_format
+from django.utils.timesince import timesince
+
+from market.engine.contracts import contract_start_ms
+from market.pages.context import currency_symbol, local
+
+register = template.Library()
+
+MINUS = "−"
+TINY_E7 = 50_000  # half a cent: below it two digits would show earned money as none
+
+
+def _rounded(value: int, step: int) -> int:
+    return (value + step // 2) // step
+
+
+@register.filter
+def money(amount_e7: int, digits: int = 2) -> str:
+    """4275000 -> "€0.43"; less than half a cent shows four digits."""
+    size = abs(amount_e7)
+    places = 4 if digits == 2 and 0 < size < TINY_E7 else digits
+    rounded = _rounded(size, 10 ** (7 - places))
+    whole, rest = divmod(rounded, 10**places)
+    sign = MINUS if amount_e7 < 0 and rounded else ""
+    fraction = f".{rest:0{places}d}" if places else ""
+    return f"{sign}{currency_symbol()}{whole:,}{fraction}"
+
+
+@register.filter
+def exact_money(amount_e7: int) -> str:
+    """4275000 -> "0.4275000": every digit, for statements and auditors."""
+    whole, rest = divmod(abs(amount_e7), 10**7)
+    return f"{MINUS if amount_e7 < 0 else ''}{whole:,}.{rest:07d}"
+
+
+@register.filter
+def price(price_e4: int) -> str:
+    """2850 -> "0.2850"."""
+    return f"{price_e4 // 10_000}.{price_e4 % 10_000:04d}"
+
+
+@register.filter
+def unit_price(price_e4: int) -> str:
+    """2850 -> "€0.285"; at least two digits."""
+    text = price(price_e4)
+    for _ in range(2):
+        text = text.removesuffix("0")
+    return f"{currency_symbol()}{text}"
+
+
+def _kilo(size: int) -> str:
+    """3240 -> "3.24", 32400 -> "32.4"."""
+    if size < 10_000:
+        return f"{_rounded(size, 10) / 100:,.2f}"
+    return f"{_rounded(size, 100) / 10:,.1f}"
+
+
+@register.filter
+def energy(energy_wh: int) -> str:
+    """3240 -> "3.24 kWh", 80 -> "80 Wh"."""
+    size, sign = abs(energy_wh), MINUS if energy_wh < 0 else ""
+    return f"{sign}{size} Wh" if size < 1000 else f"{sign}{_kilo(size)} kWh"
+
+
+@register.filter
+def power(power_w: int) -> str:
+    """3240 -> "3.24 kW", 80 -> "80 W"."""
+    return energy(power_w).replace("Wh", "W")
+
+
+@register.filter
+def clock(at_ms: int) -> str:
+    """Return the market-local time of day, "12:15"."""
+    return f"{local(at_ms):%H:%M}"
+
+
+@register.filter
+def clock_seconds(at_ms: int) -> str:
+    """Return the market-local time of day, "12:15:07"."""
+    return f"{local(at_ms):%H:%M:%S}"
+
+
+@register.filter
+def day(at_ms: int) -> str:
+    """Return the market-local date in the reader's language, "Sat, 6 Jun"."""
+    return date_format(local(at_ms), "D, j M")
+
+
+@register.filter
+def instant(at_ms: int) -> str:
+    """Return market-local date and time, "2026-06-06 12:15:07"."""
+    return f"{local(at_ms):%Y-%m-%d %H:%M:%S}"
+
+
+@register.filter
+def iso(at_ms: int) -> str:
+    """Return the instant for a ``datetime`` attribute."""
+    return local(at_ms).isoformat(timespec="seconds")
+
+
+@register.filter
+def start_ms(contract: str) -> int:
+    """Return when a contract's delivery starts, ms."""
+    return contract_start_ms(contract)
+
+
+@register.filter
+def slot(contract: str) -> str:
+    """Return a contract's interval in market-local time, "12:15–12:30"."""
+    start = local(contract_start_ms(contract))
+    end = start + timedelta(minutes=settings.MARKET_INTERVAL_MIN)
+    return f"{start:%H:%M}–{end:%H:%M}"
+
+
+@register.filter
+def ago(at_ms: int, now_ms: int) -> str:
+    """Return the market time since an instant in the reader's language, its largest unit."""
+    return timesince(local(at_ms), local(max(now_ms, at_ms)), depth=1)
