@@ -24,7 +24,6 @@ from market.exchange.outcomes import Outcome
 from market.households import keys
 
 PATH = "/api/v1/orders"
-MAX_KEY_LENGTH = 64  # characters of an Idempotency-Key
 MAX_ID_DIGITS = 16
 # Requests under way; each holds at most a batch's body. Beyond this the queue of the exchange is full as well.
 MAX_IN_FLIGHT = 4_000
@@ -33,7 +32,7 @@ _REPLAYED = ((b"idempotency-replayed", b"true"),)
 _ALL_QUERY = frozenset({"contract"})
 _LIST_QUERY = frozenset({"contract", "state", "limit", "cursor"})
 _NO_QUERY: frozenset[str] = frozenset()
-_STATES = ("open", "filled", "cancelled", "expired")
+STATES = ("open", "filled", "cancelled", "expired")
 _SCANNED_PAGES = 10  # a list of one state looks through so many pages of orders before it answers with what it has
 
 Body = tuple[int, bytes, tuple[tuple[bytes, bytes], ...]]
@@ -122,12 +121,7 @@ class _Call:
 
 
 def _key_of(raw: bytes | None) -> str | None:
-    if raw is None:
-        return None
-    key = raw.decode("latin-1")
-    if not (0 < len(key) <= MAX_KEY_LENGTH and key.isascii() and key.isprintable() and " " not in key):
-        raise Problem(400, "invalid_idempotency_key", "Idempotency-Key")
-    return key
+    return None if raw is None else orders_in.idempotency_key(raw.decode("latin-1"))
 
 
 def _done(outcome: Outcome, field: str = "Idempotency-Key") -> tuple[tuple[bytes, bytes], ...]:
@@ -276,7 +270,7 @@ async def _get_orders(call: _Call) -> Body:
     if contract is not None and (len(contract) != orders_in.CONTRACT_LENGTH or not contract.isascii()):
         raise Problem(422, "unknown_contract", "contract")
     state = query.get("state")
-    if state is not None and state not in _STATES:
+    if state is not None and state not in STATES:
         raise Problem(400, "invalid_value", "state")
     before, limit = cursors.number_cursor(query), cursors.limit_of(query)
     return 200, orjson.dumps(await LOOKUPS.run(_own_orders, call.account, contract, state, before, limit)), ()

@@ -11,6 +11,7 @@ from market.engine.commands import GOOD_TILL_GATE, AmendOrder, PlaceOrder
 from market.exchange.units import parse_at, parse_price
 
 MAX_BATCH = 1_000
+MAX_KEY_LENGTH = 64  # characters of an Idempotency-Key
 CONTRACT_LENGTH = 17  # 2026-06-06T12:15Z
 MAX_PRICE_CHARS = 24  # more digits than any price has
 MAX_INTEGER = 2**53 - 1  # what a browser can hold; beyond it nothing inside is defined
@@ -118,6 +119,15 @@ def place_order(order: OrderIn, account: int) -> PlaceOrder:
     if len(tif) != 3 or not tif.isascii():
         raise Problem(422, "invalid_time_in_force", "time_in_force")
     return PlaceOrder(account, contract, side, price_e4(order.price), _energy(order.energy_wh), tif, expires)
+
+
+def idempotency_key(text: str | None) -> str | None:
+    """Return an Idempotency-Key header's value, None without one; raise ``Problem`` when it is malformed."""
+    if text is None:
+        return None
+    if not (0 < len(text) <= MAX_KEY_LENGTH and text.isascii() and text.isprintable() and " " not in text):
+        raise Problem(400, "invalid_idempotency_key", "Idempotency-Key")
+    return text
 
 
 def decode_order(body: bytes) -> OrderIn:

@@ -20,6 +20,8 @@ def placed(outcome: Outcome) -> dict[str, Any]:
     order_id = first.seq
     remaining_wh = first.energy_wh
     status = "open"
+    reason = None
+    changed_seq = order_id
     trades = []
     for event in events[1:]:
         kind = type(event)
@@ -27,8 +29,11 @@ def placed(outcome: Outcome) -> dict[str, Any]:
             if event.taker == order_id or event.maker == order_id:  # type: ignore[union-attr]
                 remaining_wh -= event.energy_wh  # type: ignore[union-attr]
                 trades.append(_own_trade(event, order_id))
+                changed_seq = event.seq  # type: ignore[union-attr]
         elif kind is OrderCancelled and event.order == order_id:  # type: ignore[union-attr]
             status = "cancelled"
+            reason = event.reason  # type: ignore[union-attr]
+            changed_seq = event.seq  # type: ignore[union-attr]
     filled_wh = first.energy_wh - remaining_wh
     if status == "cancelled":
         remaining_wh = 0
@@ -45,9 +50,11 @@ def placed(outcome: Outcome) -> dict[str, Any]:
             "filled_wh": filled_wh,
             "remaining_wh": remaining_wh,
             "status": status,
+            "reason": reason,
             "time_in_force": first.time_in_force,
             "expires_at": at_text(first.expires_at_ms) if first.expires_at_ms else None,
             "created_at": at_text(first.at_ms),
+            "changed_seq": changed_seq,
         },
         "trades": trades,
         "seq": events[-1].seq,  # type: ignore[union-attr]

@@ -213,8 +213,6 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> HttpResponse
     view = context.get("view")
     if found.status == 405 and view is not None:
         answer["Allow"] = ", ".join(view.allowed_methods)
-    # The framework's renderers expect these on responses that are not its own.
-    answer.exception = True  # type: ignore[attr-defined]
     return answer
 
 

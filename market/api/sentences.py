@@ -80,6 +80,10 @@ SENTENCES: dict[str, tuple[str, ...]] = {
     "contract_state": (_("The contract is not in the state for this."),),
     "contract_exists": (_("This contract exists already."),),
     "already_settled": (_("This has been settled already."),),
+    "not_sealed": (_("This entry is not sealed yet; ask again in a second."),),
+    "too_many_readings": (_("At most %(limit)s readings at once."), _("Too many readings at once.")),
+    "duplicate_contract": (_("There are two readings for this contract."),),
+    "contract_not_delivered": (_("This contract has not been delivered yet."),),
     "not_founded": (_("The market has not been founded yet."),),
 }
 

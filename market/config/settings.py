@@ -187,7 +187,6 @@ REST_FRAMEWORK = {
     "EXCEPTION_HANDLER": "market.api.problems.exception_handler",
 }
 SPECTACULAR_SETTINGS = {
-    "PREPROCESSING_HOOKS": [],
     "POSTPROCESSING_HOOKS": ["market.api.openapi.add_lean"],
     "SERVE_PUBLIC": True,
     "TITLE": "Sunledger",

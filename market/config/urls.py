@@ -2,7 +2,10 @@
 
 from django.urls import include, path
 
+from market.api.health import healthz
+
 urlpatterns = [
+    path("healthz", healthz),
     path("", include("market.pages.urls")),
     path("api/v1/", include("market.api.urls")),
     path("ledger/", include("ledger.urls")),

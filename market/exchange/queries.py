@@ -1,7 +1,7 @@
 """What readers may ask. All of it comes from the database, so any process can; live state comes from ``Exchange.read``.
 
-Rows are plain tuples in the system's integers (``_wh``, ``_e4``, ``_e7``, ``at_ms``); lists are ordered by ledger sequence and
-cut to ``limit`` (at most ``MAX_LIMIT``).
+Rows are plain tuples in the system's integers (``_wh``, ``_e4``, ``_e7``, ``at_ms``); lists are ordered by ledger
+sequence and cut to ``limit`` (at most ``MAX_LIMIT``).
 """
 
 from __future__ import annotations
@@ -193,8 +193,26 @@ def orders(
     return _with_state(rows.order_by("-id")[: _limited(limit)])
 
 
+def search_orders(
+    *, account: int | None = None, contract: str | None = None, before: int | None = None, limit: int = 100
+) -> list[OrderView]:
+    """Return orders of all accounts, newest first, for the regulator; ``before`` (an id) is left out."""
+    rows = models.Order.objects.all()
+    if account is not None:
+        rows = rows.filter(account=account)
+    if contract is not None:
+        rows = rows.filter(contract=contract)
+    if before is not None:
+        rows = rows.filter(id__lt=before)
+    by_account: dict[int, list[models.Order]] = {}
+    for row in rows.order_by("-id")[: _limited(limit)]:
+        by_account.setdefault(row.account, []).append(row)
+    found = [view for mine in by_account.values() for view in _with_state(mine)]
+    return sorted(found, key=lambda view: -view.id)
+
+
 def _with_state(rows: Iterable[models.Order]) -> list[OrderView]:
-    """Derive filled, remaining, price, total and status from the trades and changes of these orders (of one account)."""
+    """Derive what became of these orders (of one account) from its trades and changes."""
     found = list(rows)
     if not found:
         return []
@@ -203,8 +221,8 @@ def _with_state(rows: Iterable[models.Order]) -> list[OrderView]:
     filled: dict[int, int] = dict.fromkeys(ids, 0)
     changed = {row.id: row.id for row in found}
     contracts = {row.contract for row in found}
-    # By account, not by order: an index for each side's order would cost two more insertions a trade, and an order's trades
-    # lie between its own entry and its gate, in its contract.
+    # By account, not by order: an index for each side's order would cost two more insertions a trade, and an order's
+    # trades lie between its own entry and its gate, in its contract.
     trades = models.Trade.objects.filter(Q(buyer=account) | Q(seller=account), id__gt=first, contract__in=contracts)
     for seq, buy_order, sell_order, energy_wh in trades.values_list("id", "buy_order", "sell_order", "energy_wh"):
         for order_id in (buy_order, sell_order):
@@ -229,22 +247,22 @@ def _with_state(rows: Iterable[models.Order]) -> list[OrderView]:
             (_, reason), remaining_wh, status = cancelled[row.id], 0, "cancelled"
         views.append(
             OrderView(
-                row.id,
-                row.at_ms,
-                row.account,
-                row.area,
-                row.contract,
-                row.side,
-                price_e4,
-                energy_wh,
-                filled[row.id],
-                remaining_wh,
-                status,
-                reason,
-                row.time_in_force,
-                row.expires_at_ms,
-                changed[row.id],
-            )  # fmt: skip
+                id=row.id,
+                at_ms=row.at_ms,
+                account=row.account,
+                area=row.area,
+                contract=row.contract,
+                side=row.side,
+                price_e4=price_e4,
+                energy_wh=energy_wh,
+                filled_wh=filled[row.id],
+                remaining_wh=remaining_wh,
+                status=status,
+                reason=reason,
+                time_in_force=row.time_in_force,
+                expires_at_ms=row.expires_at_ms,
+                changed_seq=changed[row.id],
+            )
         )
     return views
 

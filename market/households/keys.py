@@ -16,11 +16,12 @@ TRADE = "trade"
 READ = "read"
 READINGS_WRITE = "readings:write"
 LEDGER_READ = "ledger:read"
-SCOPES = (READ, TRADE, READINGS_WRITE, LEDGER_READ)
+OPERATE = "operate"  # capacities, fees, halts: for the grid operator's own systems
+SCOPES = (READ, TRADE, READINGS_WRITE, LEDGER_READ, OPERATE)
 
 # The whole ledger shows what single homes did, so a household cannot give itself that scope.
 _HOUSEHOLD_SCOPES = frozenset({READ, TRADE, READINGS_WRITE})
-_OFFICIAL_SCOPES = frozenset({READ, READINGS_WRITE, LEDGER_READ})
+_OFFICIAL_SCOPES = frozenset({READ, LEDGER_READ, OPERATE})
 ALLOWED_SCOPES: dict[str, frozenset[str]] = {
     Role.HOUSEHOLD.value: _HOUSEHOLD_SCOPES,
     Role.OPERATOR.value: _OFFICIAL_SCOPES,

@@ -1,0 +1,47 @@
+"""API keys for the REST framework; sessions are its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.utils import timezone
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.request import Request
+
+from market.api.problems import Problem
+from market.households import operations, queries
+from market.households.identities import Identity
+from market.households.models import User
+
+CHALLENGE = (("WWW-Authenticate", "Bearer"),)
+
+
+class KeyAuthentication(BaseAuthentication):
+    """`Authorization: Bearer KEY`. ``request.auth`` is the identity, limited to the key's scopes."""
+
+    def authenticate(self, request: Request) -> tuple[User, Identity] | None:
+        header = request.META.get("HTTP_AUTHORIZATION")
+        if header is None:
+            return None
+        scheme, _, token = header.partition(" ")
+        identity = queries.identify_key(token.strip()) if scheme.lower() == "bearer" and token.strip() else None
+        user = None if identity is None else queries.user_with_key(identity)
+        if identity is None or user is None:
+            raise Problem(401, "invalid_key", headers=CHALLENGE)
+        if identity.key_id is not None:
+            operations.note_key_use(key_id=identity.key_id, now=timezone.now())
+        return user, identity
+
+    def authenticate_header(self, request: Request) -> str:
+        return "Bearer"
+
+
+class KeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    """How the OpenAPI document describes keys."""
+
+    target_class = "market.api.authentication.KeyAuthentication"
+    name = "key"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        return {"type": "http", "scheme": "bearer", "description": "An API key with the scope the call needs."}

@@ -1,0 +1,131 @@
+"""`GET /api/v1/contracts` and a contract's book."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from django.http import HttpResponse
+from rest_framework.request import Request
+
+from market.api import cursors, shapes
+from market.api.openapi import PAGE, describe, query
+from market.api.problems import Problem
+from market.api.views import ApiView, answer, area_of, contract_of
+from market.engine.contracts import contract_start_ms
+from market.engine.engine import Engine
+from market.exchange import queries
+from market.exchange.units import at_text, price_text
+from market.streaming import access
+
+STATES = ("open", "closed", "delivered", "settled")
+DEFAULT_DEPTH = 10
+MAX_DEPTH = 100  # levels a side; walking them holds up the writer
+
+
+def _live(names: list[str], engine: Engine) -> dict[str, tuple[bool, int, int]]:
+    found = {}
+    for name in names:
+        contract = engine.contracts.get(name)
+        if contract is not None:
+            found[name] = (bool(contract.halted), contract.last_e4 or 0, contract.volume_wh)
+    return found
+
+
+def _out(row: queries.ContractView, live: dict[str, tuple[bool, int, int]], interval_ms: int) -> dict[str, Any]:
+    halted, last_e4, volume_wh = live.get(row.name) or (False, 0, 0)
+    start_ms = contract_start_ms(row.name)
+    return {
+        "contract": row.name,
+        "start": at_text(start_ms),
+        "end": at_text(start_ms + interval_ms),
+        "state": row.state,
+        "halted": halted,
+        "topup_price": price_text(row.topup_e4),
+        "spill_price": price_text(row.spill_e4),
+        "last_price": price_text(last_e4) if last_e4 else None,
+        "volume_wh": volume_wh,
+    }
+
+
+class Contracts(ApiView):
+    """The delivery intervals."""
+
+    public = True
+
+    @describe(
+        "The contracts",
+        shapes.ContractPage,
+        tag="market",
+        parameters=(query("state", "only contracts in this state: " + ", ".join(STATES)), *PAGE),
+    )
+    def get(self, request: Request) -> HttpResponse:
+        """Return contracts by start."""
+        query = self.query("state", "limit", "cursor")
+        state = query.get("state")
+        if state is not None and state not in STATES:
+            raise Problem(400, "invalid_value", "state")
+        limit = cursors.limit_of(query)
+        rows = queries.contracts(state=state, after=cursors.name_cursor(query), limit=limit + 1)
+        exchange = self.exchange()
+        live = exchange.read(partial(_live, [row.name for row in rows]))
+        interval_ms = exchange.read(lambda engine: engine.interval_ms)
+        return answer(cursors.page(rows, limit, lambda row: row.name, lambda row: _out(row, live, interval_ms)))
+
+
+def _book(area: str, contract: str, depth: int, viewer: access.Viewer, engine: Engine) -> dict[str, Any]:
+    if contract not in engine.contracts:
+        raise Problem(404, "unknown_contract", "contract")
+    if area not in engine.areas:
+        raise Problem(404, "unknown_area", "area")
+    if not access.in_audience(viewer, access.audience(engine, area)):
+        raise Problem(403, "forbidden", "area")
+    bids, asks = engine.depth(area, contract, depth)
+    return {
+        "contract": contract,
+        "area": area,
+        "seq": engine.seq,
+        **{
+            side: [
+                {
+                    "price": price_text(level.price_e4),
+                    "energy_wh": level.energy_wh,
+                    "fee": price_text(level.fee_wh_e4 // level.energy_wh),
+                }
+                for level in levels
+            ]
+            for side, levels in (("bids", bids), ("asks", asks))
+        },
+    }
+
+
+class Book(ApiView):
+    """Executable depth. The view from a lowest-level area is for its own members and the market's officials."""
+
+    public = True
+
+    @describe(
+        "What can be executed, seen from an area",
+        shapes.Book,
+        tag="market",
+        parameters=(
+            query("area", "where the reader stands; by default the caller's own area, else the grid's root"),
+            query("depth", f"levels a side, 1 to {MAX_DEPTH} (default {DEFAULT_DEPTH})", int),
+        ),
+    )
+    def get(self, request: Request, start: str) -> HttpResponse:
+        """Return the book of a contract."""
+        query = self.query("area", "depth")
+        depth = cursors.integer(query, "depth", low=1, high=MAX_DEPTH) or DEFAULT_DEPTH
+        contract = contract_of(start)
+        identity = self.identity
+        viewer = access.ANYBODY
+        if identity is not None:
+            viewer = access.Viewer(identity.user_id, identity.role, identity.account_index, identity.area, True)
+        exchange = self.exchange()
+        area = query.get("area") or viewer.area or exchange.read(_root)
+        return answer(exchange.read(partial(_book, area_of(area), contract, depth, viewer)))
+
+
+def _root(engine: Engine) -> str:
+    return engine.areas.areas[0].name if engine.areas.areas else ""

@@ -1,0 +1,43 @@
+"""`GET /healthz`: whether trading can go on."""
+
+from __future__ import annotations
+
+import logging
+
+from django.db import DatabaseError, connection
+from django.http import HttpRequest, HttpResponse
+from django.views.decorators.http import require_safe
+
+from market.api.views import answer
+from market.exchange import gateway
+from market.exchange.outcomes import NotRunning
+
+log = logging.getLogger(__name__)
+
+
+@require_safe
+def healthz(request: HttpRequest) -> HttpResponse:
+    """Answer 200 where the exchange and its database work, else 503; the body says what does not."""
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+        database = "ok"
+    except DatabaseError:
+        log.exception("the database does not answer")
+        database = "unavailable"
+    try:
+        status = gateway.current().status()
+    except NotRunning:
+        status = {"state": "not running", "seq": 0, "sealed": 0, "queue": 0}
+    fine = database == "ok" and status["state"] == "running"
+    return answer(
+        {
+            "status": "ok" if fine else "unavailable",
+            "seq": status["seq"],
+            "sealed": status["sealed"],
+            "database": database,
+            "exchange": status["state"],
+            "queue": status["queue"],
+        },
+        200 if fine else 503,
+    )

@@ -1,0 +1,148 @@
+"""`GET /api/v1/ledger/…`: blocks for everybody, entries and their proofs for those whom they concern."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import orjson
+from django.conf import settings
+from django.http import HttpResponse
+from rest_framework.request import Request
+
+from ledger import queries as ledger
+from ledger.core.merkle import leaf_hash
+from market.api import cursors, shapes
+from market.api.openapi import PAGE, describe
+from market.api.problems import Problem
+from market.api.views import OFFICIALS, ApiView, answer
+from market.exchange import queries
+from market.exchange.units import at_text
+from market.households import keys
+from market.households.identities import Identity
+
+MAX_SEQ = 2**53 - 1
+
+
+def may_read_ledger(identity: Identity | None) -> bool:
+    """Whether all entries are open to the caller: to officials, and to keys with ``ledger:read``."""
+    if identity is None:
+        return False
+    if keys.LEDGER_READ in identity.scopes:
+        return True
+    return identity.role in OFFICIALS and keys.READ in identity.scopes
+
+
+def concerns(entry: dict[str, Any], account: int) -> bool:
+    """Whether an entry is about an account: its orders, trades, money, settlement, or the account itself."""
+    if entry.get("account") == account and entry["type"] != "contract":
+        return True
+    kind = entry["type"]
+    if kind == "trade":
+        return any(_owner(entry[side]) == account for side in ("maker", "taker"))
+    if kind in {"amend", "cancel"}:
+        return _owner(entry["order"]) == account
+    if kind == "settle":
+        return bool(queries.settlement_lines(account=account, seq=entry["seq"], limit=1))
+    return False
+
+
+def _owner(order_id: int) -> int | None:
+    order = queries.order(order_id)
+    return None if order is None else order.account
+
+
+class _EntryView(ApiView):
+    """What ``Entry`` and ``Proof`` share: they exist only for those who may see the entry."""
+
+    public = True
+
+    def leaf(self, seq: int) -> bytes:
+        """Return the entry's bytes; raise ``Problem`` 404 where there is none to be seen."""
+        self.query()
+        if self.identity is None and not settings.LEDGER_OPEN:
+            raise Problem(401, "not_authenticated", headers=(("WWW-Authenticate", "Bearer"),))
+        try:
+            leaf = ledger.leaf(seq) if seq <= MAX_SEQ else None
+        except ledger.NotThere:
+            leaf = None
+        if leaf is None:
+            raise Problem(404, "not_found", "seq")
+        if not (settings.LEDGER_OPEN or may_read_ledger(self.identity)) and not self._own(leaf):
+            raise Problem(404, "not_found", "seq")
+        return leaf
+
+    def _own(self, leaf: bytes) -> bool:
+        identity = self.identity
+        return (
+            identity is not None
+            and identity.account_index is not None
+            and keys.READ in identity.scopes
+            and concerns(orjson.loads(leaf), identity.account_index)
+        )
+
+
+class Blocks(ApiView):
+    """The sealed runs of entries. Their roots are what the public checkpoints sign."""
+
+    public = True
+
+    @describe("Blocks", shapes.BlockPage, tag="ledger", parameters=PAGE)
+    def get(self, request: Request) -> HttpResponse:
+        """Return blocks, newest first."""
+        query = self.query("limit", "cursor")
+        limit = cursors.limit_of(query)
+        rows = ledger.blocks(limit + 1, before=cursors.number_cursor(query))
+        return answer(cursors.page(rows, limit, lambda row: row.height, _block))
+
+
+def _block(row: ledger.Block) -> dict[str, Any]:
+    return {
+        "height": row.height,
+        "first": row.first,
+        "count": row.count,
+        "size": row.size,
+        "root": row.root,
+        "at": at_text(row.at_ms),
+    }
+
+
+class Entry(_EntryView):
+    """One entry. A household sees its own; officials and keys with ``ledger:read`` see all."""
+
+    @describe("An entry", shapes.Entry, tag="ledger")
+    def get(self, request: Request, seq: int) -> HttpResponse:
+        """Return an entry's fields and the bytes that are hashed."""
+        leaf = self.leaf(seq)
+        return answer(
+            {
+                "seq": seq,
+                "entry": orjson.loads(leaf),
+                "leaf": base64.b64encode(leaf).decode(),
+                "leaf_hash": leaf_hash(leaf).hex(),
+            }
+        )
+
+
+class Proof(_EntryView):
+    """An entry's receipt: the path to the root that the newest checkpoint signs."""
+
+    @describe("An entry's receipt", shapes.Proof, tag="ledger")
+    def get(self, request: Request, seq: int) -> HttpResponse:
+        """Return the inclusion proof of an entry, 409 while it is not sealed yet (a second or two)."""
+        self.leaf(seq)
+        try:
+            proof, receipt = ledger.inclusion(seq), ledger.receipt(seq)
+        except ledger.NotThere:
+            raise Problem(409, "not_sealed", "seq", headers=(("Retry-After", "1"),)) from None
+        return answer(
+            {
+                "seq": seq,
+                "size": proof.size,
+                "leaf_hash": proof.leaf_hash,
+                "hashes": proof.hashes,
+                "root": proof.root,
+                "checkpoint": proof.checkpoint,
+                "receipt": receipt,
+            }
+        )

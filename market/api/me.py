@@ -1,0 +1,120 @@
+"""`GET /api/v1/me` and what belongs to my account."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpResponse
+from rest_framework.request import Request
+
+from market.api import cursors, shapes
+from market.api.openapi import PAGE, describe
+from market.api.problems import Problem
+from market.api.views import ApiView, answer
+from market.exchange import queries
+from market.exchange.units import at_text, money_text
+from market.households import queries as households
+
+# Movements of one account in one ledger entry: a trade has at most two, a settlement three.
+MAX_LINES_AN_ENTRY = 8
+
+
+class Me(ApiView):
+    """Who is asking."""
+
+    @describe("Who am I", shapes.Me, tag="me")
+    def get(self, request: Request) -> HttpResponse:
+        """Return the person behind the key or session, and its account."""
+        self.query()
+        identity = self.identity
+        assert identity is not None
+        info = None if identity.account_index is None else households.account_at(identity.account_index)
+        return answer(
+            {
+                "user": request.user.get_username(),
+                "role": identity.role,
+                "scopes": sorted(identity.scopes),
+                "account": None if info is None else info.index,
+                "account_id": None if info is None else info.account_id,
+                "area": None if info is None else info.area,
+                "home": info.home or None if info is not None else None,
+                "automatic": None if info is None else info.automatic,
+            }
+        )
+
+
+class Positions(ApiView):
+    """What I traded in contracts that are not settled yet."""
+
+    @describe("My positions", shapes.PositionPage, tag="me")
+    def get(self, request: Request) -> HttpResponse:
+        """Return one position for each such contract."""
+        self.query()
+        rows = queries.positions(self.account())
+        return answer({"results": [_position(row) for row in rows], "next": None})
+
+
+def _position(row: queries.PositionView) -> dict[str, Any]:
+    return {
+        "contract": row.contract,
+        "bought_wh": row.bought_wh,
+        "sold_wh": row.sold_wh,
+        "position_wh": row.position_wh,
+        "paid": money_text(row.paid_e7),
+        "proceeds": money_text(row.proceeds_e7),
+    }
+
+
+class Balance(ApiView):
+    """My money."""
+
+    @describe("My balance", shapes.Balance, tag="me")
+    def get(self, request: Request) -> HttpResponse:
+        """Return wallet, what is set aside of it, and arrears."""
+        self.query()
+        row = queries.balance(self.account())
+        if row is None:
+            raise Problem(404, "unknown_account", "account")
+        return answer(
+            {
+                "account": row.account,
+                "currency": settings.MARKET_CURRENCY,
+                "cash": money_text(row.cash_e7),
+                "held": money_text(row.held_e7),
+                "free": money_text(row.free_e7),
+                "arrears": money_text(row.arrears_e7),
+            }
+        )
+
+
+class Statement(ApiView):
+    """Every movement of my money; ``seq`` leads to its ledger entry and receipt."""
+
+    @describe("My statement", shapes.StatementPage, tag="me", parameters=PAGE)
+    def get(self, request: Request) -> HttpResponse:
+        """Return movements of money, newest first."""
+        query = self.query("limit", "cursor")
+        account, limit = self.account(), cursors.limit_of(query)
+        rows = queries.transfers(
+            account=account,
+            money_only=True,
+            before=cursors.number_cursor(query),
+            limit=limit + MAX_LINES_AN_ENTRY,
+        )
+        # A page never ends within an entry: the cursor is an entry's sequence.
+        end = min(limit, len(rows))
+        while 0 < end < len(rows) and rows[end].seq == rows[end - 1].seq:
+            end += 1
+        more = end < len(rows)
+        return answer(
+            {
+                "results": [_line(row, account) for row in rows[:end]],
+                "next": cursors.encode(rows[end - 1].seq) if more else None,
+            }
+        )
+
+
+def _line(row: queries.TransferView, account: int) -> dict[str, Any]:
+    amount = (row.amount if row.credit == account else 0) - (row.amount if row.debit == account else 0)
+    return {"seq": row.seq, "n": row.n, "at": at_text(row.at_ms), "kind": row.kind, "amount": money_text(amount)}

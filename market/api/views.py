@@ -1,0 +1,118 @@
+"""What all REST framework views here have in common: identity and scopes, strict query strings and bodies, JSON out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import msgspec
+from django.http import HttpResponse
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from market.api import orders_in
+from market.api.problems import Problem, shorten
+from market.exchange import gateway
+from market.exchange.exchange import Exchange
+from market.households import keys, queries
+from market.households.identities import Identity
+from market.households.models import Role
+
+T = TypeVar("T")
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+OFFICIALS = frozenset({Role.OPERATOR.value, Role.REGULATOR.value, Role.STAFF.value})
+CONTRACT_LENGTH = orders_in.CONTRACT_LENGTH
+MAX_NAME = 64
+
+
+class ApiView(APIView):
+    """A resource. ``identity`` is None where ``public`` and nobody is signed in.
+
+    ``write_scope`` is what a key needs for anything but reading; ``roles`` limits who may come at all.
+    """
+
+    public = False
+    write_scope = ""
+    roles: frozenset[str] = frozenset()
+    identity: Identity | None = None
+    schema_tag = ""
+
+    def get_permissions(self) -> list[Any]:
+        return [AllowAny()] if self.public else super().get_permissions()
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        if not request.user.is_authenticated:
+            return
+        identity = request.auth if isinstance(request.auth, Identity) else queries.identity_of(request.user)
+        self.identity = identity
+        if self.public and request.method in SAFE_METHODS:
+            return
+        if self.roles and identity.role not in self.roles:
+            raise Problem(403, "forbidden")
+        needed = keys.READ if request.method in SAFE_METHODS else self.write_scope
+        if needed and needed not in identity.scopes:
+            raise Problem(403, "missing_scope", params={"scope": needed})
+
+    def account(self) -> int:
+        """Return the caller's account; raise ``Problem`` when it has none."""
+        if self.identity is None or self.identity.account_index is None:
+            raise Problem(403, "no_account")
+        return self.identity.account_index
+
+    def official(self) -> bool:
+        """Whether the caller runs or watches the market (and its key, if it is one, may read)."""
+        return self.identity is not None and self.identity.role in OFFICIALS and keys.READ in self.identity.scopes
+
+    def query(self, *known: str) -> dict[str, str]:
+        """Return the query string's fields; raise ``Problem`` on unknown or repeated ones: no filter is ignored."""
+        found: dict[str, str] = {}
+        for name, values in self.request.query_params.lists():
+            if name not in known:
+                raise Problem(400, "unknown_field", shorten(name), params={"name": shorten(name)})
+            if len(values) != 1 or "\0" in values[0]:
+                raise Problem(400, "invalid_value", name)
+            found[name] = values[0]
+        return found
+
+    def decode(self, kind: type[T]) -> T:
+        """Return the JSON body as ``kind``; raise ``Problem``: 415, 413, 400 naming the field."""
+        content_type = self.request.META.get("CONTENT_TYPE", "").split(";")[0].strip().lower()
+        if content_type != "application/json":
+            raise Problem(415, "unsupported_media_type", "Content-Type")
+        try:
+            return msgspec.json.decode(self.request._request.body, type=kind, strict=True)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise orders_in.problem_of(error) from None
+
+    def idempotency_key(self) -> str | None:
+        """Return the Idempotency-Key header; raise ``Problem`` when it is none of ours."""
+        return orders_in.idempotency_key(self.request.META.get("HTTP_IDEMPOTENCY_KEY"))
+
+    @staticmethod
+    def exchange() -> Exchange:
+        """Return the running exchange; ``NotRunning`` becomes 503."""
+        return gateway.current()
+
+
+def answer(body: Mapping[str, Any] | msgspec.Struct, status: int = 200) -> HttpResponse:
+    """Return a JSON answer."""
+    response = HttpResponse(msgspec.json.encode(body), status=status, content_type="application/json")
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+def contract_of(text: str, *, status: int = 404) -> str:
+    """Return a contract's name that may exist; raise ``Problem``."""
+    if len(text) != CONTRACT_LENGTH or not text.isascii() or not text.isprintable():
+        raise Problem(status, "unknown_contract", "contract")
+    return text
+
+
+def area_of(text: str, *, status: int = 404) -> str:
+    """Return an area's name that may exist; raise ``Problem``."""
+    if not 0 < len(text) <= MAX_NAME or not text.isprintable():
+        raise Problem(status, "unknown_area", "area")
+    return text
