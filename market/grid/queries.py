@@ -5,15 +5,19 @@ Live values come from the running exchange; each look under its lock copies a fe
 
 from __future__ import annotations
 
+import threading
+import time
+from collections import deque
 from typing import NamedTuple
 
+from ledger import queries as ledger_queries
 from market.engine.engine import Engine
 from market.exchange.exchange import Exchange
 from market.grid.models import Decision
 
 MAX_DECISIONS = 100
 MAX_CONTRACTS = 200  # two days of quarter hours, more than the horizon
-MINUTES_AN_HOUR = 60
+RATE_SPAN_S = 30  # seconds the entries a second are an average of
 PERMILLE = 1_000
 
 
@@ -107,6 +111,41 @@ class Rules(NamedTuple):
     currency: str
 
 
+class Health(NamedTuple):
+    """How the market is doing."""
+
+    state: str  # running, stopped, failed, …
+    seq: int  # entries
+    sealed: int  # of them under a signed checkpoint
+    height: int
+    queue: int  # commands that wait
+    error: str
+    entries_a_s: float | None
+    sealed_ago_s: float | None  # real seconds
+
+
+class Rate:
+    """Entries a second over the last looks; bounded by ``RATE_SPAN_S`` and by one look a second."""
+
+    def __init__(self) -> None:
+        self._looks: deque[tuple[float, int]] = deque(maxlen=RATE_SPAN_S)
+        self._lock = threading.Lock()
+
+    def note(self, now_s: float, seq: int) -> float | None:
+        """Add a look and return the rate since the oldest one that counts; None when that is less than a second ago."""
+        with self._lock:
+            looks = self._looks
+            while looks and (now_s - looks[0][0] > RATE_SPAN_S or looks[0][1] > seq):
+                looks.popleft()
+            if not looks or now_s - looks[-1][0] >= 1:
+                looks.append((now_s, seq))
+            since_s, since_seq = looks[0]
+            return (seq - since_seq) / (now_s - since_s) if now_s - since_s >= 1 else None
+
+
+_rate = Rate()
+
+
 def _permille(part: int, whole: int) -> int:
     # Nothing fits through an edge without capacity: whatever uses it has filled it.
     return part * PERMILLE // whole if whole else PERMILLE * bool(part)
@@ -189,11 +228,11 @@ def loads(exchange: Exchange, contract: str) -> list[EdgeLoad] | None:
 
 def edge_loads(exchange: Exchange, area: str, *, limit: int = MAX_CONTRACTS) -> list[tuple[ContractInfo, EdgeLoad]]:
     """Return one edge's load in each contract that is open or waits for delivery, by start."""
+    ahead = [info for info in contracts(exchange) if info.state in {"open", "closed"}][: min(limit, MAX_CONTRACTS)]
     found = []
-    for info in contracts(exchange):
-        if info.state in {"open", "closed"} and len(found) < limit:
-            lines = loads(exchange, info.name) or []
-            found += [(info, line) for line in lines if line.area == area]
+    # One look a contract: the writer goes on in between.
+    for info in ahead:
+        found += [(info, line) for line in loads(exchange, info.name) or [] if line.area == area]
     return found
 
 
@@ -212,6 +251,60 @@ def contracts(exchange: Exchange) -> list[ContractInfo]:
         ]
 
     return sorted(exchange.read(look))[:MAX_CONTRACTS]
+
+
+def halts(exchange: Exchange) -> Halts:
+    """Return where trading is stopped."""
+
+    def look(engine: Engine) -> Halts:
+        return Halts(
+            engine.halted,
+            sorted(c.name for c in engine.contracts.values() if c.halted),
+            [area.name for area in engine.areas.areas if area.halted],
+            [account.index for account in engine.accounts if account.halted],
+        )
+
+    return exchange.read(look)
+
+
+def rules(exchange: Exchange) -> Rules | None:
+    """Return the limits, tariff and rulebook in force; None before the market was founded."""
+
+    def look(engine: Engine) -> tuple[tuple[int, ...], int, int, int]:
+        return tuple(engine.params), engine.topup_e4, engine.spill_e4, engine.interval_min
+
+    params, topup_e4, spill_e4, interval_min = exchange.read(look)
+    if not interval_min:
+        return None
+    genesis = ledger_queries.entry(0)
+    newest = Decision.objects.filter(kind="rulebook").order_by("-seq").values_list("values", flat=True).first()
+    book = newest or {"version": genesis["rulebook_version"], "sha256": genesis["rulebook_sha256"]}
+    return Rules(
+        *params,
+        topup_e4,
+        spill_e4,
+        int(book["version"]),
+        str(book["sha256"]),
+        interval_min,
+        str(genesis["currency"]),
+    )
+
+
+def health(exchange: Exchange) -> Health:
+    """Return how the market is doing: queue, seals, entries a second of real time (None until it has been measured)."""
+    status = exchange.status()
+    newest = ledger_queries.blocks(1)
+    now_ms = exchange.now_ms()
+    return Health(
+        state=status["state"],
+        seq=status["seq"],
+        sealed=status["sealed"],
+        height=status["height"],
+        queue=status["queue"],
+        error=status["error"],
+        entries_a_s=_rate.note(time.monotonic(), status["seq"]),
+        sealed_ago_s=max(0.0, (now_ms - newest[0].at_ms) / 1000 / exchange.speed) if newest else None,
+    )
 
 
 def decisions(*, limit: int = 20, kinds: tuple[str, ...] = (), target: str | None = None) -> list[Decision]:

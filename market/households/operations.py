@@ -107,6 +107,12 @@ def sign_up(
     return user
 
 
+def set_profile(*, user: User, first_name: str, email: str) -> None:
+    """Remember how a person is called and reached."""
+    user.first_name, user.email = first_name, email
+    user.save(update_fields=["first_name", "email"])
+
+
 def set_language(*, user: User, language: str) -> None:
     """Remember the language a person reads."""
     user.language = language
@@ -228,8 +234,11 @@ def create_homes(homes: Iterable[Home]) -> list[Home]:
     return Home.objects.bulk_create(list(homes), batch_size=OPEN_BATCH)
 
 
-def accept_request(exchange: Exchange, *, request_id: int, now: datetime) -> Account:
-    """Open the account a household asked for. Raise ``HouseholdError`` when that is decided already, or ``Refusal``."""
+def accept_request(exchange: Exchange, *, request_id: int, now: datetime, area: str = "") -> Account:
+    """Open the account a household asked for, in the area it named or in the right one.
+
+    Raise ``HouseholdError`` when that is decided already, or ``Refusal``.
+    """
     # Claimed first: two members of staff who click at once must not open two accounts.
     claimed = AccountRequest.objects.filter(pk=request_id, decided_at=None).update(decided_at=now)
     if not claimed:
@@ -240,14 +249,14 @@ def accept_request(exchange: Exchange, *, request_id: int, now: datetime) -> Acc
             exchange,
             now=now,
             user=request.user,
-            area=request.area,
+            area=area or request.area,
             address=request.address,
             meter_number=request.meter_number,
         )
     except BaseException:
         AccountRequest.objects.filter(pk=request_id).update(decided_at=None)
         raise
-    AccountRequest.objects.filter(pk=request_id).update(accepted=True)
+    AccountRequest.objects.filter(pk=request_id).update(accepted=True, area=account.area)
     return account
 
 

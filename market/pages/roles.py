@@ -1,32 +1,41 @@
-"""Who may open a page, and where a person's own page is."""
+"""Who may open a page, and what a page does when the market cannot do what was asked."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import Any, TypeVar
 
+from django.contrib import messages
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
+from django.forms import Form
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.translation import gettext as _
 
-from market.households.models import Role, User
+from market.exchange import gateway
+from market.exchange.exchange import Exchange
+from market.exchange.outcomes import CommitFailed, NotRunning, Overloaded
+from market.grid.operations import GridError
+from market.households.models import Role
+from market.households.operations import HouseholdError
+from market.pages.context import FRONT_PAGES
+from market.pages.forms import OnceForm
 
 View = Callable[..., HttpResponse]
+T = TypeVar("T")
 
-HOME_PAGES = {
-    Role.HOUSEHOLD.value: "home",
-    Role.OPERATOR.value: "operator",
-    Role.REGULATOR.value: "regulator",
-    Role.STAFF.value: "staff",
-}
 # The ledger's entries show what single homes did: for officials only (DESIGN section 7).
 LEDGER_ROLES = (Role.REGULATOR, Role.OPERATOR, Role.STAFF)
 
 
 def only_for(*roles: Role) -> Callable[[View], View]:
-    """Let people in these roles in; others get a 403 page, who is not signed in is asked to. No role: everybody known."""
+    """Let people in these roles in, with no role named everybody who is known.
+
+    Others get a 403 page; who is not signed in is asked to sign in.
+    """
     names = {role.value for role in roles}
 
     def decorate(view: View) -> View:
@@ -43,6 +52,40 @@ def only_for(*roles: Role) -> Callable[[View], View]:
     return decorate
 
 
-def own_page(user: User) -> str:
-    """Return the address of the page a person comes for."""
-    return reverse(HOME_PAGES[user.role])
+def own_page(role: str) -> str:
+    """Return the address of the page a person in this role comes for."""
+    return reverse(FRONT_PAGES[role])
+
+
+def attempt(form: Form, do: Callable[[Exchange], T]) -> T | None:
+    """Return what ``do`` did with the running exchange, or None after telling the form why it could not.
+
+    After a refusal the form gets a new token, so that corrected values may be sent; with an unknown outcome it keeps
+    the old one, so that sending it again cannot do it twice.
+    """
+    problem: tuple[str | None, object]
+    try:
+        return do(gateway.current())
+    except (HouseholdError, GridError) as error:
+        problem = (error.field if error.field in form.fields else None, error.sentence)
+        if isinstance(form, OnceForm):
+            form.renew()
+    except NotRunning:
+        problem = (None, _("The market is not running at the moment. Nothing was done."))
+    except Overloaded:
+        problem = (None, _("The market is too busy at the moment. Nothing was done; try again in a moment."))
+    except (CommitFailed, TimeoutError):
+        problem = (
+            None,
+            _("It is not certain whether this was done. Send it again: it will not be done twice."),
+        )
+    form.add_error(*problem)  # type: ignore[arg-type]
+    return None
+
+
+def tell_entry(request: HttpRequest, sentence: str, seq: int) -> None:
+    """Say on the next page what was done, with the ledger entry that it made."""
+    entry = format_html(
+        '<a href="{}">{}</a>', reverse("ledger-entry", args=[seq]), _("Ledger entry %(seq)s") % {"seq": seq}
+    )
+    messages.success(request, format_html("{} {}", sentence, entry))

@@ -1,0 +1,174 @@
+"""A person's own affairs: profile, language, money, API keys."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import path
+from django.utils import timezone, translation
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_POST, require_safe
+
+from market.exchange import queries as exchange_queries
+from market.households import operations, queries
+from market.households.models import ApiKey
+from market.households.operations import HouseholdError
+from market.pages.forms import SCOPE_WORDS, DepositForm, KeyForm, ProfileForm
+from market.pages.roles import only_for
+
+USED_KEPT = 20  # form tokens remembered in a session: a repeated sending follows soon or never
+SHOWN_DEPOSITS = 12
+
+
+@never_cache
+@only_for()
+@require_safe
+def account(request: HttpRequest) -> HttpResponse:
+    """Show a person's profile, account, money and keys."""
+    return _show(request)
+
+
+@never_cache
+@only_for()
+@require_POST
+def save_profile(request: HttpRequest) -> HttpResponse:
+    """Keep what a person says about herself."""
+    form = ProfileForm(request.POST)
+    if not form.is_valid():
+        return _show(request, profile=form)
+    values = form.cleaned_data
+    operations.set_profile(user=request.user, first_name=values["first_name"], email=values["email"])
+    operations.set_language(user=request.user, language=values["language"])
+    translation.activate(values["language"])
+    messages.success(request, _("Saved."))
+    response = redirect("account")
+    response.set_cookie(
+        settings.LANGUAGE_COOKIE_NAME,
+        values["language"],
+        samesite=settings.LANGUAGE_COOKIE_SAMESITE,
+        secure=settings.SESSION_COOKIE_SECURE,
+    )
+    return response
+
+
+@never_cache
+@only_for()
+@require_POST
+def make_key(request: HttpRequest) -> HttpResponse:
+    """Make an API key and show its secret, this once."""
+    form = KeyForm(request.POST, role=request.user.role)
+    if not form.is_valid():
+        return _show(request, key_form=form)
+    if not _first_time(request, form.cleaned_data["once"]):
+        messages.warning(request, _("This key has been made already. Its secret is not shown a second time."))
+        return redirect("account")
+    try:
+        made = operations.issue_key(
+            user=request.user,
+            name=form.cleaned_data["name"],
+            scopes=form.cleaned_data["scopes"],
+            now=timezone.now(),
+        )
+    except HouseholdError as error:
+        form.renew()
+        form.add_error(error.field if error.field in form.fields else None, str(error.sentence))
+        return _show(request, key_form=form)
+    # Shown in the answer itself: a redirect would need the secret to be kept somewhere.
+    return _show(request, new_key=made)
+
+
+@never_cache
+@only_for()
+@require_POST
+def revoke_key(request: HttpRequest, key_id: int) -> HttpResponse:
+    """Revoke one of the person's keys."""
+    if operations.revoke_key(user=request.user, key_id=key_id, now=timezone.now()):
+        messages.success(request, _("The key is revoked: it opens nothing any more."))
+    else:
+        messages.warning(request, _("There is no such key, or it has been revoked before."))
+    return redirect("account")
+
+
+@never_cache
+@only_for()
+@require_POST
+def request_deposit(request: HttpRequest) -> HttpResponse:
+    """Note money a member is about to send; the reference for the transfer is shown in the list."""
+    form = DepositForm(request.POST)
+    mine = queries.account_of(request.user)
+    if mine is None:
+        messages.error(request, _("You have no open account yet."))
+        return redirect("account")
+    if not form.is_valid():
+        return _show(request, deposit_form=form)
+    if not _first_time(request, form.cleaned_data["once"]):
+        return redirect("account")
+    try:
+        deposit = operations.request_deposit(account_index=mine.index, amount_e7=form.amount_e7())
+    except HouseholdError as error:
+        form.renew()
+        form.add_error(error.field if error.field in form.fields else None, str(error.sentence))
+        return _show(request, deposit_form=form)
+    messages.success(
+        request,
+        _("Send the money with the reference %(reference)s. It counts once the market operator has seen it.")
+        % {"reference": deposit.reference},
+    )
+    return redirect("account")
+
+
+def _first_time(request: HttpRequest, once: str) -> bool:
+    """Return whether this form's token is new in the session, and remember it."""
+    used: list[str] = request.session.get("used_forms", [])
+    if once in used:
+        return False
+    request.session["used_forms"] = [*used, once][-USED_KEPT:]
+    return True
+
+
+def _show(
+    request: HttpRequest,
+    *,
+    profile: ProfileForm | None = None,
+    key_form: KeyForm | None = None,
+    deposit_form: DepositForm | None = None,
+    new_key: operations.NewKey | None = None,
+) -> HttpResponse:
+    user = request.user
+    mine = queries.account_of(user)
+    wrong = any(form is not None for form in (profile, key_form, deposit_form))
+    initial = {
+        "first_name": user.first_name,
+        "email": user.email,
+        "language": user.language or translation.get_language() or "en",
+    }
+    context: dict[str, Any] = {
+        "profile": profile or ProfileForm(initial=initial),
+        "key_form": key_form or KeyForm(role=user.role),
+        "deposit_form": deposit_form or DepositForm(),
+        "new_key": new_key,
+        "keys": [(key, _scope_words(key)) for key in queries.keys_of(user)],
+        "account": mine,
+        "balance": exchange_queries.balance(mine.index) if mine is not None else None,
+        "deposits": queries.deposits_of(mine.index)[:SHOWN_DEPOSITS] if mine is not None else [],
+        "account_request": queries.request_of(user),
+    }
+    return render(request, "account/account.html", context, status=422 if wrong else 200)
+
+
+def _scope_words(key: ApiKey) -> list[str]:
+    return [str(SCOPE_WORDS.get(scope, scope)) for scope in key.scopes.split()]
+
+
+urlpatterns = [
+    path("account", account, name="account"),
+    path("account/profile", save_profile, name="save-profile"),
+    path("account/keys", make_key, name="make-key"),
+    path("account/keys/<int:key_id>/revoke", revoke_key, name="revoke-key"),
+    path("account/deposits", request_deposit, name="request-deposit"),
+]

@@ -1,0 +1,213 @@
+"""The front door: what this is, sign in, sign up, sign out; in the demo one click signs in as anybody."""
+
+from __future__ import annotations
+
+import hashlib
+
+from django.conf import settings
+from django.contrib import messages
+from django.contrib.auth import login, logout, update_session_auth_hash
+from django.contrib.auth.forms import PasswordChangeForm
+from django.core.cache import cache
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import redirect, render
+from django.urls import path
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import get_language
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
+from django.views.decorators.debug import sensitive_post_parameters
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from ledger import queries as ledger_queries
+from market.exchange import queries as exchange_queries
+from market.grid import queries as grid_queries
+from market.households import operations as households
+from market.households.demo import PEOPLE, demo_person, ensure_demo_people
+from market.households.models import Role, User
+from market.households.operations import HouseholdError
+from market.pages.context import running_exchange
+from market.pages.forms import SignInForm, SignUpForm
+from market.pages.roles import only_for, own_page
+
+BACKEND = "django.contrib.auth.backends.ModelBackend"
+FIGURES_KEPT_S = 5  # how old the figures of the front page may be: counting is not for every visitor
+MAX_FAILURES = 10  # wrong passwords for one name from one address …
+FAILURES_KEPT_S = 300  # … within five minutes; guessing a good password that slowly takes for ever
+
+
+# --- the front page --------------------------------------------------------------------------------------------------
+@require_safe
+def front(request: HttpRequest) -> HttpResponse:
+    """Say what this is in three lines; send who is signed in to where they work."""
+    if request.user.is_authenticated:
+        return redirect(own_page(request.user.role))
+    return render(request, "public/front.html", {"figures": _figures(), "people": _demo_roles()})
+
+
+@require_safe
+def figures(request: HttpRequest) -> HttpResponse:
+    """Return the front page's figures alone, for its refresh."""
+    return render(request, "public/figures.html", {"figures": _figures()})
+
+
+def _figures() -> dict[str, int]:
+    return cache.get_or_set("pages.figures", _count, FIGURES_KEPT_S)
+
+
+def _count() -> dict[str, int]:
+    counts = exchange_queries.counts()
+    newest = ledger_queries.blocks(1)
+    return {
+        "trades": counts["trades"],
+        "energy_wh": counts["energy_wh"],
+        "height": newest[0].height if newest else 0,
+        "entries": newest[0].size if newest else 0,
+    }
+
+
+# --- in and out ------------------------------------------------------------------------------------------------------
+@sensitive_post_parameters("password")
+@never_cache
+@require_http_methods(["GET", "POST"])
+def sign_in(request: HttpRequest) -> HttpResponse:
+    """Sign a person in by name and password."""
+    if request.user.is_authenticated:
+        return redirect(_next(request) or own_page(request.user.role))
+    form = SignInForm(request, data=request.POST or None)
+    status = 200
+    if request.method == "POST":
+        counter = _failure_key(request)
+        if cache.get(counter, 0) >= MAX_FAILURES:
+            form = SignInForm(request, initial={"username": request.POST.get("username", "")})
+            messages.error(request, _("Too many wrong passwords. Wait five minutes and try again."))
+            status = 429
+        elif form.is_valid():
+            cache.delete(counter)
+            return _enter(request, form.get_user())
+        else:
+            cache.add(counter, 0, FAILURES_KEPT_S)
+            cache.incr(counter)
+    context = {"form": form, "next": _next(request), "people": _demo_roles()}
+    return render(request, "auth/sign_in.html", context, status=status)
+
+
+@never_cache
+@require_POST
+def demo_sign_in(request: HttpRequest) -> HttpResponse:
+    """Sign in as the demo's person in a role. There is no such page outside the demo."""
+    if not settings.DEMO:
+        raise Http404
+    role = request.POST.get("role", "")
+    if role not in PEOPLE:
+        raise Http404
+    person = demo_person(role)
+    if person is None:
+        ensure_demo_people()
+        person = demo_person(role)
+    if person is None:
+        raise Http404
+    return _enter(request, person)
+
+
+@never_cache
+@require_POST
+def sign_out(request: HttpRequest) -> HttpResponse:
+    """Sign out."""
+    logout(request)
+    return redirect("front")
+
+
+@sensitive_post_parameters("password")
+@never_cache
+@require_http_methods(["GET", "POST"])
+def sign_up(request: HttpRequest) -> HttpResponse:
+    """Take a household's wish for an account; the market operator decides on it."""
+    if request.user.is_authenticated:
+        return redirect(own_page(request.user.role))
+    form = SignUpForm(request.POST or None, areas=_home_areas())
+    if request.method == "POST" and form.is_valid():
+        values = form.cleaned_data
+        try:
+            person = households.sign_up(**values, language=get_language() or "")
+        except HouseholdError as error:
+            form.add_error(error.field if error.field in form.fields else None, str(error.sentence))
+        else:
+            login(request, person, backend=BACKEND)
+            messages.success(request, _("Welcome. The market operator opens your account next."))
+            return redirect("account")
+    return render(request, "auth/sign_up.html", {"form": form})
+
+
+@sensitive_post_parameters()
+@never_cache
+@only_for()
+@require_http_methods(["GET", "POST"])
+def change_password(request: HttpRequest) -> HttpResponse:
+    """Let a person change the password; other sessions of theirs end."""
+    if not request.user.has_usable_password():
+        raise Http404
+    form = PasswordChangeForm(request.user, request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        form.save()
+        update_session_auth_hash(request, form.user)
+        messages.success(request, _("The password is changed. Other devices have been signed out."))
+        return redirect("account")
+    return render(request, "auth/password.html", {"form": form})
+
+
+def _enter(request: HttpRequest, person: User) -> HttpResponseRedirect:
+    login(request, person, backend=BACKEND)
+    response = redirect(_next(request) or own_page(person.role))
+    if person.language:
+        response.set_cookie(
+            settings.LANGUAGE_COOKIE_NAME,
+            person.language,
+            samesite=settings.LANGUAGE_COOKIE_SAMESITE,
+            secure=settings.SESSION_COOKIE_SECURE,
+        )
+    return response
+
+
+def _next(request: HttpRequest) -> str:
+    """Return the page of ours a person wanted to open before, or ""."""
+    wanted = request.POST.get("next") or request.GET.get("next") or ""
+    safe = url_has_allowed_host_and_scheme(wanted, {request.get_host()}, require_https=request.is_secure())
+    return wanted if safe else ""
+
+
+def _failure_key(request: HttpRequest) -> str:
+    who = f"{request.POST.get('username', '')[:150].lower()}|{request.META.get('REMOTE_ADDR', '')}"
+    return "pages.sign-in." + hashlib.sha256(who.encode("utf-8", "replace")).hexdigest()
+
+
+def _demo_roles() -> list[tuple[str, str, str]]:
+    if not settings.DEMO:
+        return []
+    return [
+        (Role.HOUSEHOLD.value, _("A household"), _("A home with panels on its roof: sell, buy, see what it earned.")),
+        (Role.OPERATOR.value, _("The grid operator"), _("Flows against capacity, fees, halts, settlement.")),
+        (Role.REGULATOR.value, _("The regulator"), _("Every entry of the ledger, checked in your own browser.")),
+        (Role.STAFF.value, _("The market operator"), _("Accounts, deposits, limits and the rulebook.")),
+    ]
+
+
+def _home_areas() -> list[tuple[str, str]]:
+    """Return the lowest areas of the grid, where homes are; [] while nobody can say."""
+    exchange = running_exchange()
+    if exchange is None:
+        return []
+    areas = grid_queries.areas(exchange)
+    parents = {area.parent for area in areas}
+    return [(area.area, area.area) for area in areas if area.area not in parents]
+
+
+urlpatterns = [
+    path("", front, name="front"),
+    path("figures", figures, name="figures"),
+    path("sign-in", sign_in, name="sign-in"),
+    path("sign-out", sign_out, name="sign-out"),
+    path("sign-up", sign_up, name="sign-up"),
+    path("demo/sign-in", demo_sign_in, name="demo-sign-in"),
+    path("account/password", change_password, name="change-password"),
+]
