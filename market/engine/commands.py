@@ -189,7 +189,7 @@ class CommitReadings(NamedTuple):
 
     contract: str
     area: str
-    count: int
+    count: int  # type: ignore[assignment]
     import_wh: int
     export_wh: int
     root: str  # hex

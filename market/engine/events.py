@@ -207,7 +207,7 @@ class ReadingsCommitted(NamedTuple):
     at_ms: int
     contract: str
     area: str
-    count: int
+    count: int  # type: ignore[assignment]
     import_wh: int
     export_wh: int
     root: str
@@ -218,7 +218,7 @@ class Settled(NamedTuple):
     at_ms: int
     contract: str
     area: str
-    count: int
+    count: int  # type: ignore[assignment]
     payout_e7: int
     fee_e7: int
     short_e7: int
@@ -235,7 +235,7 @@ class Sealed(NamedTuple):
     at_ms: int
     height: int
     first: int  # seq of the block's first entry
-    count: int  # entries in the block, the seal included
+    count: int  # type: ignore[assignment]  # entries in the block, the seal included
 
 
 class SnapshotCommitted(NamedTuple):

@@ -1,0 +1,91 @@
+"""Accounts and the limits of the market."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import NamedTuple
+
+MAX_INT = 2**53 - 1  # the largest integer a browser holds exactly
+MEMBER = "member"
+BANK = "bank"  # the world outside: what was paid in minus what was paid out, negated
+OPERATOR = "operator"  # grid fees
+SUPPLIER = "supplier"  # of last resort: top-up and spill
+BILLING = "billing"  # supply bills that members have still to pay
+CLEARING = "clearing"  # one a contract: what is paid in and not yet settled
+SYSTEM_KINDS = (BANK, OPERATOR, SUPPLIER, BILLING)
+BANK_INDEX, OPERATOR_INDEX, SUPPLIER_INDEX, BILLING_INDEX = range(4)
+
+
+def derived_id(text: str) -> str:
+    """Return the id of an account that is nobody's, from what it is for."""
+    return sha256(text.encode("ascii")).hexdigest()[:32]
+
+
+class Account:
+    """A wallet, or one of the market's own accounts. ``held_e7`` is the part of ``cash_e7`` set aside for open orders."""
+
+    __slots__ = (
+        "area",
+        "arrears_e7",
+        "cash_e7",
+        "closed",
+        "group",
+        "halted",
+        "held_e7",
+        "id",
+        "index",
+        "kind",
+        "node",
+        "open_orders",
+    )
+
+    def __init__(self, index: int, id: str, kind: str, area: str, node: int, group: str):
+        self.index = index
+        self.id = id
+        self.kind = kind
+        self.area = area
+        self.node = node
+        self.group = group
+        self.cash_e7 = 0
+        self.held_e7 = 0
+        self.arrears_e7 = 0
+        self.closed = False
+        self.halted = False
+        self.open_orders = 0
+
+    @property
+    def free_e7(self) -> int:
+        """Money that is not set aside."""
+        return self.cash_e7 - self.held_e7
+
+
+class Params(NamedTuple):
+    """Limits of the market, as ``SetParams`` sets them."""
+
+    max_price_e4: int = 40_000  # 4.00 a kWh: Europe's harmonised maximum clearing price for the day-ahead market
+    tick_e4: int = 1
+    max_order_wh: int = 10_000_000
+    max_open_orders: int = 1_000  # an account
+    horizon_min: int = 36 * 60  # how long before delivery a contract opens
+    lead_min: int = 0  # how long before delivery its gate closes
+    netting_permille: int = 1_000
+
+
+def params_problem(params: Params) -> str:
+    """Return the name of the first parameter that is out of range, "" if there is none."""
+    ranges = {
+        "max_price_e4": (1, 10_000_000),
+        "tick_e4": (1, params.max_price_e4 if params.max_price_e4 > 0 else 1),
+        "max_order_wh": (1, 100_000_000),
+        "max_open_orders": (1, 1_000_000),
+        "horizon_min": (15, 7 * 24 * 60),
+        "lead_min": (0, 24 * 60),
+        "netting_permille": (0, 1_000),
+    }
+    for name, (least, most) in ranges.items():
+        value = getattr(params, name)
+        if type(value) is not int or not least <= value <= most:
+            return name
+    if params.max_price_e4 * params.max_order_wh > MAX_INT:
+        return "max_order_wh"
+    return ""

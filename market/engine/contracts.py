@@ -1,0 +1,123 @@
+"""Delivery intervals: their names, and the state of one that is being traded or settled."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from market.engine.book import Book
+from market.engine.grid import Topology
+
+MINUTE_MS = 60_000
+NAME_LENGTH = len("2026-06-06T12:15Z")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+OPEN = "open"
+CLOSED = "closed"
+DELIVERED = "delivered"
+SETTLED = "settled"
+
+
+def contract_name(start_ms: int) -> str:
+    """Return the name of the contract that starts at a time (ms since the epoch, a whole minute)."""
+    if start_ms % MINUTE_MS:
+        raise ValueError(f"expected a whole minute, was {start_ms} ms")
+    return (_EPOCH + timedelta(milliseconds=start_ms)).strftime("%Y-%m-%dT%H:%MZ")
+
+
+def contract_start_ms(name: str) -> int:
+    """Return the start of a contract in ms since the epoch; raise ``ValueError`` unless the name is exactly canonical."""
+    if len(name) != NAME_LENGTH or not name.endswith("Z"):
+        raise ValueError(f"expected a name like 2026-06-06T12:15Z, was {name!r}")
+    start = datetime.strptime(name, "%Y-%m-%dT%H:%MZ").replace(tzinfo=UTC)
+    start_ms = (start - _EPOCH) // timedelta(milliseconds=1)
+    if contract_name(start_ms) != name:
+        raise ValueError(f"expected a name like 2026-06-06T12:15Z, was {name!r}")
+    return start_ms
+
+
+class Tally:
+    """What one account did in one contract."""
+
+    __slots__ = ("bought_wh", "fee_e7", "margin_e7", "paid_e7", "proceeds_e7", "sold_wh")
+
+    def __init__(self) -> None:
+        self.bought_wh = 0
+        self.sold_wh = 0
+        self.paid_e7 = 0  # all-in cost of what it bought
+        self.proceeds_e7 = 0  # what it is to get for what it sold
+        self.margin_e7 = 0  # set aside against not delivering
+        self.fee_e7 = 0  # grid fees within ``paid_e7``
+
+    @property
+    def position_wh(self) -> int:
+        """Bought minus sold."""
+        return self.bought_wh - self.sold_wh
+
+    def values(self) -> list[int]:
+        """Return the fields in the order of ``restore``."""
+        return [self.bought_wh, self.sold_wh, self.paid_e7, self.proceeds_e7, self.margin_e7, self.fee_e7]
+
+    @classmethod
+    def restore(cls, values: list[int]) -> Tally:
+        """Return the tally with these fields."""
+        tally = cls()
+        (
+            tally.bought_wh,
+            tally.sold_wh,
+            tally.paid_e7,
+            tally.proceeds_e7,
+            tally.margin_e7,
+            tally.fee_e7,
+        ) = values
+        return tally
+
+
+class Contract:
+    """One delivery interval. Tariff and fees are those in force when it opened."""
+
+    __slots__ = (
+        "account",
+        "areas_due",
+        "book",
+        "end_ms",
+        "gate_ms",
+        "halted",
+        "last_e4",
+        "name",
+        "settled_areas",
+        "spill_e4",
+        "start_ms",
+        "state",
+        "tallies",
+        "topup_e4",
+        "volume_wh",
+    )
+
+    def __init__(self, name: str, start_ms: int, end_ms: int, gate_ms: int, account: int, topup_e4: int, spill_e4: int):
+        self.name = name
+        self.start_ms = start_ms
+        self.end_ms = end_ms
+        self.gate_ms = gate_ms
+        self.state = OPEN
+        self.halted = False
+        self.account = account  # index of its clearing account
+        self.topup_e4 = topup_e4
+        self.spill_e4 = spill_e4
+        self.tallies: dict[int, Tally] = {}
+        self.areas_due: set[str] = set()  # areas to settle, known at delivery
+        self.settled_areas: set[str] = set()
+        self.last_e4 = 0  # price the last trade's seller got
+        self.volume_wh = 0
+        self.book: Book | None = None
+
+    def open_book(self, topology: Topology, import_wh: list[int], export_wh: list[int], netting_permille: int) -> Book:
+        """Give the contract an empty book over the grid as it is now."""
+        self.book = Book(topology, import_wh, export_wh, netting_permille)
+        return self.book
+
+    def tally(self, account: int) -> Tally:
+        """Return the account's tally, a new one at its first trade."""
+        tally = self.tallies.get(account)
+        if tally is None:
+            tally = self.tallies[account] = Tally()
+        return tally

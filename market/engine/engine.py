@@ -1,0 +1,124 @@
+"""The market as a deterministic state machine: the same commands give the same events and the same state hash."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast
+
+from market.engine import commands as c
+from market.engine.book import NOTHING, UNLIMITED_WH
+from market.engine.events import Event, Refused
+from market.engine.grid import PRIORITY_BITS, EdgeFlow
+from market.engine.settling import Settling
+
+MAX_LEVELS = 100  # prices a depth view shows at the most
+MAX_DEPTH_FILLS = 2_000  # resting orders a depth view looks through at the most, a side
+
+
+class Level(NamedTuple):
+    """One price of a depth view: all-in at the viewer's meter; ``fee_e4`` is the grid fee within it, energy-weighted."""
+
+    price_e4: int
+    energy_wh: int
+    fee_e4: int
+
+
+class Engine(Settling):
+    """Apply commands, look at the state. ``accounts``, ``contracts``, ``orders``, ``params`` are for reading only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._handlers: dict[type, Callable[[Any], list[Any]]] = {
+            c.PlaceOrder: self._place,
+            c.CancelOrder: self._cancel,
+            c.AmendOrder: self._amend,
+            c.CancelAll: self._cancel_all,
+            c.Expire: self._expire,
+            c.Found: self._found,
+            c.PublishRulebook: self._publish_rulebook,
+            c.RegisterKey: self._register_key,
+            c.SetParams: self._set_params,
+            c.SetArea: self._set_area,
+            c.SetCapacity: self._set_capacity,
+            c.SetFee: self._set_fee,
+            c.SetTariff: self._set_tariff,
+            c.OpenAccount: self._open_account,
+            c.CloseAccount: self._close_account,
+            c.Fund: self._fund,
+            c.OpenContract: self._open_contract,
+            c.CloseContract: self._close_contract,
+            c.DeliverContract: self._deliver_contract,
+            c.SetHalt: self._set_halt,
+            c.CommitReadings: self._commit_readings,
+            c.Settle: self._settle,
+            c.Seal: self._seal,
+            c.CommitSnapshot: self._commit_snapshot,
+        }
+
+    def apply(self, command: c.Command, at_ms: int) -> list[Event | Refused]:
+        """Apply one command at a time (ms since the epoch; never earlier than the one before) and return what happened.
+
+        A refusal is the only element of the list and has changed nothing that replays. An empty list: there was nothing
+        to do. Raises ``KeyError`` on something that is no command.
+        """
+        handler = self._handlers[type(command)]
+        before_ms = self.at_ms
+        if at_ms > before_ms:
+            self.at_ms = at_ms
+        events = handler(command)
+        if not events or type(events[0]) is Refused:
+            self.at_ms = before_ms
+        return events
+
+    # --- views -----------------------------------------------------------------------------------------------------
+
+    def best(self, area: str, contract: str) -> tuple[int | None, int | None]:
+        """Return the best all-in bid and ask (e4) an area could trade at now; raise ``KeyError`` on unknown names."""
+        book = self.contracts[contract].book
+        node = self.grid.index[area]
+        if book is None or node >= book.topology.areas:
+            return None, None
+        bid, ask = book.find(node, False), book.find(node, True)
+        return (
+            None if bid >= NOTHING else -(bid >> PRIORITY_BITS),
+            None if ask >= NOTHING else ask >> PRIORITY_BITS,
+        )
+
+    def depth(self, area: str, contract: str, levels: int) -> tuple[list[Level], list[Level]]:
+        """Return what an area can execute now as (bids, asks), best first; raise ``KeyError`` on unknown names."""
+        levels = max(0, min(levels, MAX_LEVELS))
+        return self._levels(area, contract, levels, False), self._levels(area, contract, levels, True)
+
+    def _levels(self, area: str, contract: str, levels: int, is_buy: bool) -> list[Level]:
+        book = self.contracts[contract].book
+        node = self.grid.index[area]
+        if book is None or node >= book.topology.areas:
+            return []
+        cost = NOTHING >> PRIORITY_BITS
+        found: list[Level] = []
+        weighted = 0
+        for order, energy_wh, key in book.sweep(node, is_buy, cost, UNLIMITED_WH, MAX_DEPTH_FILLS, levels=levels):
+            price_e4 = key >> PRIORITY_BITS if is_buy else -(key >> PRIORITY_BITS)
+            fee_e4 = (key >> PRIORITY_BITS) - (order.key >> PRIORITY_BITS)
+            if found and found[-1].price_e4 == price_e4:
+                energy_so_far = found[-1].energy_wh + energy_wh
+                weighted += fee_e4 * energy_wh
+                found[-1] = Level(price_e4, energy_so_far, weighted // energy_so_far)
+            else:
+                weighted = fee_e4 * energy_wh
+                found.append(Level(price_e4, energy_wh, fee_e4))
+        return found
+
+    def flows(self, contract: str) -> dict[str, EdgeFlow]:
+        """Return flow, capacity and residual of every edge, by the lower area; raise ``KeyError`` on an unknown contract."""
+        book = self.contracts[contract].book
+        if book is None:
+            return {}
+        return {
+            area.name: book.edge_flow(area.index) for area in self.grid.areas[: book.topology.areas] if area.parent >= 0
+        }
+
+    @classmethod
+    def load(cls, data: bytes) -> Engine:
+        """Return the engine that ``dump()`` wrote; raise ``ValueError`` on another format."""
+        return cast(Engine, super().load(data))

@@ -1,0 +1,185 @@
+"""Between events and ledger entries: an event's fields as a flat object, and the command an entry tells of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from market.engine import commands as c
+from market.engine import events as ev
+from market.engine.accounts import MEMBER
+from market.engine.trading import MARKET_OPERATOR
+
+Leaf = Mapping[str, int | str]
+VERSION = 1
+DERIVED_CANCELS = frozenset(("ioc", "gate", "self_trade", "account_closed"))
+EXPIRED = "expired"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MS = timedelta(milliseconds=1)
+
+# Event -> entry type, action of types that have several, names of its entry fields after seq and at_ms. Fields beyond
+# these are derived. An empty text and an ``expires_at_ms`` of 0 are left out of the entry.
+_ENTRIES: dict[type, tuple[str, str, tuple[str, ...]]] = {
+    ev.Founded: (
+        "genesis", "", ("origin", "currency", "interval_min", "vkey", "rulebook_version", "rulebook_sha256"),
+    ),
+    ev.RulebookPublished: ("rulebook", "", ("version", "sha256")),
+    ev.KeyRegistered: ("key", "", ("action", "vkey")),
+    ev.ParamsSet: ("params", "", c.SetParams._fields),
+    ev.AreaSet: ("area", "", ("area", "parent", "level")),
+    ev.CapacitySet: ("capacity", "", ("area", "import_w", "export_w", "reason")),
+    ev.FeeSet: ("fee", "", ("area", "fee_e4")),
+    ev.TariffSet: ("tariff", "", ("topup_e4", "spill_e4")),
+    ev.AccountOpened: (
+        "account", "opened", ("account", "account_id", "kind", "area", "group", "connection", "commitment"),
+    ),
+    ev.AccountClosed: ("account", "closed", ("account",)),
+    ev.Funded: ("fund", "", ("account", "amount_e7", "reason", "reference")),
+    ev.ContractOpened: ("contract", "opened", ("contract", "account", "account_id", "topup_e4", "spill_e4")),
+    ev.ContractClosed: ("contract", "closed", ("contract",)),
+    ev.ContractDelivered: ("contract", "delivered", ("contract",)),
+    ev.HaltSet: ("halt", "", ("scope", "target", "on", "reason")),
+    ev.OrderPlaced: (
+        "order", "",
+        ("account", "area", "contract", "side", "price_e4", "energy_wh", "time_in_force", "expires_at_ms"),
+    ),
+    ev.OrderAmended: ("amend", "", ("order", "price_e4", "energy_wh", "requeued")),
+    ev.OrderCancelled: ("cancel", "", ("order", "remaining_wh", "reason")),
+    ev.Traded: ("trade", "", ("contract", "maker", "taker", "energy_wh", "buy_e4", "sell_e4")),
+    ev.ReadingsCommitted: ("readings", "", ("contract", "area", "count", "import_wh", "export_wh", "root")),
+    ev.Settled: (
+        "settle", "",
+        ("contract", "area", "count", "payout_e7", "fee_e7", "short_e7", "topup_e7", "spill_e7", "root"),
+    ),
+    ev.Sealed: ("seal", "", ("height", "first", "count")),
+    ev.SnapshotCommitted: ("snapshot", "", ("sha256",)),
+}  # fmt: skip
+_POSITIONS = {
+    kind: (type_, action, tuple((name, kind._fields.index(name)) for name in names))  # type: ignore[attr-defined]
+    for kind, (type_, action, names) in _ENTRIES.items()
+}
+ENTRY_TYPES = frozenset(type_ for type_, _, _ in _ENTRIES.values())
+
+
+def time_text(at_ms: int) -> str:
+    """Return a time as RFC 3339 in UTC with milliseconds."""
+    moment = _EPOCH + timedelta(milliseconds=at_ms)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{at_ms % 1000:03d}Z"
+
+
+def time_ms(text: str) -> int:
+    """Return the time that ``time_text`` wrote; raise ``ValueError`` on any other text."""
+    at_ms = (datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC) - _EPOCH) // _MS
+    if time_text(at_ms) != text:
+        raise ValueError(f"expected a time like 2026-06-06T12:15:00.000Z, was {text!r}")
+    return at_ms
+
+
+def to_leaf(event: ev.Event) -> dict[str, int | str]:
+    """Return an event's entry without its salt (and, for a seal, without the journal's fields)."""
+    values: tuple[Any, ...] = event
+    type_, action, positions = _POSITIONS[type(event)]
+    leaf: dict[str, int | str] = {"v": VERSION, "seq": values[0], "type": type_, "at": time_text(values[1])}
+    if action:
+        leaf["action"] = action
+    for name, position in positions:
+        value = values[position]
+        if value == "":
+            continue
+        if name == "expires_at_ms":
+            if value:
+                leaf["expires_at"] = time_text(value)
+            continue
+        leaf[name] = value
+    return leaf
+
+
+def _plain(command: Any, **defaults: int | str) -> Callable[[Leaf], Any]:
+    """Return a function that makes a command of the entry fields that have its fields' names."""
+    return lambda leaf: command(*(leaf.get(name, defaults.get(name, "")) for name in command._fields))
+
+
+def _account(leaf: Leaf) -> c.Command | None:
+    if leaf["action"] == "closed":
+        return c.CloseAccount(int(leaf["account"]))
+    if leaf["kind"] != MEMBER:
+        return None
+    group = str(leaf["group"])
+    text = {name: str(leaf.get(name, "")) for name in ("account_id", "area", "connection", "commitment")}
+    # A group that is the account's own number is the default.
+    return c.OpenAccount(
+        text["account_id"], text["area"], "" if group == str(leaf["account"]) else group, text["connection"],
+        text["commitment"],
+    )  # fmt: skip
+
+
+def _contract(leaf: Leaf) -> c.Command:
+    kinds: dict[int | str, Any] = {
+        "opened": c.OpenContract,
+        "closed": c.CloseContract,
+        "delivered": c.DeliverContract,
+    }
+    command: c.Command = kinds[leaf["action"]](leaf["contract"])
+    return command
+
+
+def _order(leaf: Leaf) -> c.Command:
+    expires_at = leaf.get("expires_at")
+    return c.PlaceOrder(
+        int(leaf["account"]), str(leaf["contract"]), str(leaf["side"]), int(leaf["price_e4"]), int(leaf["energy_wh"]),
+        str(leaf["time_in_force"]), time_ms(str(expires_at)) if expires_at is not None else 0,
+    )  # fmt: skip
+
+
+def _cancel(leaf: Leaf) -> c.Command | None:
+    reason = str(leaf["reason"])
+    if reason == EXPIRED:
+        return c.Expire()
+    if reason in DERIVED_CANCELS:
+        return None
+    return c.CancelOrder(MARKET_OPERATOR, int(leaf["order"]), reason)
+
+
+_COMMANDS: dict[str, Callable[[Leaf], c.Command | None]] = {
+    "genesis": _plain(c.Found),
+    "rulebook": _plain(c.PublishRulebook),
+    "key": _plain(c.RegisterKey),
+    "params": _plain(c.SetParams),
+    "area": _plain(c.SetArea),
+    "capacity": _plain(c.SetCapacity),
+    "fee": _plain(c.SetFee),
+    "tariff": _plain(c.SetTariff),
+    "account": _account,
+    "fund": _plain(c.Fund),
+    "contract": _contract,
+    "halt": _plain(c.SetHalt),
+    "order": _order,
+    "amend": lambda leaf: c.AmendOrder(
+        MARKET_OPERATOR, int(leaf["order"]), int(leaf["price_e4"]), int(leaf["energy_wh"])
+    ),
+    "cancel": _cancel,
+    "trade": lambda leaf: None,
+    "readings": _plain(c.CommitReadings),
+    "seal": lambda leaf: c.Seal(),
+    "snapshot": _plain(c.CommitSnapshot),
+}
+
+
+def settle_row(data: bytes | Mapping[str, Any]) -> c.SettleRow:
+    """Return the settlement row that stored bytes (or their decoded object) hold."""
+    fields = json.loads(data) if isinstance(data, bytes | bytearray | memoryview) else data
+    return c.SettleRow(*(fields[name] for name in c.SettleRow._fields))
+
+
+def to_command(leaf: Leaf, rows: Iterable[bytes | Mapping[str, Any]] = ()) -> c.Command | None:
+    """Return the command whose first event an entry is; ``None`` for an entry that follows from an earlier command.
+
+    ``rows`` are the committed rows of a ``settle`` entry. Raises ``KeyError`` or ``ValueError`` on an entry of unknown form.
+    """
+    if leaf["type"] == "settle":
+        return c.Settle(
+            str(leaf["contract"]), str(leaf["area"]), tuple(settle_row(row) for row in rows), str(leaf["root"])
+        )
+    return _COMMANDS[str(leaf["type"])](leaf)

@@ -1,0 +1,441 @@
+"""What the market operator, the grid operator and the clock decide: founding, limits, grid, accounts, money, gates, halts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from market.engine import contracts as states
+from market.engine import events as ev
+from market.engine.accounts import (
+    BANK_INDEX,
+    CLEARING,
+    MAX_INT,
+    MEMBER,
+    SYSTEM_KINDS,
+    Params,
+    derived_id,
+    params_problem,
+)
+from market.engine.commands import (
+    CloseAccount,
+    CloseContract,
+    Command,
+    CommitSnapshot,
+    DeliverContract,
+    Expire,
+    Found,
+    Fund,
+    OpenAccount,
+    OpenContract,
+    PublishRulebook,
+    RegisterKey,
+    Seal,
+    SetArea,
+    SetCapacity,
+    SetFee,
+    SetHalt,
+    SetParams,
+    SetTariff,
+)
+from market.engine.contracts import MINUTE_MS, Contract, contract_name, contract_start_ms
+from market.engine.grid import MAX_AREAS
+from market.engine.state import SETTLED_KEPT
+from market.engine.trading import Trading
+
+INTERVALS_MIN = (15, 30, 60)
+LEVELS = ("EHV", "HV", "MV", "LV")
+MAX_POWER_W = 10**12  # a thousand gigawatts: more than any one transformer, small enough for every sum
+MAX_TEXT = 255  # characters of a name or code
+SCHEDULED_AT_ONCE = 1_000  # lifecycle commands in one go: a week of 15-minute contracts is 672
+
+
+def is_name(text: object) -> bool:
+    """Return whether a text may enter the ledger: printable ASCII without quotes and backslashes, not empty, bounded."""
+    return (
+        type(text) is str
+        and 0 < len(text) <= MAX_TEXT
+        and text.isascii()
+        and text.isprintable()
+        and '"' not in text
+        and "\\" not in text
+    )
+
+
+def is_hex(text: object, digits: int) -> bool:
+    """Return whether a text is so many lower-case hex digits."""
+    return type(text) is str and len(text) == digits and all(digit in "0123456789abcdef" for digit in text)
+
+
+class Governing(Trading):
+    """Commands that are not orders."""
+
+    # --- founding and limits ---------------------------------------------------------------------------------------
+
+    def _found(self, command: Found) -> list[Any]:
+        if self.interval_min:
+            return self.refuse("already_founded", "")
+        for field in ("origin", "currency", "vkey"):
+            if not is_name(getattr(command, field)):
+                return self.refuse("invalid_value", field)
+        if command.interval_min not in INTERVALS_MIN:
+            return self.refuse("invalid_value", "interval_min")
+        if type(command.rulebook_version) is not int or command.rulebook_version < 1:
+            return self.refuse("invalid_value", "rulebook_version")
+        if not is_hex(command.rulebook_sha256, 64):
+            return self.refuse("invalid_value", "rulebook_sha256")
+        self.interval_min = command.interval_min
+        events: list[Any] = [ev.Founded(self.seq, self.at_ms, *command)]
+        self.seq += 1
+        for kind in SYSTEM_KINDS:
+            self._opened(events, derived_id(f"system:{kind}"), kind, OpenAccount("", "", "", "", ""))
+        return events
+
+    def _opened(self, events: list[Any], id: str, kind: str, command: OpenAccount) -> None:
+        account = self.open_account(id, kind, command.area, command.group)
+        group = account.group if kind == MEMBER else ""
+        events.append(
+            ev.AccountOpened(
+                self.seq, self.at_ms, account.index, id, kind, command.area, group, command.connection,
+                command.commitment,
+            )
+        )  # fmt: skip
+        self.seq += 1
+
+    def _one(self, kind: Any, *values: Any) -> list[Any]:
+        """Return the one event of a command that needs no more."""
+        event = kind(self.seq, self.at_ms, *values)
+        self.seq += 1
+        return [event]
+
+    def _publish_rulebook(self, command: PublishRulebook) -> list[Any]:
+        if type(command.version) is not int or command.version < 1:
+            return self.refuse("invalid_value", "version")
+        if not is_hex(command.sha256, 64):
+            return self.refuse("invalid_value", "sha256")
+        return self._one(ev.RulebookPublished, *command)
+
+    def _register_key(self, command: RegisterKey) -> list[Any]:
+        if command.action not in ("add", "revoke"):
+            return self.refuse("invalid_value", "action")
+        if not is_name(command.vkey):
+            return self.refuse("invalid_value", "vkey")
+        return self._one(ev.KeyRegistered, *command)
+
+    def _set_params(self, command: SetParams) -> list[Any]:
+        params = Params(*command)
+        problem = params_problem(params)
+        if problem:
+            return self.refuse("invalid_value", problem)
+        if self.topup_e4 > params.max_price_e4:
+            return self.refuse("invalid_value", "max_price_e4")
+        netting_changed = params.netting_permille != self.params.netting_permille
+        self.params = params
+        self._schedule_from_ms = 0
+        events = self._one(ev.ParamsSet, *command)
+        if netting_changed:
+            for contract in self._trading():
+                assert contract.book is not None
+                contract.book.set_netting(params.netting_permille)
+                self._uncross(events, contract)
+        return events
+
+    def _set_tariff(self, command: SetTariff) -> list[Any]:
+        topup_e4, spill_e4 = command
+        if type(topup_e4) is not int or not 0 <= topup_e4 <= self.params.max_price_e4:
+            return self.refuse("invalid_value", "topup")
+        if type(spill_e4) is not int or not 0 <= spill_e4 <= topup_e4:
+            return self.refuse("invalid_value", "spill")
+        self.topup_e4, self.spill_e4 = topup_e4, spill_e4
+        self._schedule_from_ms = 0
+        return self._one(ev.TariffSet, *command)
+
+    # --- grid ------------------------------------------------------------------------------------------------------
+
+    def _set_area(self, command: SetArea) -> list[Any]:
+        name, parent, level = command
+        if not self.interval_min:
+            return self.refuse("not_founded", "")
+        if not is_name(name):
+            return self.refuse("invalid_value", "area")
+        if name in self.grid:
+            return self.refuse("duplicate_area", "area")
+        if level not in LEVELS:
+            return self.refuse("invalid_value", "level")
+        if bool(parent) is not bool(self.grid.areas) or (parent and parent not in self.grid):
+            return self.refuse("unknown_area", "parent")
+        if len(self.grid.areas) >= MAX_AREAS:
+            return self.refuse("invalid_value", "area")
+        self.grid.add(name, parent, level)
+        self._schedule_from_ms = 0
+        return self._one(ev.AreaSet, *command)
+
+    def _set_capacity(self, command: SetCapacity) -> list[Any]:
+        area = self.grid.get(command.area)
+        if area is None:
+            return self.refuse("unknown_area", "area")
+        for field in ("import_w", "export_w"):
+            value = getattr(command, field)
+            if type(value) is not int or not 0 <= value <= MAX_POWER_W:
+                return self.refuse("invalid_value", field)
+        if not is_name(command.reason):
+            return self.refuse("invalid_value", "reason")
+        area.import_w, area.export_w = command.import_w, command.export_w
+        events = self._one(ev.CapacitySet, *command)
+        import_wh, export_wh = self.capacity_wh(area.import_w), self.capacity_wh(area.export_w)
+        for contract in self._trading():
+            assert contract.book is not None
+            contract.book.set_capacity(area.index, import_wh, export_wh)
+            self._uncross(events, contract)
+        return events
+
+    def _set_fee(self, command: SetFee) -> list[Any]:
+        area = self.grid.get(command.area)
+        if area is None:
+            return self.refuse("unknown_area", "area")
+        if type(command.fee_e4) is not int or not 0 <= command.fee_e4 <= self.params.max_price_e4:
+            return self.refuse("invalid_value", "fee")
+        self.grid.set_fee(area, command.fee_e4)
+        return self._one(ev.FeeSet, *command)
+
+    # --- accounts and money ----------------------------------------------------------------------------------------
+
+    def _open_account(self, command: OpenAccount) -> list[Any]:
+        if not is_hex(command.account_id, 32) or command.account_id in self.ids:
+            return self.refuse("invalid_value", "account_id")
+        if command.area not in self.grid:
+            return self.refuse("unknown_area", "area")
+        if command.group and not is_name(command.group):
+            return self.refuse("invalid_value", "group")
+        for field in ("connection", "commitment"):
+            if getattr(command, field) and not is_hex(getattr(command, field), 64):
+                return self.refuse("invalid_value", field)
+        events: list[Any] = []
+        self._opened(events, command.account_id, MEMBER, command)
+        self.members_by_area[command.area] = self.members_by_area.get(command.area, 0) + 1
+        return events
+
+    def _close_account(self, command: CloseAccount) -> list[Any]:
+        problem = self._member_problem(command.account)
+        if problem:
+            return problem
+        account = self.accounts[command.account]
+        account.closed = True
+        self.members_by_area[account.area] -= 1
+        events = self._one(ev.AccountClosed, account.index)
+        for id in list(self.orders_of.get(account.index, ())):
+            order = self.orders[id]
+            self._drop(events, self.contracts[order.contract].book, order, "account_closed")
+        return events
+
+    def _member_problem(self, index: object) -> list[Any]:
+        """Return a refusal unless the index names an open member account."""
+        if type(index) is not int or not 0 <= index < len(self.accounts) or self.accounts[index].kind != MEMBER:
+            return self.refuse("unknown_account", "account")
+        if self.accounts[index].closed:
+            return self.refuse("account_closed", "account")
+        return []
+
+    def _fund(self, command: Fund) -> list[Any]:
+        index, amount_e7, reason, reference = command
+        problem = self._member_problem(index)
+        if problem:
+            return problem
+        account, bank = self.accounts[index], self.accounts[BANK_INDEX]
+        if type(amount_e7) is not int or not amount_e7 or abs(amount_e7) > MAX_INT:
+            return self.refuse("invalid_value", "amount")
+        if account.cash_e7 + amount_e7 > MAX_INT or abs(bank.cash_e7 - amount_e7) > MAX_INT:
+            return self.refuse("invalid_value", "amount")
+        if account.free_e7 + amount_e7 < 0:
+            return self.refuse("insufficient_funds", "amount", free_e7=account.free_e7)
+        if not is_name(reason):
+            return self.refuse("invalid_value", "reason")
+        if reference and not is_hex(reference, 64):
+            return self.refuse("invalid_value", "reference")
+        account.cash_e7 += amount_e7
+        bank.cash_e7 -= amount_e7
+        self._dirty.update((index, BANK_INDEX))
+        return self._one(ev.Funded, *command)
+
+    # --- life of a contract ----------------------------------------------------------------------------------------
+
+    def _trading(self) -> list[Contract]:
+        return [contract for contract in self.contracts.values() if contract.state == states.OPEN]
+
+    def _open_contract(self, command: OpenContract) -> list[Any]:
+        try:
+            start_ms = contract_start_ms(command.contract)
+        except (ValueError, TypeError):
+            return self.refuse("invalid_value", "contract")
+        if not self.grid.areas or self.topup_e4 < 0:
+            return self.refuse("not_founded", "")
+        if command.contract in self.contracts or start_ms <= self.last_opened_ms:
+            return self.refuse("contract_exists", "contract")
+        gate_ms = start_ms - self.params.lead_min * MINUTE_MS
+        if start_ms % self.interval_ms or gate_ms <= self.at_ms:
+            return self.refuse("gate_closed", "contract")
+        clearing = self.open_account(derived_id(f"clearing:{command.contract}"), CLEARING, "", "")
+        contract = Contract(
+            command.contract, start_ms, start_ms + self.interval_ms, gate_ms, clearing.index, self.topup_e4,
+            self.spill_e4,
+        )  # fmt: skip
+        areas = self.grid.areas
+        contract.open_book(
+            self.grid.topology(),
+            [self.capacity_wh(area.import_w) for area in areas],
+            [self.capacity_wh(area.export_w) for area in areas],
+            self.params.netting_permille,
+        ).opened.clear()
+        self.contracts[contract.name] = contract
+        self.last_opened_ms = start_ms
+        self._schedule_from_ms = 0
+        return self._one(
+            ev.ContractOpened, contract.name, clearing.index, clearing.id, contract.topup_e4, contract.spill_e4
+        )
+
+    def _close_contract(self, command: CloseContract) -> list[Any]:
+        contract = self.contracts.get(command.contract)
+        if contract is None:
+            return self.refuse("unknown_contract", "contract")
+        if contract.state != states.OPEN:
+            return self.refuse("contract_state", "contract")
+        contract.state = states.CLOSED
+        self._schedule_from_ms = 0
+        events = self._one(ev.ContractClosed, contract.name)
+        ids = sorted(id for id, order in self.orders.items() if order.contract == contract.name)
+        for id in ids:
+            self._drop(events, contract.book, self.orders[id], "gate")
+        assert contract.book is None or not contract.book.orders
+        return events
+
+    def _deliver_contract(self, command: DeliverContract) -> list[Any]:
+        contract = self.contracts.get(command.contract)
+        if contract is None:
+            return self.refuse("unknown_contract", "contract")
+        if contract.state != states.CLOSED or self.at_ms < contract.end_ms:
+            return self.refuse("contract_state", "contract")
+        contract.state = states.DELIVERED
+        contract.areas_due = {area for area, members in self.members_by_area.items() if members}
+        contract.areas_due.update(self.accounts[index].area for index in contract.tallies)
+        self._schedule_from_ms = 0
+        events = self._one(ev.ContractDelivered, contract.name)
+        if not contract.areas_due:
+            self._retire(contract)
+        return events
+
+    def _retire(self, contract: Contract) -> None:
+        """A settled contract leaves; only its name is remembered for a while."""
+        assert self.accounts[contract.account].cash_e7 == 0
+        contract.state = states.SETTLED
+        del self.contracts[contract.name]
+        self.settled.append(contract.name)
+        del self.settled[:-SETTLED_KEPT]
+
+    def schedule(self, now_ms: int) -> list[Command]:
+        """Return what the clock asks for at a time: expiries, gates, deliveries, new contracts; at most so many at once."""
+        due: list[Command] = []
+        expiry_ms = self.due_ms()
+        if expiry_ms is not None and expiry_ms <= now_ms:
+            due.append(Expire())
+        if now_ms < self._schedule_from_ms or not self.interval_min:
+            return due
+        next_ms = now_ms + self.interval_ms
+        for contract in self.contracts.values():
+            if contract.state == states.OPEN:
+                if contract.gate_ms <= now_ms:
+                    due.append(CloseContract(contract.name))
+                else:
+                    next_ms = min(next_ms, contract.gate_ms)
+            if contract.state in (states.OPEN, states.CLOSED):
+                if contract.end_ms <= now_ms:
+                    due.append(DeliverContract(contract.name))
+                else:
+                    next_ms = min(next_ms, contract.end_ms)
+            if len(due) >= SCHEDULED_AT_ONCE:
+                return due[:SCHEDULED_AT_ONCE]
+        if self.grid.areas and self.topup_e4 >= 0:
+            interval_ms, lead_ms = self.interval_ms, self.params.lead_min * MINUTE_MS
+            start_ms = max(
+                self.last_opened_ms + interval_ms, (now_ms + lead_ms) // interval_ms * interval_ms + interval_ms
+            )
+            while start_ms <= now_ms + self.params.horizon_min * MINUTE_MS and len(due) < SCHEDULED_AT_ONCE:
+                due.append(OpenContract(contract_name(start_ms)))
+                start_ms += interval_ms
+            next_ms = min(next_ms, start_ms - self.params.horizon_min * MINUTE_MS)
+        if not due:
+            self._schedule_from_ms = next_ms
+        return due
+
+    # --- halts -----------------------------------------------------------------------------------------------------
+
+    def _set_halt(self, command: SetHalt) -> list[Any]:
+        scope, target, on, reason = command
+        if on not in (0, 1) or type(on) is not int:
+            return self.refuse("invalid_value", "on")
+        if not is_name(reason):
+            return self.refuse("invalid_value", "reason")
+        if scope == "market" and not target:
+            return self._halt_market(command)
+        if scope == "contract":
+            return self._halt_contract(command)
+        if scope == "area":
+            if target not in self.grid:
+                return self.refuse("unknown_area", "target")
+            area = self.grid.areas[self.grid.index[target]]
+            return self._halt_accounts(command, lambda: self.grid.set_halted(area, bool(on)))
+        if scope == "account":
+            if not (type(target) is str and target.isdecimal() and target.isascii() and len(target) < 16):
+                return self.refuse("unknown_account", "target")
+            index = int(target)
+            if index >= len(self.accounts) or self.accounts[index].kind != MEMBER or target != str(index):
+                return self.refuse("unknown_account", "target")
+            return self._halt_accounts(command, lambda: setattr(self.accounts[index], "halted", bool(on)))
+        return self.refuse("invalid_value", "scope" if scope != "market" else "target")
+
+    def _halt_market(self, command: SetHalt) -> list[Any]:
+        self.halted = bool(command.on)
+        events = self._one(ev.HaltSet, *command)
+        if not self.halted:
+            for contract in self._trading():
+                self._resume(events, contract)
+        return events
+
+    def _halt_contract(self, command: SetHalt) -> list[Any]:
+        contract = self.contracts.get(command.target)
+        if contract is None:
+            return self.refuse("unknown_contract", "target")
+        contract.halted = bool(command.on)
+        events = self._one(ev.HaltSet, *command)
+        if not contract.halted:
+            self._resume(events, contract)
+        return events
+
+    def _halt_accounts(self, command: SetHalt, change: Any) -> list[Any]:
+        def out() -> set[int]:
+            areas, accounts = self.grid.areas, self.accounts
+            return {
+                index for index in self.orders_of if accounts[index].halted or areas[accounts[index].node].halted_above
+            }
+
+        before = out()
+        change()
+        after = out()
+        events = self._one(ev.HaltSet, *command)
+        self._withdraw(after - before)
+        self._readmit(events, before - after)
+        return events
+
+    # --- the journal's own -----------------------------------------------------------------------------------------
+
+    def _seal(self, command: Seal) -> list[Any]:
+        if not self.interval_min:
+            return self.refuse("not_founded", "")
+        event = ev.Sealed(self.seq, self.at_ms, self.height, self.block_first, self.seq + 1 - self.block_first)
+        self.seq += 1
+        self.height += 1
+        self.block_first = self.seq
+        return [event]
+
+    def _commit_snapshot(self, command: CommitSnapshot) -> list[Any]:
+        if not is_hex(command.sha256, 64):
+            return self.refuse("invalid_value", "sha256")
+        return self._one(ev.SnapshotCommitted, *command)

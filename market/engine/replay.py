@@ -1,0 +1,82 @@
+"""Replay: the commands a ledger tells of, applied again, must give the entries it has."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from market.engine.engine import Engine
+from market.engine.entries import time_ms, to_command, to_leaf
+from market.engine.events import Refused
+
+# What the journal adds to an event's fields; not the engine's to know.
+JOURNAL_FIELDS = frozenset(("salt", "prev", "root_before", "state", "totals", "rules"))
+
+
+class Divergence(Exception):
+    """An entry does not follow from the rules."""
+
+    def __init__(self, seq: int, expected: object, was: object):
+        super().__init__(f"entry {seq}: expected {expected}, was {was}")
+        self.seq = seq
+        self.expected = expected
+        self.was = was
+
+
+def _decoded(leaf: bytes | Mapping[str, Any]) -> dict[str, Any]:
+    fields = json.loads(leaf) if isinstance(leaf, bytes | bytearray | memoryview) else leaf
+    return {name: value for name, value in fields.items() if name not in JOURNAL_FIELDS}
+
+
+def _no_rows(seq: int) -> Iterable[bytes]:
+    return ()
+
+
+def replay(
+    engine: Engine,
+    leaves: Iterable[bytes | Mapping[str, Any]],
+    rows: Callable[[int], Iterable[bytes | Mapping[str, Any]]] = _no_rows,
+    each: Callable[[Any], None] | None = None,
+) -> None:
+    """Bring an engine forward over the leaves from ``engine.seq`` on, and compare every event with its leaf.
+
+    ``rows(seq)`` gives the committed rows of a ``settle`` entry; ``each`` sees every event. Raises ``Divergence`` at the
+    first entry that does not follow; the engine is of no use then. A last command whose entries are cut off is a divergence
+    too: batches are written whole.
+    """
+    expected: list[dict[str, Any]] = []
+    position = 0
+    for raw in leaves:
+        leaf = _decoded(raw)
+        if position == len(expected):
+            expected = _events_of(engine, leaf, rows, each)
+            position = 0
+        if leaf != expected[position]:
+            raise Divergence(int(leaf.get("seq", engine.seq)), expected[position], leaf)
+        position += 1
+    if position < len(expected):
+        raise Divergence(int(expected[position]["seq"]), expected[position], "the end of the log")
+
+
+def _events_of(
+    engine: Engine,
+    leaf: dict[str, Any],
+    rows: Callable[[int], Iterable[bytes | Mapping[str, Any]]],
+    each: Callable[[Any], None] | None,
+) -> list[dict[str, Any]]:
+    seq = engine.seq
+    try:
+        command = to_command(leaf, rows(seq) if leaf["type"] == "settle" else ())
+        at_ms = time_ms(leaf["at"])
+    except (KeyError, ValueError, TypeError) as error:
+        raise Divergence(seq, "an entry of known form", f"{leaf} ({error})") from error
+    if command is None:
+        raise Divergence(seq, "an entry that starts something", leaf)
+    events = engine.apply(command, at_ms)
+    if not events or isinstance(events[0], Refused):
+        raise Divergence(seq, events[0] if events else "nothing to happen", leaf)
+    if each is not None:
+        for event in events:
+            each(event)
+    return [to_leaf(event) for event in events if not isinstance(event, Refused)]

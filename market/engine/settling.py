@@ -1,0 +1,138 @@
+"""Readings and settlement: the engine applies the transfers and refuses any that do not follow from its own tallies."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from market.engine import contracts as states
+from market.engine import events as ev
+from market.engine.accounts import BILLING_INDEX, MAX_INT, MEMBER, OPERATOR_INDEX, SUPPLIER_INDEX
+from market.engine.commands import CommitReadings, Settle, SettleRow
+from market.engine.contracts import Contract, Tally
+from market.engine.governing import Governing, is_hex
+
+QUALITIES = ("measured", "estimated", "corrected")
+MAX_ROWS = 100_000  # accounts of one area: three times the homes of a city in a single street's area
+_NO_TALLY = Tally()
+
+
+class Settling(Governing):
+    """From meter to money (rulebook, chapter on settlement)."""
+
+    def _commit_readings(self, command: CommitReadings) -> list[Any]:
+        contract = self.contracts.get(command.contract)
+        if contract is None:
+            return self.refuse("unknown_contract", "contract")
+        if contract.state != states.DELIVERED:
+            return self.refuse("contract_state", "contract")
+        if command.area not in self.grid:
+            return self.refuse("unknown_area", "area")
+        for field in ("count", "import_wh", "export_wh"):
+            value = getattr(command, field)
+            if type(value) is not int or not 0 <= value <= MAX_INT:
+                return self.refuse("invalid_value", field)
+        if not is_hex(command.root, 64):
+            return self.refuse("invalid_value", "root")
+        return self._one(ev.ReadingsCommitted, *command)
+
+    def _settle(self, command: Settle) -> list[Any]:
+        contract = self.contracts.get(command.contract)
+        if contract is None:
+            if command.contract in self.settled:
+                return self.refuse("already_settled", "contract")
+            return self.refuse("unknown_contract", "contract")
+        if contract.state != states.DELIVERED:
+            return self.refuse("contract_state", "contract")
+        if command.area not in self.grid:
+            return self.refuse("unknown_area", "area")
+        if command.area in contract.settled_areas:
+            return self.refuse("already_settled", "area")
+        if command.area not in contract.areas_due:
+            return self.refuse("unknown_area", "area")
+        if not is_hex(command.root, 64):
+            return self.refuse("invalid_value", "root")
+        if len(command.rows) > MAX_ROWS:
+            return self.refuse("invalid_value", "rows")
+        problem = self._rows_problem(contract, command)
+        if problem:
+            return self.refuse("conservation", problem[0], account=problem[1])
+        return self._book_rows(contract, command)
+
+    def _rows_problem(self, contract: Contract, command: Settle) -> tuple[str, int] | None:
+        """Return field and account of the first row that does not follow from the tallies."""
+        accounts = self.accounts
+        seen: set[int] = set()
+        for row in command.rows:
+            index = row.account
+            if type(index) is not int or not 0 <= index < len(accounts) or index in seen:
+                return "account", index
+            seen.add(index)
+            if accounts[index].kind != MEMBER or accounts[index].area != command.area:
+                return "account", index
+            field = row_problem(row, contract.tallies.get(index, _NO_TALLY), contract.topup_e4, contract.spill_e4)
+            if field:
+                return field, index
+        for index in contract.tallies:
+            if index not in seen and accounts[index].area == command.area:
+                return "account", index
+        return None
+
+    def _book_rows(self, contract: Contract, command: Settle) -> list[Any]:
+        accounts = self.accounts
+        payout_e7 = fee_e7 = short_e7 = topup_e7 = spill_e7 = 0
+        for row in command.rows:
+            credit_e7 = row.payout_e7 + row.spill_e7
+            if credit_e7:
+                accounts[row.account].cash_e7 += credit_e7
+                self._dirty.add(row.account)
+            payout_e7 += row.payout_e7
+            fee_e7 += row.fee_e7
+            short_e7 += row.short_e7
+            topup_e7 += row.topup_e7
+            spill_e7 += row.spill_e7
+        accounts[contract.account].cash_e7 -= payout_e7 + fee_e7 + short_e7
+        accounts[OPERATOR_INDEX].cash_e7 += fee_e7
+        accounts[SUPPLIER_INDEX].cash_e7 += short_e7 + topup_e7 - spill_e7
+        accounts[BILLING_INDEX].cash_e7 -= topup_e7
+        self._dirty.update((contract.account, OPERATOR_INDEX, SUPPLIER_INDEX, BILLING_INDEX))
+        contract.settled_areas.add(command.area)
+        complete = contract.settled_areas >= contract.areas_due
+        events = self._one(
+            ev.Settled, contract.name, command.area, len(command.rows), payout_e7, fee_e7, short_e7, topup_e7,
+            spill_e7, command.root, command.rows, int(complete),
+        )  # fmt: skip
+        if complete:
+            self._retire(contract)
+        return events
+
+
+def row_problem(row: SettleRow, tally: Tally, topup_e4: int, spill_e4: int) -> str:
+    """Return the first field of a row that is not what the rulebook makes of tally, readings and tariff; "" if none.
+
+    imbalance = import - export - position; short = min(imbalance+, (-position)+); see DESIGN "From meter to money".
+    """
+    for field in ("import_wh", "export_wh"):
+        value = getattr(row, field)
+        if type(value) is not int or not 0 <= value <= MAX_INT:
+            return field
+    if row.quality not in QUALITIES:
+        return "quality"
+    position_wh = tally.bought_wh - tally.sold_wh
+    imbalance_wh = row.import_wh - row.export_wh - position_wh
+    missing_wh = max(imbalance_wh, 0)
+    short_wh = min(missing_wh, max(-position_wh, 0))
+    expected = {
+        "position_wh": position_wh,
+        "short_wh": short_wh,
+        "topup_wh": missing_wh - short_wh,
+        "spill_wh": max(-imbalance_wh, 0),
+        "payout_e7": tally.proceeds_e7 + tally.margin_e7 - short_wh * topup_e4,
+        "fee_e7": tally.fee_e7,
+        "short_e7": short_wh * topup_e4,
+        "topup_e7": (missing_wh - short_wh) * topup_e4,
+        "spill_e7": max(-imbalance_wh, 0) * spill_e4,
+    }
+    for field, value in expected.items():
+        if getattr(row, field) != value or type(getattr(row, field)) is not int:
+            return field
+    return ""

@@ -1,0 +1,263 @@
+"""The market's state, its canonical dump and what the rules need to change it."""
+
+from __future__ import annotations
+
+import json
+from hashlib import sha256
+from heapq import heapify, heappop, heappush
+from typing import Any
+
+from market.engine.accounts import Account, Params
+from market.engine.book import Book, Order
+from market.engine.contracts import MINUTE_MS, Contract, Tally
+from market.engine.events import Event, Refused
+from market.engine.grid import Grid
+
+SETTLED_KEPT = 192  # settled contracts still known by name: two days, longer than any late command is under way
+FORMAT = 1  # of the dump
+
+
+class State:
+    """Everything that a replay of the ledger rebuilds."""
+
+    def __init__(self) -> None:
+        self.seq = 0  # sequence of the next entry
+        self.at_ms = 0  # time of the last command
+        self.height = 0  # sealed blocks
+        self.block_first = 0  # first entry of the running block
+        self.priority = 0  # the engine's own counter: time priority
+        self.interval_min = 0  # 0: not founded yet
+        self.last_opened_ms = 0  # start of the newest contract
+        self.topup_e4 = -1  # no tariff yet
+        self.spill_e4 = -1
+        self.halted = False
+        self.params = Params()
+        self.grid = Grid()
+        self.accounts: list[Account] = []
+        self.ids: set[str] = set()
+        self.members_by_area: dict[str, int] = {}  # open member accounts
+        self.contracts: dict[str, Contract] = {}
+        self.orders: dict[int, Order] = {}
+        self.orders_of: dict[int, dict[int, None]] = {}  # account -> ids of its resting orders, oldest first
+        self.expiries: list[tuple[int, int]] = []  # heap of (expires_at_ms, order id), cleaned when read
+        self.settled: list[str] = []  # contracts settled last, oldest first
+        self._dirty: set[int] = set()
+        self._events: list[Event] = []  # of the command being applied
+        self._schedule_from_ms = 0  # nothing is due before
+
+    # --- views -----------------------------------------------------------------------------------------------------
+
+    @property
+    def areas(self) -> Grid:
+        """The grid."""
+        return self.grid
+
+    def take_dirty(self) -> set[int]:
+        """Return the accounts whose balances changed since the last call."""
+        dirty, self._dirty = self._dirty, set()
+        return dirty
+
+    # --- helpers of the rules --------------------------------------------------------------------------------------
+
+    def refuse(self, code: str, field: str = "", **detail: int | str) -> list[Event | Refused]:
+        """Return a refusal; the caller has changed nothing."""
+        return [Refused(code, field, tuple(sorted(detail.items())))]
+
+    def capacity_wh(self, power_w: int) -> int:
+        """Return the energy a power carries in one interval, rounded down."""
+        return power_w * self.interval_min // 60
+
+    def open_account(self, id: str, kind: str, area: str, group: str) -> Account:
+        """Append an account to the vector."""
+        index = len(self.accounts)
+        node = self.grid.index[area] if area else -1
+        account = Account(index, id, kind, area, node, group or str(index))
+        self.accounts.append(account)
+        self.ids.add(id)
+        self._dirty.add(index)
+        return account
+
+    # --- dump ------------------------------------------------------------------------------------------------------
+
+    def dump(self) -> bytes:
+        """Return the whole state as canonical JSON: equal states give equal bytes, whatever led to them."""
+        return json.dumps(self._values(), separators=(",", ":"), sort_keys=True).encode("ascii")
+
+    def state_hash(self) -> str:
+        """Return the SHA-256 of ``dump()`` in hex."""
+        return sha256(self.dump()).hexdigest()
+
+    def _values(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "seq": self.seq,
+            "at_ms": self.at_ms,
+            "height": self.height,
+            "block_first": self.block_first,
+            "priority": self.priority,
+            "interval_min": self.interval_min,
+            "last_opened_ms": self.last_opened_ms,
+            "topup_e4": self.topup_e4,
+            "spill_e4": self.spill_e4,
+            "halted": int(self.halted),
+            "params": list(self.params),
+            "areas": [
+                [area.name, area.parent, area.level, area.fee_e4, area.import_w, area.export_w, int(area.halted)]
+                for area in self.grid.areas
+            ],
+            "accounts": [
+                [a.id, a.kind, a.area, a.group, a.cash_e7, a.held_e7, a.arrears_e7, int(a.closed), int(a.halted)]
+                for a in self.accounts
+            ],
+            "contracts": [self._contract_values(contract) for contract in self.contracts.values()],
+            "orders": [
+                [
+                    o.id, o.account, o.contract, o.node, int(o.is_buy), o.price_e4, o.energy_wh, o.remaining_wh,
+                    o.time_in_force, o.expires_at_ms, o.hold_e4, o.priority, int(o.resting),
+                ]
+                for o in sorted(self.orders.values(), key=lambda order: order.id)
+            ],
+            "settled": self.settled,
+        }  # fmt: skip
+
+    @staticmethod
+    def _contract_values(contract: Contract) -> dict[str, Any]:
+        values: dict[str, Any] = {
+            "name": contract.name,
+            "start_ms": contract.start_ms,
+            "end_ms": contract.end_ms,
+            "gate_ms": contract.gate_ms,
+            "state": contract.state,
+            "halted": int(contract.halted),
+            "account": contract.account,
+            "topup_e4": contract.topup_e4,
+            "spill_e4": contract.spill_e4,
+            "last_e4": contract.last_e4,
+            "volume_wh": contract.volume_wh,
+            "areas_due": sorted(contract.areas_due),
+            "settled_areas": sorted(contract.settled_areas),
+            "tallies": sorted([account, *tally.values()] for account, tally in contract.tallies.items()),
+        }
+        book = contract.book
+        if book is not None:
+            topology = book.topology
+            values["book"] = {
+                "parents": topology.real_parents,
+                "fees_e4": topology.fees_e4,
+                "capacity_down": book.capacity_down,
+                "capacity_up": book.capacity_up,
+                "netting": book.netting,
+                "flow_up": book.asks.flow_wh[: topology.areas],
+                "flow_down": book.bids.flow_wh[: topology.areas],
+                "opened": sorted(set(book.opened)),
+            }
+        return values
+
+    @classmethod
+    def load(cls, data: bytes) -> State:
+        """Return the state that ``dump()`` wrote; raise ``ValueError`` on another format."""
+        values = json.loads(data)
+        if values.get("format") != FORMAT:
+            raise ValueError(f"expected a snapshot of format {FORMAT}, was {values.get('format')}")
+        state = cls()
+        for name in (
+            "seq", "at_ms", "height", "block_first", "priority", "interval_min", "last_opened_ms", "topup_e4", "spill_e4",
+        ):  # fmt: skip
+            setattr(state, name, values[name])
+        state.halted = bool(values["halted"])
+        state.params = Params(*values["params"])
+        for name, parent, level, fee_e4, import_w, export_w, halted in values["areas"]:
+            area = state.grid.add(name, state.grid.areas[parent].name if parent >= 0 else "", level)
+            area.fee_e4, area.import_w, area.export_w, area.halted = fee_e4, import_w, export_w, bool(halted)
+        state.grid.spread_halts()
+        for id, kind, name, group, cash_e7, held_e7, arrears_e7, closed, halted in values["accounts"]:
+            account = state.open_account(id, kind, name, group)
+            account.cash_e7, account.held_e7, account.arrears_e7 = cash_e7, held_e7, arrears_e7
+            account.closed, account.halted = bool(closed), bool(halted)
+            if name and not closed:
+                state.members_by_area[name] = state.members_by_area.get(name, 0) + 1
+        topologies: dict[tuple[tuple[int, ...], tuple[int, ...]], Any] = {}
+        for contract_values in values["contracts"]:
+            contract = state._restore_contract(contract_values, topologies)
+            state.contracts[contract.name] = contract
+        for order_values in values["orders"]:
+            state._restore_order(order_values)
+        state.settled = values["settled"]
+        state.take_dirty()
+        return state
+
+    def _restore_contract(self, values: dict[str, Any], topologies: dict[Any, Any]) -> Contract:
+        contract = Contract(
+            values["name"], values["start_ms"], values["end_ms"], values["gate_ms"], values["account"],
+            values["topup_e4"], values["spill_e4"],
+        )  # fmt: skip
+        contract.state = values["state"]
+        contract.halted = bool(values["halted"])
+        contract.last_e4, contract.volume_wh = values["last_e4"], values["volume_wh"]
+        contract.areas_due, contract.settled_areas = set(values["areas_due"]), set(values["settled_areas"])
+        contract.tallies = {account: Tally.restore(rest) for account, *rest in values["tallies"]}
+        if "book" in values:
+            kept = values["book"]
+            key = (tuple(kept["parents"]), tuple(kept["fees_e4"]))
+            topology = topologies.get(key)
+            if topology is None:
+                current = self.grid.topology()
+                same = list(key[0]) == current.real_parents and list(key[1]) == current.fees_e4
+                topology = topologies[key] = current if same else self.grid.past_topology(*key)
+            book = contract.open_book(topology, kept["capacity_down"], kept["capacity_up"], kept["netting"])
+            book.restore_flows(kept["flow_up"], kept["flow_down"])
+            book.opened = list(kept["opened"])
+            heapify(book.opened)
+        return contract
+
+    def _restore_order(self, values: list[Any]) -> None:
+        id, account, contract, node, is_buy, price, energy, remaining, tif, expires, hold_e4, priority, resting = values
+        order = Order(id, account, contract, node, bool(is_buy), price, energy, tif, expires, hold_e4, priority)
+        order.remaining_wh = remaining
+        self.register(order)
+        if resting:
+            self.book_of(order).insert(order)
+
+    # --- orders ----------------------------------------------------------------------------------------------------
+
+    def book_of(self, order: Order) -> Book:
+        """Return the book an order belongs to."""
+        book = self.contracts[order.contract].book
+        assert book is not None
+        return book
+
+    def register(self, order: Order) -> None:
+        """Make an order known as open."""
+        self.orders[order.id] = order
+        mine = self.orders_of.get(order.account)
+        if mine is None:
+            mine = self.orders_of[order.account] = {}
+        mine[order.id] = None
+        self.accounts[order.account].open_orders += 1
+        if order.expires_at_ms:
+            self._push_expiry(order)
+
+    def forget(self, order: Order) -> None:
+        """An order is filled or cancelled; its hold has been released by the caller."""
+        del self.orders[order.id]
+        del self.orders_of[order.account][order.id]
+        self.accounts[order.account].open_orders -= 1
+
+    def _push_expiry(self, order: Order) -> None:
+        heappush(self.expiries, (order.expires_at_ms, order.id))
+
+    def due_ms(self) -> int | None:
+        """Return when the next good-till-date order expires, ``None`` if there is none."""
+        heap, orders = self.expiries, self.orders
+        while heap:
+            expires_at_ms, id = heap[0]
+            order = orders.get(id)
+            if order is not None and order.expires_at_ms == expires_at_ms:
+                return expires_at_ms
+            heappop(heap)
+        return None
+
+    @property
+    def interval_ms(self) -> int:
+        """Length of a delivery interval."""
+        return self.interval_min * MINUTE_MS
