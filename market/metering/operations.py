@@ -1,8 +1,8 @@
 """Readings come in: checked, committed to the ledger, kept. Duplicates are harmless, corrections are new versions.
 
-The ledger comes first and the table second. A crash in between leaves a batch that its sender was never told about; sent
-again it has the same salts, therefore the same root and the same idempotency key, gets the first answer, and is kept
-then.
+The ledger comes first and the table second. A crash in between leaves a batch that its sender was never told about;
+sent again it has the same salts, therefore the same root and the same idempotency key, gets the first answer, and is
+kept then.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ MAX_BATCH = 10_000  # readings of one area and contract at once; more are a mist
 MAX_OWN = 200  # contracts a household reports at once: two days of quarter hours
 MAX_IN_FLIGHT = 64  # readings commands that wait for their answers; the queue belongs to the orders
 COMMIT_TIMEOUT_S = 60.0
-METERED_STATES = ("delivered", "settled")
 
 
 class ReadingIn(NamedTuple):
@@ -53,7 +52,7 @@ class Recorded(NamedTuple):
 
 
 class InvalidReading(Exception):
-    """A reading can't be right. ``code``/``field`` as in refusals; ``item`` is its place in the batch, -1 for the whole."""
+    """A reading can't be right. ``code``/``field`` as in refusals; ``item`` is its place in the batch, -1 for all."""
 
     def __init__(self, code: str, field: str, item: int = -1):
         super().__init__(f"reading {item}: {code} ({field})")
@@ -170,12 +169,17 @@ def _check_contract(exchange: Exchange, contract: str) -> int:
         start_ms = contract_start_ms(contract)
     except ValueError:
         raise InvalidReading("unknown_contract", "contract") from None
-    state = exchange.read(lambda engine: engine.contracts[contract].state if contract in engine.contracts else None)
-    if state is None:
-        raise InvalidReading("unknown_contract", "contract")
-    if state not in METERED_STATES:
-        raise InvalidReading("contract_state", "contract")
+    problem = exchange.read(lambda engine: _contract_problem(engine, contract))
+    if problem:
+        raise InvalidReading(problem, "contract")
     return start_ms
+
+
+def _contract_problem(engine: Engine, contract: str) -> str:
+    found = engine.contracts.get(contract)
+    if found is None:
+        return "already_settled" if contract in engine.settled else "unknown_contract"
+    return "" if found.state == "delivered" else "contract_state"
 
 
 def _check_accounts(exchange: Exchange, batches: Mapping[str, Sequence[ReadingIn]]) -> None:
