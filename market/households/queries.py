@@ -172,6 +172,11 @@ def request_of(user: User) -> AccountRequest | None:
     return AccountRequest.objects.filter(user=user).first()
 
 
+def open_request(request_id: int) -> AccountRequest | None:
+    """Return a request that waits for a decision, or None."""
+    return AccountRequest.objects.filter(pk=request_id, decided_at=None).select_related("user").first()
+
+
 def open_requests() -> QuerySet[AccountRequest]:
     """Return requests for accounts that wait for a decision, oldest first."""
     return AccountRequest.objects.filter(decided_at=None).select_related("user").order_by("requested_at")[:MAX_LIST]

@@ -63,24 +63,26 @@ def attempt(form: Form, do: Callable[[Exchange], T]) -> T | None:
     After a refusal the form gets a new token, so that corrected values may be sent; with an unknown outcome it keeps
     the old one, so that sending it again cannot do it twice.
     """
-    problem: tuple[str | None, object]
     try:
         return do(gateway.current())
     except (HouseholdError, GridError) as error:
-        problem = (error.field if error.field in form.fields else None, error.sentence)
         if isinstance(form, OnceForm):
             form.renew()
-    except NotRunning:
-        problem = (None, _("The market is not running at the moment. Nothing was done."))
-    except Overloaded:
-        problem = (None, _("The market is too busy at the moment. Nothing was done; try again in a moment."))
-    except (CommitFailed, TimeoutError):
-        problem = (
-            None,
-            _("It is not certain whether this was done. Send it again: it will not be done twice."),
-        )
-    form.add_error(*problem)  # type: ignore[arg-type]
+        form.add_error(error.field if error.field in form.fields else None, problem_sentence(error))
+    except (NotRunning, Overloaded, CommitFailed, TimeoutError) as error:
+        form.add_error(None, problem_sentence(error))
     return None
+
+
+def problem_sentence(error: Exception) -> str:
+    """Return what to tell a person about an error of the market."""
+    if isinstance(error, HouseholdError | GridError):
+        return str(error.sentence)
+    if isinstance(error, NotRunning):
+        return _("The market is not running at the moment. Nothing was done.")
+    if isinstance(error, Overloaded):
+        return _("The market is too busy at the moment. Nothing was done; try again in a moment.")
+    return _("It is not certain whether this was done. Send it again: it will not be done twice.")
 
 
 def tell_entry(request: HttpRequest, sentence: str, seq: int) -> None:

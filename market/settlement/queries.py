@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from django.db.models import Sum
+from django.db.models import Count, Max, Sum
 
 from market.engine.commands import SettleRow
 from market.engine.contracts import contract_name
@@ -82,6 +82,18 @@ def board(exchange: Exchange, limit: int = MAX_BOARD) -> list[ContractState]:
         missing = sum(max(0, area.homes - area.readings) for area in areas if not area.settled)
         states.append(ContractState(name, state, len(settled), missing, areas))
     return states
+
+
+def estimated(contracts: list[str]) -> dict[str, int]:
+    """Return how many accounts were settled on an estimate, by contract; those without any are left out."""
+    if not contracts:
+        return {}
+    # Settlement follows the last trade: that bound keeps the long past out of the scan.
+    last_trades = Trade.objects.filter(contract__in=contracts).values("contract").annotate(last=Max("id"))
+    bounds = dict(last_trades.values_list("contract", "last"))
+    first = min(bounds.values()) if len(bounds) == len(set(contracts)) else 0
+    rows = SettlementLine.objects.filter(seq__gte=first, contract__in=contracts, quality="estimated")
+    return dict(rows.values("contract").annotate(count=Count("seq")).values_list("contract", "count"))
 
 
 def lines(account: int, *, before: int | None = None, limit: int = MAX_LINES) -> list[Line]:

@@ -1,0 +1,350 @@
+"""The market operator's pages: accounts, deposits, limits, tariff, rulebook and halts. Each change is a ledger entry."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import path
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from ledger import queries as ledger_queries
+from market.engine.commands import SetParams
+from market.exchange.exchange import Exchange
+from market.exchange.outcomes import CommitFailed, NotRunning, Overloaded
+from market.exchange.units import parse_at
+from market.grid import operations as grid
+from market.grid import queries as grid_queries
+from market.grid.models import Decision
+from market.households import operations as households
+from market.households import queries as household_queries
+from market.households.models import AccountRequest, Role
+from market.households.operations import HouseholdError
+from market.pages.context import running_exchange
+from market.pages.forms import HaltForm, ParamsForm, RequestForm, ResumeForm, RulebookForm, TariffForm
+from market.pages.roles import attempt, only_for, problem_sentence, tell_entry
+
+SHOWN_DECISIONS = 20
+ACCOUNT_KINDS = ("account", "deposit")
+RULE_KINDS = ("params", "tariff", "rulebook")
+
+
+# --- accounts and money ----------------------------------------------------------------------------------------------
+@never_cache
+@only_for(Role.STAFF)
+@require_safe
+def staff(request: HttpRequest) -> HttpResponse:
+    """Show who waits for an account and whose money waits to be confirmed."""
+    return _show_people(request)
+
+
+def _show_people(request: HttpRequest, wrong: RequestForm | None = None) -> HttpResponse:
+    areas = _home_areas()
+    forms = [
+        wrong if wrong is not None and wrong.request.pk == waiting.pk else RequestForm(areas=areas, request=waiting)
+        for waiting in household_queries.open_requests()
+    ]
+    context = {
+        "tab": "people",
+        "forms": forms,
+        "deposits": household_queries.open_deposits(),
+        "decisions": grid_queries.decisions(limit=SHOWN_DECISIONS, kinds=ACCOUNT_KINDS),
+    }
+    return render(request, "staff/people.html", context, status=200 if wrong is None else 422)
+
+
+@never_cache
+@only_for(Role.STAFF)
+@require_POST
+def decide_request(request: HttpRequest, request_id: int) -> HttpResponse:
+    """Open the account a household asked for, or turn it down."""
+    waiting = household_queries.open_request(request_id)
+    if waiting is None:
+        messages.warning(request, _("This request has been decided already."))
+        return redirect("staff")
+    now = _now()
+    if request.POST.get("decision") == "decline":
+        _declined(request, waiting, now)
+        return redirect("staff")
+    form = RequestForm(request.POST, areas=_home_areas(), request=waiting)
+    if not form.is_valid():
+        return _show_people(request, wrong=form)
+    area = form.cleaned_data["area"]
+    account = attempt(
+        form,
+        lambda exchange: households.accept_request(exchange, request_id=waiting.pk, now=now, area=area),
+    )
+    if account is None:
+        return _show_people(request, wrong=form)
+    _note(request, seq=account.opened_seq, kind="account", target=str(account.index), values={"area": area})
+    sentence = _("Account %(number)s is open in %(area)s.") % {"number": account.index, "area": area}
+    tell_entry(request, sentence, account.opened_seq)
+    return redirect("staff")
+
+
+def _declined(request: HttpRequest, waiting: AccountRequest, now: datetime) -> None:
+    try:
+        households.decline_request(request_id=waiting.pk, now=now)
+    except HouseholdError as error:
+        messages.warning(request, str(error.sentence))
+    else:
+        messages.success(request, _("The request of %(name)s is turned down.") % {"name": waiting.user.username})
+
+
+@never_cache
+@only_for(Role.STAFF)
+@require_POST
+def decide_deposit(request: HttpRequest, deposit_id: int) -> HttpResponse:
+    """Book a deposit that has arrived, or note that it never did."""
+    now = _now()
+    try:
+        if request.POST.get("decision") == "decline":
+            households.decline_deposit(deposit_id=deposit_id, by=request.user, now=now)
+            messages.success(request, _("The deposit is turned down. Nothing was booked."))
+            return redirect("staff")
+        exchange = running_exchange()
+        if exchange is None:
+            raise NotRunning("no exchange runs in this process")
+        deposit = households.confirm_deposit(exchange, deposit_id=deposit_id, by=request.user, now=now)
+    except (HouseholdError, NotRunning, Overloaded, CommitFailed, TimeoutError) as error:
+        messages.error(request, problem_sentence(error))
+        return redirect("staff")
+    assert deposit.seq is not None, "a booked deposit has its entry"
+    account = deposit.account.index
+    _note(request, seq=deposit.seq, kind="deposit", target=str(account), values={"amount_e7": deposit.amount_e7})
+    tell_entry(request, _("The deposit is in the wallet of account %(number)s.") % {"number": account}, deposit.seq)
+    return redirect("staff")
+
+
+# --- halts -----------------------------------------------------------------------------------------------------------
+@never_cache
+@only_for(Role.STAFF)
+@require_http_methods(["GET", "POST"])
+def halts(request: HttpRequest) -> HttpResponse:
+    """Stop trading of the market, a contract, an area or an account."""
+    form = HaltForm(request.POST or None)
+    status = 200
+    if request.method == "POST":
+        if form.is_valid():
+            values = form.cleaned_data
+            decision = attempt(
+                form,
+                lambda exchange: grid.set_halt(
+                    exchange,
+                    by=request.user,
+                    once=values["once"],
+                    scope=values["scope"],
+                    target=values["target"],
+                    on=True,
+                    reason=values["reason"],
+                ),
+            )
+            if decision is not None:
+                tell_entry(request, _("Trading is stopped there."), decision.seq)
+                return redirect("staff-halts")
+        status = 422
+    return render(request, "staff/halts.html", _halts_context(form), status=status)
+
+
+@never_cache
+@only_for(Role.STAFF)
+@require_POST
+def resume(request: HttpRequest) -> HttpResponse:
+    """Let trading go on where it was stopped."""
+    form = ResumeForm(request.POST)
+    if form.is_valid():
+        values = form.cleaned_data
+        decision = attempt(
+            form,
+            lambda exchange: grid.set_halt(
+                exchange,
+                by=request.user,
+                once=values["once"],
+                scope=values["scope"],
+                target=values["target"],
+                on=False,
+                reason="resumed",
+            ),
+        )
+        if decision is not None:
+            tell_entry(request, _("Trading goes on."), decision.seq)
+            return redirect("staff-halts")
+    for problem in form.non_field_errors() or [_("This form is broken. Load the page again.")]:
+        messages.error(request, problem)
+    return redirect("staff-halts")
+
+
+def _halts_context(form: HaltForm) -> dict[str, Any]:
+    exchange = running_exchange()
+    stopped: list[tuple[str, str, ResumeForm]] = []
+    contracts: list[str] = []
+    areas: list[str] = []
+    if exchange is not None:
+        found = grid_queries.halts(exchange)
+        names = [("market", "")] if found.market else []
+        names += [("contract", name) for name in found.contracts]
+        names += [("area", name) for name in found.areas]
+        names += [("account", str(index)) for index in found.accounts]
+        stopped = [
+            (scope, target, ResumeForm(initial={"scope": scope, "target": target}, auto_id=f"resume-{n}-%s"))
+            for n, (scope, target) in enumerate(names)
+        ]
+        contracts = [contract.name for contract in grid_queries.contracts(exchange) if contract.state == "open"]
+        areas = [area.area for area in grid_queries.areas(exchange)]
+    return {
+        "tab": "halts",
+        "form": form,
+        "stopped": stopped,
+        "contracts": contracts,
+        "areas": areas,
+        "decisions": grid_queries.decisions(limit=SHOWN_DECISIONS, kinds=("halt",)),
+    }
+
+
+# --- limits, tariff, rulebook ----------------------------------------------------------------------------------------
+@never_cache
+@only_for(Role.STAFF)
+@require_safe
+def rules(request: HttpRequest) -> HttpResponse:
+    """Show limits, tariff and rulebook with what changes them."""
+    return _show_rules(request)
+
+
+@never_cache
+@only_for(Role.STAFF)
+@require_POST
+def set_params(request: HttpRequest) -> HttpResponse:
+    """Publish the limits of the market."""
+    form = ParamsForm(request.POST, prefix="params")
+    if form.is_valid():
+        values = dict(form.cleaned_data)
+        once = values.pop("once")
+        params = SetParams(max_price_e4=values.pop("max_price"), tick_e4=values.pop("tick"), **values)
+
+        def publish(exchange: Exchange) -> Decision:
+            return grid.set_params(exchange, by=request.user, once=once, params=params)
+
+        decision = attempt(form, publish)
+        if decision is not None:
+            tell_entry(request, _("The new limits are in force."), decision.seq)
+            return redirect("staff-rules")
+    return _show_rules(request, params=form)
+
+
+@never_cache
+@only_for(Role.STAFF)
+@require_POST
+def set_tariff(request: HttpRequest) -> HttpResponse:
+    """Publish the prices of the supplier of last resort."""
+    form = TariffForm(request.POST, prefix="tariff")
+    if form.is_valid():
+        values = form.cleaned_data
+        decision = attempt(
+            form,
+            lambda exchange: grid.set_tariff(
+                exchange,
+                by=request.user,
+                once=values["once"],
+                topup_e4=values["topup"],
+                spill_e4=values["spill"],
+            ),
+        )
+        if decision is not None:
+            tell_entry(request, _("The new tariff holds for contracts that open from now on."), decision.seq)
+            return redirect("staff-rules")
+    return _show_rules(request, tariff=form)
+
+
+@never_cache
+@only_for(Role.STAFF)
+@require_POST
+def publish_rulebook(request: HttpRequest) -> HttpResponse:
+    """Put a new text of the rulebook in force."""
+    form = RulebookForm(request.POST, prefix="rulebook")
+    if form.is_valid():
+        values = form.cleaned_data
+        # A browser sends line ends as CR LF; the text people have, and its hash, has LF.
+        text = values["text"].replace("\r\n", "\n")
+        decision = attempt(
+            form,
+            lambda exchange: grid.publish_rulebook(
+                exchange, by=request.user, once=values["once"], text=text, version=values["version"]
+            ),
+        )
+        if decision is not None:
+            tell_entry(request, _("The new rulebook is in force."), decision.seq)
+            return redirect("staff-rules")
+    return _show_rules(request, rulebook=form)
+
+
+def _show_rules(
+    request: HttpRequest,
+    *,
+    params: ParamsForm | None = None,
+    tariff: TariffForm | None = None,
+    rulebook: RulebookForm | None = None,
+) -> HttpResponse:
+    wrong = any(form is not None for form in (params, tariff, rulebook))
+    exchange = running_exchange()
+    current = None if exchange is None else grid_queries.rules(exchange)
+    text = ""
+    if current is not None:
+        try:
+            text = ledger_queries.rulebook(current.rulebook_sha256)
+        except ledger_queries.NotThere:
+            text = ""
+        params = params or ParamsForm(
+            prefix="params",
+            initial={**current._asdict(), "max_price": current.max_price_e4, "tick": current.tick_e4},
+        )
+        tariff = tariff or TariffForm(prefix="tariff", initial={"topup": current.topup_e4, "spill": current.spill_e4})
+        rulebook = rulebook or RulebookForm(
+            prefix="rulebook", initial={"version": current.rulebook_version + 1, "text": text}
+        )
+    context = {
+        "tab": "rules",
+        "rules": current,
+        "params": params,
+        "tariff": tariff,
+        "rulebook": rulebook,
+        "decisions": grid_queries.decisions(limit=SHOWN_DECISIONS, kinds=RULE_KINDS),
+    }
+    return render(request, "staff/rules.html", context, status=422 if wrong else 200)
+
+
+# --- helpers ---------------------------------------------------------------------------------------------------------
+def _now() -> datetime:
+    """Return market time, the machine's while nothing runs."""
+    exchange = running_exchange()
+    return datetime.now(UTC) if exchange is None else datetime.fromtimestamp(exchange.now_ms() / 1000, UTC)
+
+
+def _note(request: HttpRequest, *, seq: int, kind: str, target: str, values: dict[str, Any]) -> None:
+    at_ms = parse_at(str(ledger_queries.entry(seq)["at"]))
+    grid.note_entry(seq=seq, at_ms=at_ms, by=request.user, kind=kind, target=target, values=values)
+
+
+def _home_areas() -> list[tuple[str, str]]:
+    """Return areas in the order of the tree, indented by their depth."""
+    exchange = running_exchange()
+    if exchange is None:
+        return []
+    return [(area.area, "\u2003" * area.depth + f"{area.area} ({area.homes})") for area in grid_queries.areas(exchange)]
+
+
+urlpatterns = [
+    path("staff", staff, name="staff"),
+    path("staff/requests/<int:request_id>", decide_request, name="decide-request"),
+    path("staff/deposits/<int:deposit_id>", decide_deposit, name="decide-deposit"),
+    path("staff/halts", halts, name="staff-halts"),
+    path("staff/halts/resume", resume, name="resume"),
+    path("staff/rules", rules, name="staff-rules"),
+    path("staff/rules/params", set_params, name="set-params"),
+    path("staff/rules/tariff", set_tariff, name="set-tariff"),
+    path("staff/rules/rulebook", publish_rulebook, name="publish-rulebook"),
+]
