@@ -233,7 +233,7 @@ class Settled(NamedTuple):
 class Sealed(NamedTuple):
     seq: int
     at_ms: int
-    height: int
+    height: int  # the first block has 1
     first: int  # seq of the block's first entry
     count: int  # type: ignore[assignment]  # entries in the block, the seal included
 

@@ -429,9 +429,9 @@ class Governing(Trading):
     def _seal(self, command: Seal) -> list[Any]:
         if not self.interval_min:
             return self.refuse("not_founded", "")
+        self.height += 1
         event = ev.Sealed(self.seq, self.at_ms, self.height, self.block_first, self.seq + 1 - self.block_first)
         self.seq += 1
-        self.height += 1
         self.block_first = self.seq
         return [event]
 
