@@ -1,8 +1,8 @@
 """What a home can expect of the next hours: ordinary days, the last days and the sky as it is. Never the future. Pure.
 
-Profiles are lists of shares by quarter of an hour over whole days (integers; what 1 means is the caller's business). They
-are read only up to the step that was observed last: ``tests/unit/test_strategies_forecast.py`` changes what comes later
-and expects the same forecast.
+Profiles are lists of shares by quarter of an hour over whole days (integers; what 1 means is the caller's business).
+They are read only up to the step that was observed last: ``tests/unit/test_strategies_forecast.py`` changes what comes
+later and expects the same forecast.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Looks after every home that no person trades for: forecasts, decides, and keeps one order a contract up to date.
 
-Each home has its own moment within the interval, so that the market moves all the time instead of once an interval. What
-is decided depends on the seed, market time and the market alone.
+Each home has its own moment within the interval, so that the market moves all the time instead of once an interval.
+What is decided depends on the seed, market time and the market alone.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from market.engine.contracts import contract_name
 from market.engine.engine import Engine
 from market.engine.events import OrderPlaced
 from market.exchange.exchange import Exchange
-from market.exchange.outcomes import Outcome, Overloaded
+from market.exchange.outcomes import Outcome
 
 log = logging.getLogger(__name__)
 
@@ -173,7 +173,7 @@ class Runner:
     def tick(self, now_ms: int) -> int:
         """Let every home look whose moment has come, as far as one batch goes; return the number of commands sent.
 
-        An overloaded exchange is left alone: the same homes look again at the next tick.
+        Raises ``Overloaded``: then the same homes look again at the next tick.
         """
         interval_ms = self._calendar.interval_ms
         interval, moment = divmod(now_ms, interval_ms)
@@ -187,11 +187,7 @@ class Runner:
             until += 1
         if until == first:
             return 0
-        try:
-            sent = self._look([home for _, home in self._homes[first:until]], now_ms)
-        except Overloaded as error:
-            log.warning("agents wait: %s", error)
-            return 0
+        sent = self._look([home for _, home in self._homes[first:until]], now_ms)
         self._next, self._looked_ms = until, self._homes[until - 1][0]
         return sent
 

@@ -7,6 +7,7 @@ kept then.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import NamedTuple
@@ -154,7 +155,11 @@ def record_batches(
         while pending:
             collect()
     finally:
-        storage.insert(rows)  # what the ledger has is kept, whatever happened to the rest
+        # What the ledger has is kept, whatever happened to the rest.
+        while pending:
+            with contextlib.suppress(Exception):
+                collect()
+        storage.insert(rows)
     return Recorded(len(rows), corrected, duplicates, last_seq)
 
 

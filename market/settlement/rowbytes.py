@@ -6,7 +6,7 @@ from market.engine.commands import SettleRow
 
 
 def settle_bytes(row: SettleRow, salt: str) -> bytes:
-    """Return a settlement row as the ledger holds it. Keys in code-point order, ASCII, integers: JCS by construction."""
+    """Return a settlement row as the ledger holds it: keys in code-point order, ASCII, integers, so it is JCS."""
     return (
         f'{{"account":{row.account},"export_wh":{row.export_wh},"fee_e7":{row.fee_e7},"import_wh":{row.import_wh},'
         f'"payout_e7":{row.payout_e7},"position_wh":{row.position_wh},"quality":"{row.quality}","salt":"{salt}",'

@@ -12,9 +12,11 @@ from zoneinfo import ZoneInfo
 from django.conf import settings
 from django.db import close_old_connections, connection
 
+from ledger import queries as ledger_queries
 from market.exchange import gateway
 from market.exchange.exchange import Exchange
 from market.exchange.outcomes import NotRunning, Overloaded
+from market.exchange.units import parse_at
 from market.households.demo import ensure_demo_people
 from market.households.models import Account
 from market.simulator.clock import DEFAULT_SPEED, MarketClock, at_local, local_time
@@ -29,6 +31,12 @@ SLOW_EVERY = 4  # ticks between two looks at the meters, settlement and who live
 STOP_TIMEOUT_S = 20.0
 BACK_OFF_S = 2.0  # after an overload
 PERSONS_HOME = "LV4.101-Load-16"  # an ordinary household with a small roof: what visitors of the demo will know best
+
+
+def last_market_ms() -> int:
+    """Return the time of the ledger's last entry, 0 when it is empty."""
+    size = ledger_queries.size()
+    return parse_at(str(ledger_queries.entry(size - 1)["at"])) if size else 0
 
 
 def demo_clock(last_ms: int, speed: float = DEFAULT_SPEED) -> MarketClock:

@@ -1,8 +1,8 @@
 """The simple household: sells what its roof will have left and buys what it will need, in no hurry at first. Pure.
 
 A seller begins near the top-up price and comes down towards the spill price, which it would get anyway; a buyer begins
-low and goes up towards the top-up price, which it would pay anyway. Far from the gate the two leave a spread, near it they
-meet.
+low and goes up towards the top-up price, which it would pay anyway. Far from the gate the two leave a spread, near it
+they meet.
 """
 
 from __future__ import annotations

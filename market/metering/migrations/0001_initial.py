@@ -4,33 +4,46 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='Reading',
+            name="Reading",
             fields=[
-                ('pk', models.CompositePrimaryKey('start_ms', 'account', 'version', blank=True, editable=False, primary_key=True, serialize=False)),
-                ('start_ms', models.BigIntegerField()),
-                ('account', models.BigIntegerField()),
-                ('version', models.SmallIntegerField()),
-                ('area', models.CharField(max_length=64)),
-                ('import_wh', models.BigIntegerField()),
-                ('export_wh', models.BigIntegerField()),
-                ('produced_wh', models.BigIntegerField(null=True)),
-                ('used_wh', models.BigIntegerField(null=True)),
-                ('quality', models.CharField(choices=[('measured', 'Measured'), ('estimated', 'Estimated'), ('corrected', 'Corrected')], max_length=9)),
-                ('received_ms', models.BigIntegerField()),
-                ('seq', models.BigIntegerField()),
-                ('n', models.IntegerField()),
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "start_ms", "account", "version", blank=True, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("start_ms", models.BigIntegerField()),
+                ("account", models.BigIntegerField()),
+                ("version", models.SmallIntegerField()),
+                ("area", models.CharField(max_length=64)),
+                ("import_wh", models.BigIntegerField()),
+                ("export_wh", models.BigIntegerField()),
+                ("produced_wh", models.BigIntegerField(null=True)),
+                ("used_wh", models.BigIntegerField(null=True)),
+                (
+                    "quality",
+                    models.CharField(
+                        choices=[("measured", "Measured"), ("estimated", "Estimated"), ("corrected", "Corrected")],
+                        max_length=9,
+                    ),
+                ),
+                ("received_ms", models.BigIntegerField()),
+                ("seq", models.BigIntegerField()),
+                ("n", models.IntegerField()),
             ],
             options={
-                'indexes': [models.Index(fields=['account', 'start_ms'], name='reading_account')],
-                'constraints': [models.CheckConstraint(condition=models.Q(('export_wh__gte', 0), ('import_wh__gte', 0)), name='reading_not_negative')],
+                "indexes": [models.Index(fields=["account", "start_ms"], name="reading_account")],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("export_wh__gte", 0), ("import_wh__gte", 0)), name="reading_not_negative"
+                    )
+                ],
             },
         ),
     ]
