@@ -20,7 +20,7 @@ _HAS_TEXT = {kind for kind, types in _PLAIN.items() if str in types}
 
 
 def check_command(command: Command, rows: Sequence[bytes] = ()) -> None:
-    """Raise ``TypeError`` unless every field has exactly its declared type, ``ValueError`` when rows and root disagree."""
+    """Raise ``TypeError`` unless each field has just its declared type, ``ValueError`` when rows and root disagree."""
     kind = type(command)
     expected = _PLAIN.get(kind)
     if expected is not None:

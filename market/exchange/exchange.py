@@ -25,8 +25,8 @@ T = TypeVar("T")
 
 MAX_QUEUE = 20_000  # commands that wait; at 10,000/s the last one is answered within 2 s
 CALL_TIMEOUT_S = 30.0
-# A thread that comes back from the database waits this long at most for the interpreter; the default, 5 ms, is longer than a
-# commit and would be paid several times in each.
+# A thread that comes back from the database waits this long at most for the interpreter; the default, 5 ms, is longer
+# than a commit and would be paid several times in each.
 SWITCH_INTERVAL_S = 0.0005
 
 
@@ -127,9 +127,10 @@ class Exchange:
     ) -> Future[Outcome]:
         """Queue one command; the future has its outcome once it is durable.
 
-        ``key`` is the client's idempotency key within ``scope`` (default: the command's account, else -1). ``rows`` are the
-        salted rows behind the root of ``CommitReadings`` or ``Settle``. Raises ``Overloaded``, ``NotRunning``, and
-        ``TypeError``/``ValueError`` for what no caller may send (wrong Python types, a malformed key, rows of another root).
+        ``key`` is the client's idempotency key within ``scope`` (default: the command's account, else -1). ``rows`` are
+        the salted rows behind the root of ``CommitReadings`` or ``Settle``. Raises ``Overloaded``, ``NotRunning``, and
+        ``TypeError``/``ValueError`` for what no caller may send (wrong Python types, a malformed key, rows of another
+        root).
         """
         checks.check_command(command, rows)
         checks.check_key(key)
@@ -188,7 +189,8 @@ class Exchange:
     def read(self, fn: Callable[[Engine], T]) -> T:
         """Return ``fn(engine)``. The writer stands still meanwhile and all the engine shows is durable: keep it short.
 
-        Not from a listener (``RuntimeError``): the writer waits for those. Raises ``NotRunning`` when the state is unknown.
+        Not from a listener (``RuntimeError``): the writer waits for those. Raises ``NotRunning`` when the state is
+        unknown.
         """
         if self._writer is None:
             raise NotRunning("the exchange has not started")

@@ -41,7 +41,8 @@ def candles(
     until_ms: int,
     limit: int = 500,
 ) -> list[Candle]:
-    """Return the candles that have trades, oldest first, with ``since_ms <= at < until_ms``; the newest ``limit`` of them.
+    """Return the candles that have trades, oldest first, with ``since_ms <= at < until_ms``; the newest ``limit`` of
+    them.
 
     ``area``: only trades in which one side is there. ``ValueError`` on a length below a second.
     """
@@ -70,8 +71,8 @@ def candles(
 def events(*, after: int = -1, limit: int = 100, account: int | None = None) -> list[dict[str, Any]]:
     """Return what happened after a ledger sequence, oldest first, as flat objects with ``seq``, ``type`` and ``at_ms``.
 
-    Without an account: every ledger entry with its own fields (for those who may see all; ``salt`` is left out). With one:
-    what concerns it, a trade seen from its side (``side``, ``order``, ``price_e4``, ``amount_e7``).
+    Without an account: every ledger entry with its own fields (for those who may see all; ``salt`` is left out). With
+    one: what concerns it, a trade seen from its side (``side``, ``order``, ``price_e4``, ``amount_e7``).
     """
     limit = max(1, min(limit, MAX_LIMIT))
     if account is None:

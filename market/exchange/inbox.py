@@ -80,7 +80,8 @@ class Inbox:
 
     def wait_for(self, count: int, timeout_s: float) -> None:
         """Let more arrive: return at once when ``count`` commands wait, else after ``timeout_s``."""
-        # A plain pause: being woken by each command that arrives would cost more than the few milliseconds it could save.
+        # A plain pause: being woken by each command that arrives would cost more than the few milliseconds it could
+        # save.
         if self._count < count and self._closed is None:
             time.sleep(timeout_s)
 
@@ -133,7 +134,8 @@ def answer(items: list[Item], error: Exception | None = None) -> None:
         except RuntimeError:  # the loop was closed while its request waited: nobody is left to tell
             continue
     for item in direct:
-        # A caller that gave up cancelled its future; set_running_or_notify_cancel tells the two cases apart without a race.
+        # A caller that gave up cancelled its future; set_running_or_notify_cancel tells the two cases apart without a
+        # race.
         future: Future[Any] = item.future
         if not future.done() and future.set_running_or_notify_cancel():
             if error is None:

@@ -34,6 +34,12 @@ LEDGER = {model: Table.of(model) for model in (ledger.Checkpoint, ledger.Entry, 
 KEPT_REFUSALS = 1_000_000  # newest ones, for the regulator
 KEPT_SNAPSHOTS = 3
 FORGET_ROWS = 5_000  # at most so many old refusals are dropped in one transaction
+FORGET_SNAPSHOTS = """
+DELETE FROM exchange_snapshot WHERE seq NOT IN (SELECT seq FROM exchange_snapshot ORDER BY seq DESC LIMIT %s)
+"""
+FORGET_REFUSALS = """
+DELETE FROM exchange_refusal WHERE n IN (SELECT n FROM exchange_refusal WHERE n < %s ORDER BY n LIMIT %s)
+"""
 MAX_ACCOUNT = 2**63 - 1
 
 
@@ -150,7 +156,7 @@ class Journal:
         account = getattr(command, "account", -1)
         if not -1 <= account <= MAX_ACCOUNT:
             account = -1
-        code, field, detail = refused
+        code, field, _ = refused
         self._refusals.append(
             (
                 self._refusal_n,
@@ -222,23 +228,9 @@ class Journal:
     def _retention(self) -> list[Statement]:
         statements: list[Statement] = []
         if self._snapshots:
-            statements.append(
-                (
-                    "DELETE FROM exchange_snapshot WHERE seq NOT IN "
-                    "(SELECT seq FROM exchange_snapshot ORDER BY seq DESC LIMIT %s)",
-                    [KEPT_SNAPSHOTS],
-                )
-            )
+            statements.append((FORGET_SNAPSHOTS, [KEPT_SNAPSHOTS]))
         if self._refusals and self._refusal_n > KEPT_REFUSALS:
-            # The table's numbers are dense: what lies below the kept ones is at most this batch's refusals, or a backlog.
-            bound = self._refusal_n - KEPT_REFUSALS
-            statements.append(
-                (
-                    "DELETE FROM exchange_refusal WHERE n IN "
-                    "(SELECT n FROM exchange_refusal WHERE n < %s ORDER BY n LIMIT %s)",
-                    [bound, FORGET_ROWS],
-                )
-            )
+            statements.append((FORGET_REFUSALS, [self._refusal_n - KEPT_REFUSALS, FORGET_ROWS]))
         return statements
 
     def _balance_row(self, index: int) -> tuple[Any, ...]:

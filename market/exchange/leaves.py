@@ -1,7 +1,7 @@
 """An event's ledger leaf: its entry fields and a salt, in canonical bytes.
 
-The three types that make up nearly all of a ledger are formatted by hand; ``tests/unit/test_exchange_leaves.py`` holds them
-against ``ledger.core.encoding.encode``.
+The three types that make up nearly all of a ledger are formatted by hand; ``tests/unit/test_exchange_leaves.py`` holds
+them against ``ledger.core.encoding.encode``.
 """
 
 from __future__ import annotations

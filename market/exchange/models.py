@@ -1,7 +1,7 @@
 """What the writer keeps for readers: append-only rows without foreign keys, indexed only for the queries there are.
 
-The journal writes them with COPY or multi-row inserts beside the ledger's entries, in the same transaction; nothing else
-writes here. An order's status is derived: its row, its trades and its changes (``queries``), so that a fill or a
+The journal writes them with COPY or multi-row inserts beside the ledger's entries, in the same transaction; nothing
+else writes here. An order's status is derived: its row, its trades and its changes (``queries``), so that a fill or a
 cancellation never updates a row. ``Balance`` and ``Contract`` are the two small tables that are updated in place.
 """
 
@@ -67,7 +67,7 @@ class Trade(models.Model):
 
 
 class OrderChange(models.Model):
-    """An amendment or a cancellation. For a cancellation ``energy_wh`` is 0 and ``remaining_wh`` what was taken back."""
+    """An amendment or a cancellation. A cancellation has ``energy_wh`` 0; ``remaining_wh`` is what it took back."""
 
     seq = models.BigIntegerField(primary_key=True)
     at_ms = models.BigIntegerField()

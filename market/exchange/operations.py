@@ -1,7 +1,7 @@
 """What may be done to the market, as one call each: the commands of the engine with their usual arguments filled in.
 
-Every function takes the exchange it acts on, waits until the outcome is durable and returns it; a refusal is an outcome,
-not an error. Orders go through ``Exchange.aexecute`` directly: they are the hot path.
+Every function takes the exchange it acts on, waits until the outcome is durable and returns it; a refusal is an
+outcome, not an error. Orders go through ``Exchange.aexecute`` directly: they are the hot path.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def found_market(
     todo: list[commands.Command] = []
     areas = list(areas)
     have = exchange.read(lambda engine: (engine.seq > 0, {area.area for area in areas if area.area in engine.areas}))
-    done = exchange.read(lambda engine: engine.tariff is not None and bool(engine.tariff))
+    done = exchange.read(lambda engine: engine.topup_e4 >= 0)  # -1: no tariff yet
     founded, known = have
     if founded and done and len(known) == len(areas):
         return False
@@ -171,7 +171,7 @@ def publish_rulebook(exchange: Exchange, *, text: str, version: int, key: str | 
 def set_halt(
     exchange: Exchange, *, scope: str, target: str = "", on: bool, reason: str, key: str | None = None
 ) -> Outcome:
-    """Stop or resume trading; scope "market" (target ""), "contract", "area" or "account" (target its index as text)."""
+    """Stop or resume trading; scope "market" (target ""), "contract", "area" or "account" (target: index as text)."""
     return exchange.call(commands.SetHalt(scope, target, int(on), reason), key=key)
 
 

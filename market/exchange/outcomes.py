@@ -10,8 +10,8 @@ from market.engine.events import Event, Refused
 class Outcome(NamedTuple):
     """The durable answer to one command.
 
-    ``events`` is empty when it was refused. ``repeated``: the key was seen before with the same content, this is the first
-    answer again. ``conflict``: the key was seen before with other content; the name of the field that differs.
+    ``events`` is empty when it was refused. ``repeated``: the key was seen before with the same content, this is the
+    first answer again. ``conflict``: the key was seen before with other content; the name of the field that differs.
     """
 
     events: tuple[Event, ...]
@@ -59,7 +59,7 @@ class Overloaded(ExchangeError):
 
 
 class CommitFailed(ExchangeError):
-    """The database did not take a batch. The outcome of what was pending is unknown until the exchange has recovered."""
+    """The database did not take a batch. What was pending is undecided until the exchange has recovered."""
 
 
 class RecoveryFailed(ExchangeError):

@@ -140,7 +140,7 @@ def stored_rows(store: Store, seq: int) -> list[bytes]:
 
 
 def load_engine(store: Store) -> tuple[Engine, int]:
-    """Return the engine of the newest snapshot that is what the ledger says it is, and its sequence; an empty one without."""
+    """Return the engine of the newest snapshot the ledger confirms, and its sequence; without any, an empty one."""
     for seq, sha256 in store.fetch("SELECT seq, sha256 FROM exchange_snapshot ORDER BY seq DESC"):
         data = bytes(store.fetch("SELECT data FROM exchange_snapshot WHERE seq = %s", [seq])[0][0])
         leaf = store.fetch("SELECT leaf FROM ledger_entry WHERE seq = %s", [seq])

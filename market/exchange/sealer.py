@@ -67,7 +67,7 @@ class Sealer:
         return account_leaf(index, account.id, account.cash_e7, account.held_e7, account.arrears_e7)
 
     def seal(self, event: Sealed) -> SealInfo:
-        """Append the seal's leaf and sign the checkpoint that ends with it; raise ``Unbalanced`` when a total is not 0."""
+        """Append the seal's leaf and sign the checkpoint that ends with it; ``Unbalanced`` when a total is not 0."""
         self._journal.note_changes()
         changed = sorted(self._journal.unsealed_accounts)
         self._vector.update((index, self._account_leaf(index)) for index in changed)

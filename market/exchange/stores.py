@@ -25,6 +25,12 @@ SQLITE_VARIABLES = 32_766  # SQLite's bound on marks in one statement
 SQLITE_CHUNKS = (128, 16, 1)  # rows of one statement: three statements a table stay prepared, and few steps are taken
 SQLITE_TIMEOUT_S = 20.0
 
+UPDATE_MONEY = """
+UPDATE exchange_balance AS b SET cash_e7 = n.cash, held_e7 = n.held, arrears_e7 = n.arrears
+FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[]) AS n(account, cash, held, arrears)
+WHERE b.account = n.account
+"""
+
 Statement = tuple[str, Sequence[Any]]
 
 
@@ -80,15 +86,8 @@ class PostgresStore:
         """See ``Store.upsert_money``."""
         if not rows:
             return []
-        columns = ["{%s}" % ",".join(map(str, column)) for column in zip(*rows, strict=True)]
-        return [
-            (
-                "UPDATE exchange_balance AS b SET cash_e7 = n.cash, held_e7 = n.held, arrears_e7 = n.arrears "
-                "FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[]) AS n(account, cash, held, arrears) "
-                "WHERE b.account = n.account",
-                columns,
-            )
-        ]
+        columns = ["{" + ",".join(map(str, column)) + "}" for column in zip(*rows, strict=True)]
+        return [(UPDATE_MONEY, columns)]
 
     def fetch(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """See ``Store.fetch``; on a connection of its own, because another thread may be committing on the first."""
@@ -109,7 +108,8 @@ class PostgresStore:
 class SqliteStore:
     """SQLite: WAL, synchronous=FULL, and an flock on a file beside the database that ends with the process."""
 
-    # sqlite3 gives the interpreter lock away at every step of a statement; a second busy thread would make each step wait.
+    # sqlite3 gives the interpreter lock away at every step of a statement; a second busy thread would make each step
+    # wait.
     pipelined = False
 
     def __init__(self, path: str):
@@ -166,7 +166,7 @@ class SqliteStore:
 
 
 def open_store() -> PostgresStore | SqliteStore:
-    """Open the writer's connection to Django's default database; raise ``AlreadyRunning`` when another writer has it."""
+    """Open the writer's connection to Django's default database; ``AlreadyRunning`` when another writer has it."""
     connection = connections["default"]
     if connection.vendor == "postgresql":
         return PostgresStore(connection.get_connection_params())

@@ -31,7 +31,7 @@ def transfers(event: Event, clearing: Mapping[str, int]) -> list[Row]:
 
 
 def of_trade(trade: Traded, pool: int) -> list[Row]:
-    """Return the transfers of a trade: cost and margin into the clearing account ``pool``, energy from seller to buyer."""
+    """Return the transfers of a trade: money into the clearing account ``pool``, energy from seller to buyer."""
     seq, at_ms, contract = trade[:3]
     buyer, seller = trade.buyer, trade.seller
     rows: list[Row] = [

@@ -1,4 +1,4 @@
-"""Between the integers inside and the texts outside: prices, money, instants. No float, no rounding (DESIGN section 3)."""
+"""Between the integers inside and the texts outside: prices, money, instants. No float, no rounding."""
 
 from __future__ import annotations
 

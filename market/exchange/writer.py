@@ -19,7 +19,7 @@ from market.engine.engine import Engine
 from market.engine.events import Refused
 from market.exchange.inbox import Inbox, Item, answer
 from market.exchange.journal import Batch
-from market.exchange.outcomes import Committed, CommitFailed, NotRunning, Outcome
+from market.exchange.outcomes import CommitFailed, Committed, NotRunning, Outcome
 from market.exchange.recovery import Recovered
 
 T = TypeVar("T")

@@ -1,7 +1,8 @@
-"""Orders a second from command to acknowledgement: accepted, matched, reserved, journalled, committed, sealed every second.
+"""Orders a second from command to acknowledgement: accepted, matched, reserved, journalled, committed, sealed every
+second.
 
-The peer is the bare COPY (PostgreSQL) or executemany (SQLite) of the very rows the exchange wrote, into the same tables, in
-the same batches, in the same run: no engine, no checks, no encoding, no hashing, no answers, no balances.
+The peer is the bare COPY (PostgreSQL) or executemany (SQLite) of the very rows the exchange wrote, into the same
+tables, in the same batches, in the same run: no engine, no checks, no encoding, no hashing, no answers, no balances.
 
 ``durable_postgres`` needs BENCH_POSTGRES_URL (or a PostgreSQL DATABASE_URL) of a user who may create databases.
 BENCH_SECONDS (default 60) is the length of the measured part. Each figure is taken in a process of its own.
@@ -37,7 +38,7 @@ def measure(url: str, folder: str) -> Figure:
     rate, bare = result["orders"] / result["seconds"], result["bare_orders"] / result["bare_seconds"]
     note = (
         f"{result['orders']:,} keyed orders, {result['trades']:,} trades, {result['entries']:,} entries, "
-        f"{result['seals']} seals in {result['seconds']:.0f} s; reference: bare writes of {result['bare_rows']:,} of its rows"
+        f"{result['seals']} seals in {result['seconds']:.0f} s; reference: bare writes of {result['bare_rows']:,} rows"
     )
     return Figure(rate, "orders/s", bare, rate / bare, note)
 

@@ -1,8 +1,8 @@
 """`make crash KILLS=50`: kill -9 the exchange at random moments under load and compare what survived.
 
-The parent is the client: it writes orders with idempotency keys to the exchange's stdin, reads acknowledgements from its stdout,
-and kills it. What was sent and not acknowledged is sent again, with the same key, to the next life. Before a new life takes
-orders it is held against the client's memory and against the ledger (``crash_child``):
+The parent is the client: it writes orders with idempotency keys to the exchange's stdin, reads acknowledgements from
+its stdout, and kills it. What was sent and not acknowledged is sent again, with the same key, to the next life. Before
+a new life takes orders it is held against the client's memory and against the ledger (``crash_child``):
 
 * every acknowledged order is there, with the content and the id it was acknowledged with; none is there twice;
 * the recovered state has the hash of a full replay from the first entry;
@@ -182,8 +182,8 @@ def run(kills: int, environment: dict[str, str], seed: int) -> dict[str, Any]:
         finally:
             life.kill()
         print(
-            f"kill {kill + 1:>3}: {len(client.answers):>7} orders acknowledged, {len(client.unanswered()):>4} in doubt, "
-            f"{report['seq']:>8} entries, {report['replayed']:>6} replayed",
+            f"kill {kill + 1:>2}: {len(client.answers):>7} orders acknowledged, {len(client.unanswered()):>3} in doubt; "
+            f"it began with {report['seq']:>8} entries, {report['replayed']:>6} of them replayed",
             flush=True,
         )
     for goodbye in (False, True):
@@ -231,10 +231,10 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"VIOLATION (seed {options.seed}): {error}", file=sys.stderr)
             return 1
     print(
-        f"{summary['kills']} kills in {time.monotonic() - began_s:.0f} s: {summary['acknowledged']} of {summary['sent']} orders "
-        f"acknowledged, {summary['repeated']} answered again after a retry, {summary['orders']} accepted, each there once; "
-        f"{summary['trades']} trades, {summary['entries']} entries, state {summary['state'][:16]} equal to a full replay's; "
-        "books sum to zero, log verified"
+        f"{summary['kills']} kills in {time.monotonic() - began_s:.0f} s: "
+        f"{summary['acknowledged']} of {summary['sent']} orders acknowledged, {summary['repeated']} again on a retry; "
+        f"{summary['orders']} accepted, each there once; {summary['trades']} trades, {summary['entries']} entries; "
+        f"state {summary['state'][:16]} equal to a full replay's, books sum to zero, log verified"
     )
     return 0
 

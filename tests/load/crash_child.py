@@ -1,4 +1,4 @@
-"""One life of the exchange for ``crash``: recover, compare, then take orders from stdin and acknowledge them on stdout."""
+"""One life of the exchange for ``crash``: recover, compare, then take orders from stdin, acknowledge on stdout."""
 
 from __future__ import annotations
 

@@ -1,0 +1,84 @@
+"""Events read back from the database, equal to those the engine gave: the first answer to a repeated key, after a restart."""
+
+from __future__ import annotations
+
+from typing import Any, get_type_hints
+
+import orjson
+
+from ledger import queries as ledger_queries
+from market.engine import events as ev
+from market.engine.commands import SettleRow
+from market.engine.events import Event
+from market.exchange import models
+from market.exchange.units import parse_at
+
+# Ledger type, and its "action" where one type stands for several events.
+_KINDS: dict[tuple[str, str], type] = {
+    ("genesis", ""): ev.Founded,
+    ("rulebook", ""): ev.RulebookPublished,
+    ("params", ""): ev.ParamsSet,
+    ("area", ""): ev.AreaSet,
+    ("capacity", ""): ev.CapacitySet,
+    ("fee", ""): ev.FeeSet,
+    ("tariff", ""): ev.TariffSet,
+    ("account", "opened"): ev.AccountOpened,
+    ("account", "closed"): ev.AccountClosed,
+    ("fund", ""): ev.Funded,
+    ("contract", "opened"): ev.ContractOpened,
+    ("contract", "closed"): ev.ContractClosed,
+    ("contract", "delivered"): ev.ContractDelivered,
+    ("halt", ""): ev.HaltSet,
+    ("order", ""): ev.OrderPlaced,
+    ("amend", ""): ev.OrderAmended,
+    ("cancel", ""): ev.OrderCancelled,
+    ("readings", ""): ev.ReadingsCommitted,
+    ("seal", ""): ev.Sealed,
+    ("snapshot", ""): ev.SnapshotCommitted,
+}
+_DEFAULTS: dict[type, Any] = {int: 0, str: ""}
+
+
+def events_between(first_seq: int, count: int) -> tuple[Event, ...]:
+    """Return the events with ``first_seq <= seq < first_seq + count``."""
+    return tuple(_event(orjson.loads(leaf)) for leaf in ledger_queries.leaves(first_seq, count))
+
+
+def _event(leaf: dict[str, Any]) -> Any:
+    seq, type_ = leaf["seq"], leaf["type"]
+    if type_ == "trade":
+        return ev.Traded(*_row(models.Trade, seq))
+    if type_ == "order":
+        return ev.OrderPlaced(*_row(models.Order, seq))
+    if type_ == "settle":
+        return _settled(leaf)
+    if type_ == "key":
+        return ev.KeyRegistered(seq, parse_at(leaf["at"]), leaf["action"], leaf["vkey"])
+    kind = _KINDS[type_, leaf.get("action", "")]
+    given = {**leaf, "at_ms": parse_at(leaf["at"])}
+    if kind in (ev.OrderAmended, ev.OrderCancelled):
+        given.update(models.OrderChange.objects.filter(seq=seq).values()[0])
+    # The ledger leaves out what is empty or zero.
+    values = {name: given.get(name, _DEFAULTS[hint]) for name, hint in get_type_hints(kind).items()}
+    return kind(**values)
+
+
+def _row(model: type[Any], seq: int) -> tuple[Any, ...]:
+    row: tuple[Any, ...] = model.objects.filter(id=seq).values_list(*[f.column for f in model._meta.concrete_fields])[0]
+    return row
+
+
+def _settled(leaf: dict[str, Any]) -> ev.Settled:
+    seq = leaf["seq"]
+    names = SettleRow._fields
+    lines = models.SettlementLine.objects.filter(seq=seq)
+    by_account = {line[0]: SettleRow(*line) for line in lines.values_list(*names)}
+    # The salted rows beside the log keep the order in which the rows were committed to.
+    order = [orjson.loads(row).get("account") for row in ledger_queries.rows(seq)]
+    rows = tuple(by_account[account] for account in order) if set(order) == set(by_account) else (*by_account.values(),)
+    settled = models.Contract.objects.filter(name=leaf["contract"], state="settled", changed_seq=seq).exists()
+    values = {name: leaf.get(name, 0) for name in ev.Settled._fields[5:10]}
+    return ev.Settled(
+        seq, parse_at(leaf["at"]), leaf["contract"], leaf["area"], leaf["count"], **values, root=leaf["root"], rows=rows,
+        complete=int(settled),
+    )  # fmt: skip
