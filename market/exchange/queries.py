@@ -15,7 +15,7 @@ from market.exchange import models
 from market.exchange.history import MAX_LIMIT, candles, events, seq_before
 
 __all__ = [
-    "balance", "balances", "candles", "contract", "contracts", "counts", "earned", "events", "money_by_kind", "order",
+    "account_by_id", "balance", "balances", "candles", "changes_of_order", "contract", "contracts", "counts", "earned", "events", "money_by_kind", "order",
     "orders", "positions", "refusals", "seq_before", "settlement_lines", "trades", "trades_of_order", "transfers",
 ]  # fmt: skip
 
@@ -60,6 +60,20 @@ class TradeView(NamedTuple):
     sell_area: str
     cost_e7: int
     margin_e7: int
+
+
+class ChangeView(NamedTuple):
+    """An amendment or a cancellation of an order; see ``models.OrderChange``."""
+
+    seq: int
+    at_ms: int
+    kind: str
+    order: int
+    price_e4: int
+    energy_wh: int
+    remaining_wh: int
+    requeued: int
+    reason: str
 
 
 class TransferView(NamedTuple):
@@ -297,6 +311,12 @@ def trades_of_order(order: OrderView) -> list[TradeView]:
     return [TradeView(*row) for row in rows.values_list(*_TRADE_COLUMNS)]
 
 
+def changes_of_order(order: OrderView) -> list[ChangeView]:
+    """Return what an order's owner, or the market, did to it, oldest first."""
+    rows = models.OrderChange.objects.filter(account=order.account, order=order.id, seq__gt=order.id).order_by("seq")
+    return [ChangeView(*row) for row in rows.values_list(*ChangeView._fields)[:MAX_LIMIT]]
+
+
 # --- contracts --------------------------------------------------------------------------------------------------------
 def contract(name: str) -> ContractView | None:
     """Return a contract, or None."""
@@ -317,6 +337,11 @@ def balance(account: int) -> BalanceView | None:
     """Return an account's money, or None when there is no such account."""
     row = models.Balance.objects.filter(account=account).values_list(*BalanceView._fields).first()
     return None if row is None else BalanceView(*row)
+
+
+def account_by_id(account_id: str) -> int | None:
+    """Return the index of the account with this id, or None. Looks through all accounts: for people, not for programs."""
+    return models.Balance.objects.filter(account_id=account_id).values_list("account", flat=True).first()
 
 
 def balances(*, kind: str | None = None, after: int = -1, limit: int = 1_000) -> list[BalanceView]:

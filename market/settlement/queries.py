@@ -10,7 +10,7 @@ from market.engine.commands import SettleRow
 from market.engine.contracts import contract_name
 from market.engine.engine import Engine
 from market.exchange.exchange import Exchange
-from market.exchange.models import SettlementLine, Trade
+from market.exchange.models import Contract, SettlementLine, Trade
 from market.metering import queries as metering
 
 MAX_LINES = 200  # lines of one account in one answer
@@ -88,10 +88,11 @@ def estimated(contracts: list[str]) -> dict[str, int]:
     """Return how many accounts were settled on an estimate, by contract; those without any are left out."""
     if not contracts:
         return {}
-    # Settlement follows the last trade: that bound keeps the long past out of the scan.
+    # Settlement follows the opening and the last trade: that bound keeps the long past out of the scan.
+    bounds = dict(Contract.objects.filter(name__in=contracts).values_list("name", "opened_seq"))
     last_trades = Trade.objects.filter(contract__in=contracts).values("contract").annotate(last=Max("id"))
-    bounds = dict(last_trades.values_list("contract", "last"))
-    first = min(bounds.values()) if len(bounds) == len(set(contracts)) else 0
+    bounds |= dict(last_trades.values_list("contract", "last"))
+    first = min(bounds.values(), default=0)
     rows = SettlementLine.objects.filter(seq__gte=first, contract__in=contracts, quality="estimated")
     return dict(rows.values("contract").annotate(count=Count("seq")).values_list("contract", "count"))
 

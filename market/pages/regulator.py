@@ -1,0 +1,403 @@
+"""The regulator's explorer of the ledger: blocks, entries with their proofs, orders' lives, accounts, contracts."""
+
+from __future__ import annotations
+
+import base64
+import re
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
+
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import path, reverse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from ledger import operations as ledger_operations
+from ledger import queries as ledger
+from market.exchange import queries
+from market.exchange.queries import OrderView, TradeView
+from market.grid import queries as grid_queries
+from market.households.models import Role
+from market.pages.roles import LEDGER_ROLES, only_for
+
+PAGE_BLOCKS = 25
+PAGE_ENTRIES = 200  # entries of a block on one page; a block may have 65,536
+PAGE_ROWS = 50  # orders, trades, lines
+MAX_SEQ = 2**53 - 1
+
+ENTRY_WORDS = {
+    "genesis": gettext_lazy("The market is founded"),
+    "rulebook": gettext_lazy("Rulebook"),
+    "params": gettext_lazy("Limits"),
+    "key": gettext_lazy("Key of the log"),
+    "area": gettext_lazy("Area"),
+    "capacity": gettext_lazy("Capacity"),
+    "fee": gettext_lazy("Grid fee"),
+    "tariff": gettext_lazy("Tariff"),
+    "account": gettext_lazy("Account"),
+    "fund": gettext_lazy("Money in or out"),
+    "contract": gettext_lazy("Contract"),
+    "halt": gettext_lazy("Halt"),
+    "order": gettext_lazy("Order"),
+    "amend": gettext_lazy("Amendment"),
+    "cancel": gettext_lazy("Cancellation"),
+    "trade": gettext_lazy("Trade"),
+    "readings": gettext_lazy("Meter readings"),
+    "settle": gettext_lazy("Settlement"),
+    "snapshot": gettext_lazy("Snapshot"),
+    "seal": gettext_lazy("Seal"),
+}
+# Fields of an entry that name another one, an account, a contract: they become links.
+ENTRY_FIELDS = ("order", "maker", "taker")
+_SEQ = re.compile(r"[0-9]{1,16}", re.ASCII)
+_CONTRACT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\dZ", re.ASCII)
+_ACCOUNT_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
+KINDS = ("entry", "order", "account", "contract", "block")
+
+
+class EntryLine(NamedTuple):
+    """An entry in a list."""
+
+    seq: int
+    type: str
+    word: str
+    at: str
+    summary: list[tuple[str, object]]
+
+
+class Field(NamedTuple):
+    """A field of an entry; ``link`` is "" where it leads nowhere."""
+
+    name: str
+    value: object
+    link: str
+
+
+class Step(NamedTuple):
+    """A step in an order's life. ``price_e4`` is what this order pays or gets."""
+
+    seq: int
+    at_ms: int
+    kind: str  # placed, traded, amended, cancelled
+    energy_wh: int
+    price_e4: int
+    remaining_wh: int
+    other: int  # the other order of a trade, else 0
+    reason: str
+
+
+# --- the log ---------------------------------------------------------------------------------------------------------
+@never_cache
+@only_for(*LEDGER_ROLES)
+@require_safe
+def explorer(request: HttpRequest) -> HttpResponse:
+    """Show the newest blocks and a search."""
+    before = _number(request.GET.get("before", ""))
+    blocks = ledger.blocks(PAGE_BLOCKS + 1, before=before)
+    context = {
+        "blocks": blocks[:PAGE_BLOCKS],
+        "next": blocks[PAGE_BLOCKS - 1].height if len(blocks) > PAGE_BLOCKS else None,
+        "before": before,
+        "newest": blocks[0] if blocks and before is None else next(iter(ledger.blocks(1)), None),
+        "kinds": _kind_choices(),
+    }
+    return render(request, "regulator/explorer.html", context)
+
+
+@never_cache
+@only_for(*LEDGER_ROLES)
+@require_safe
+def block(request: HttpRequest, height: int) -> HttpResponse:
+    """Show a block: its seal's fields, its checkpoint, its entries."""
+    try:
+        found = ledger.block(height)
+        note = ledger.checkpoint(found.size)
+        seal = ledger.entry(found.size - 1)
+    except ledger.NotThere as error:
+        raise Http404 from error
+    first = _number(request.GET.get("from", "")) or found.first
+    first = min(max(first, found.first), found.size - 1)
+    entries = [_line(entry) for entry in ledger.entries(first, min(PAGE_ENTRIES, found.size - first))]
+    context = {
+        "block": found,
+        "note": note,
+        "seal": _fields(seal),
+        "entries": entries,
+        "next": first + PAGE_ENTRIES if first + PAGE_ENTRIES < found.size else None,
+        "newest": next(iter(ledger.blocks(1)), None),
+        "verify": {"note": note, "vkey": ledger_operations.verifier_key()},
+    }
+    return render(request, "regulator/block.html", context)
+
+
+@never_cache
+@only_for(*LEDGER_ROLES)
+@require_safe
+def entry(request: HttpRequest, seq: int) -> HttpResponse:
+    """Show an entry: fields, bytes, hash, proof; the browser can check them itself."""
+    try:
+        leaf = ledger.leaf(seq)
+        fields = ledger.entry(seq)
+    except ledger.NotThere as error:
+        raise Http404 from error
+    sealed: dict[str, Any] = {}
+    try:
+        proof = ledger.inclusion(seq)
+        sealed = {
+            "block": ledger.block_of(seq),
+            "proof": proof,
+            "verify": {
+                "seq": seq,
+                "leaf": base64.b64encode(leaf).decode(),
+                "size": proof.size,
+                "hashes": proof.hashes,
+                "note": proof.checkpoint,
+                "vkey": ledger_operations.verifier_key(),
+            },
+        }
+    except ledger.NotThere:
+        pass  # not sealed yet: the page says so
+    decision = grid_queries.decision(seq) if request.user.role in {Role.STAFF, Role.REGULATOR} else None
+    context = {
+        "seq": seq,
+        "type": str(fields["type"]),
+        "word": _word(str(fields["type"])),
+        "at": fields["at"],
+        "fields": _fields(fields),
+        "leaf": leaf.decode(),
+        "leaf_size": len(leaf),
+        "decision": decision,
+        "transfers": queries.transfers(seq=seq, newest_first=False, limit=PAGE_ROWS),
+        "size": ledger.size(),
+        **sealed,
+    }
+    return render(request, "regulator/entry.html", context)
+
+
+@never_cache
+@only_for(*LEDGER_ROLES)
+@require_safe
+def proof(request: HttpRequest, seq: int) -> HttpResponse:
+    """Hand out an entry's receipt as a file (https://c2sp.org/tlog-proof)."""
+    try:
+        text = ledger.receipt(seq)
+    except ledger.NotThere as error:
+        raise Http404 from error
+    response = HttpResponse(text, content_type="text/plain; charset=utf-8")
+    response["Content-Disposition"] = f'attachment; filename="entry-{seq}.tlog-proof"'
+    return response
+
+
+@never_cache
+@only_for(*LEDGER_ROLES)
+@require_safe
+def checking(request: HttpRequest) -> HttpResponse:
+    """Explain how to check the ledger without us: key, checkpoint, commands."""
+    try:
+        note = ledger.checkpoint()
+    except ledger.NotThere:
+        note = ""
+    vkey = ledger_operations.verifier_key()
+    context = {
+        "note": note,
+        "vkey": vkey,
+        "verify": {"note": note, "vkey": vkey},
+        "address": request.build_absolute_uri("/").rstrip("/"),
+    }
+    return render(request, "regulator/checking.html", context)
+
+
+# --- searching -------------------------------------------------------------------------------------------------------
+@never_cache
+@only_for(*LEDGER_ROLES)
+@require_safe
+def search(request: HttpRequest) -> HttpResponse:
+    """Lead to what was asked for: an entry, an order, an account, a contract or a block."""
+    text = request.GET.get("q", "").strip()
+    kind = request.GET.get("kind", "entry")
+    where = _find(text, kind if kind in KINDS else "entry")
+    if where is None:
+        messages.warning(request, _("Nothing was found for “%(text)s”.") % {"text": text[:64]})
+        return redirect(reverse("regulator") + "?" + urlencode({"kind": kind[:16], "q": text[:64]}))
+    return redirect(where)
+
+
+def _find(text: str, kind: str) -> str | None:
+    if _CONTRACT.fullmatch(text):
+        return reverse("ledger-contract", args=[text]) if queries.contract(text) is not None else None
+    if _ACCOUNT_ID.fullmatch(text):
+        found = queries.account_by_id(text)
+        return None if found is None else reverse("ledger-account", args=[found])
+    number = _number(text)
+    if number is None:
+        return None
+    if kind == "account":
+        return reverse("ledger-account", args=[number]) if queries.balance(number) is not None else None
+    if kind == "order":
+        return reverse("ledger-order", args=[number]) if queries.order(number) is not None else None
+    if kind == "block":
+        try:
+            return reverse("ledger-block", args=[ledger.block(number).height])
+        except ledger.NotThere:
+            return None
+    return reverse("ledger-entry", args=[number]) if number < ledger.size() else None
+
+
+@never_cache
+@only_for(*LEDGER_ROLES)
+@require_safe
+def order(request: HttpRequest, order_id: int) -> HttpResponse:
+    """Show an order's life: placed, changed, traded, gone; each step with its entry."""
+    found = queries.order(order_id)
+    if found is None:
+        raise Http404
+    return render(request, "regulator/order.html", {"order": found, "steps": _life(found)})
+
+
+def _life(found: OrderView) -> list[Step]:
+    placed = ledger.entry(found.id)
+    total = int(placed["energy_wh"])
+    price_e4 = int(placed["price_e4"])
+    steps = [Step(found.id, found.at_ms, "placed", total, price_e4, total, 0, "")]
+    happened: list[tuple[int, TradeView | queries.ChangeView]] = [
+        *((trade.seq, trade) for trade in queries.trades_of_order(found)),
+        *((change.seq, change) for change in queries.changes_of_order(found)),
+    ]
+    filled = 0
+    for seq, step in sorted(happened, key=lambda pair: pair[0]):
+        if isinstance(step, TradeView):
+            filled += step.energy_wh
+            buying = found.side == "buy"
+            price = step.buy_e4 if buying else step.sell_e4
+            other = step.sell_order if buying else step.buy_order
+            steps.append(Step(seq, step.at_ms, "traded", step.energy_wh, price, total - filled, other, ""))
+        elif step.kind == "amend":
+            total, price_e4 = step.energy_wh, step.price_e4
+            steps.append(Step(seq, step.at_ms, "amended", total, price_e4, total - filled, 0, ""))
+        else:
+            steps.append(Step(seq, step.at_ms, "cancelled", step.remaining_wh, price_e4, 0, 0, step.reason))
+    return steps
+
+
+@never_cache
+@only_for(*LEDGER_ROLES)
+@require_safe
+def account(request: HttpRequest, index: int) -> HttpResponse:
+    """Show what an account did; it is a number here, never a name."""
+    balance = queries.balance(index)
+    if balance is None:
+        raise Http404
+    context = {
+        "balance": balance,
+        "orders": queries.orders(account=index, limit=PAGE_ROWS),
+        "trades": queries.trades(account=index, limit=PAGE_ROWS, newest_first=True),
+        "lines": queries.settlement_lines(account=index, limit=PAGE_ROWS),
+    }
+    return render(request, "regulator/account.html", context)
+
+
+@never_cache
+@only_for(*LEDGER_ROLES)
+@require_safe
+def contract(request: HttpRequest, name: str) -> HttpResponse:
+    """Show a contract: its state, its trades, its settlement."""
+    found = queries.contract(name)
+    if found is None:
+        raise Http404
+    before = _number(request.GET.get("before", ""))
+    trades = queries.trades(contract=name, before=before, limit=PAGE_ROWS + 1, newest_first=True)
+    context = {
+        "contract": found,
+        "trades": trades[:PAGE_ROWS],
+        "next": trades[PAGE_ROWS - 1].seq if len(trades) > PAGE_ROWS else None,
+    }
+    return render(request, "regulator/contract.html", context)
+
+
+@never_cache
+@only_for(*LEDGER_ROLES)
+@require_safe
+def refusals(request: HttpRequest) -> HttpResponse:
+    """Show what the market refused: kept beside the ledger, since it changed nothing."""
+    before = _number(request.GET.get("before", ""))
+    rows = queries.refusals(before=before, limit=PAGE_ROWS + 1)
+    context = {
+        "rows": rows[:PAGE_ROWS],
+        "next": rows[PAGE_ROWS - 1].n if len(rows) > PAGE_ROWS else None,
+        "before": before,
+    }
+    return render(request, "regulator/refusals.html", context)
+
+
+# --- helpers ---------------------------------------------------------------------------------------------------------
+def _number(text: str) -> int | None:
+    if not _SEQ.fullmatch(text) or int(text) > MAX_SEQ:
+        return None
+    return int(text)
+
+
+def _word(entry_type: str) -> str:
+    return str(ENTRY_WORDS.get(entry_type, entry_type))
+
+
+def _kind_choices() -> list[tuple[str, str]]:
+    words = (_("Entry"), _("Order"), _("Account"), _("Contract"), _("Block"))
+    return list(zip(KINDS, words, strict=True))
+
+
+_HIDDEN = {"v", "seq", "type", "at", "salt"}
+_LONG = {
+    "root",
+    "root_before",
+    "state",
+    "prev",
+    "rules",
+    "totals",
+    "sha256",
+    "vkey",
+    "connection",
+    "commitment",
+    "group",
+}
+
+
+def _line(fields: dict[str, int | str]) -> EntryLine:
+    summary = [(name, value) for name, value in fields.items() if name not in _HIDDEN and name not in _LONG]
+    kind = str(fields["type"])
+    return EntryLine(int(fields["seq"]), kind, _word(kind), str(fields["at"]), summary)
+
+
+def _fields(fields: dict[str, int | str]) -> list[Field]:
+    first = [name for name in ("seq", "type", "at") if name in fields]
+    names = first + [name for name in fields if name not in first]
+    return [Field(name, fields[name], _link(str(fields["type"]), name, fields[name])) for name in names]
+
+
+def _link(kind: str, name: str, value: int | str) -> str:
+    if name in ENTRY_FIELDS:
+        return reverse("ledger-order", args=[value])
+    if name == "account" and isinstance(value, int):
+        return reverse("ledger-account", args=[value])
+    if name == "contract" and _CONTRACT.fullmatch(str(value)):
+        return reverse("ledger-contract", args=[value])
+    if name in {"rules", "rulebook_sha256"} or (name == "sha256" and kind == "rulebook"):
+        return f"/ledger/rulebook/{value}"
+    return ""
+
+
+urlpatterns = [
+    path("regulator", explorer, name="regulator"),
+    path("regulator/search", search, name="ledger-search"),
+    path("regulator/checking", checking, name="ledger-checking"),
+    path("regulator/refusals", refusals, name="ledger-refusals"),
+    path("regulator/blocks/<int:height>", block, name="ledger-block"),
+    path("regulator/entries/<int:seq>", entry, name="ledger-entry"),
+    path("regulator/entries/<int:seq>/proof", proof, name="ledger-proof"),
+    path("regulator/orders/<int:order_id>", order, name="ledger-order"),
+    path("regulator/accounts/<int:index>", account, name="ledger-account"),
+    path("regulator/contracts/<str:name>", contract, name="ledger-contract"),
+]
