@@ -82,7 +82,7 @@ class Log:
         return self._tree.root()
 
     def root_at(self, size: int) -> bytes:
-        """Return the root the stored log had at an earlier size; raise ``loading.LogDamaged`` when it has fewer entries."""
+        """Return the root the stored log had at an earlier size; raise ``loading.LogDamaged`` when it is shorter."""
         return loading.root_at(size)
 
     def seal_fields(self, *, state: bytes, totals: Mapping[str, int], rules: str) -> dict[str, str]:

@@ -10,9 +10,11 @@ import orjson
 from ledger import loading
 from ledger.core.encoding import decode
 from ledger.core.merkle import NodeReader, consistency_path, inclusion_path
+from ledger.core.note import MAX_SIZE
 from ledger.core.receipt import format_receipt
 from ledger.core.rows import join_rows
 from ledger.core.tiles import Place, covers, encode_bundle, node_reader
+from ledger.loading import LogDamaged as LogDamaged
 from ledger.models import Checkpoint, Entry, HashTile, Row, Rulebook
 
 MAX_ENTRIES = 10_000  # of one page
@@ -59,7 +61,7 @@ def sealed_size() -> int:
 
 def leaf(seq: int) -> bytes:
     """Return an entry's stored bytes; raise ``NotThere``."""
-    found = Entry.objects.filter(seq=seq).values_list("leaf", flat=True).first()
+    found = Entry.objects.filter(seq=seq).values_list("leaf", flat=True).first() if 0 <= seq <= MAX_SIZE else None
     if found is None:
         raise NotThere(f"entry {seq}")
     return bytes(found)
@@ -90,6 +92,8 @@ def iter_leaves(first: int = 0) -> Iterator[bytes]:
 
 def rows(seq: int) -> list[bytes]:
     """Return the salted rows that an entry commits to, [] when none are kept."""
+    if not 0 <= seq <= MAX_SIZE:
+        return []
     found = Row.objects.filter(seq=seq).order_by("number").values_list("data", flat=True)
     return [bytes(data) for data in found]
 
@@ -117,6 +121,11 @@ def rulebook(sha256: str) -> str:
     return text
 
 
+def newest() -> Checkpoint | None:
+    """Return the newest checkpoint's row, None before the first seal."""
+    return Checkpoint.objects.order_by("-size").first()
+
+
 def checkpoint(size: int | None = None) -> str:
     """Return the newest signed checkpoint, or the one at exactly ``size`` entries; raise ``NotThere``."""
     found = Checkpoint.objects.order_by("-size")
@@ -136,13 +145,13 @@ def blocks(limit: int, before: int | None = None) -> list[Block]:
     """Return at most ``limit`` blocks, newest first; ``before`` (a height) goes on from the last page's last block."""
     found = Checkpoint.objects.order_by("-height")
     if before is not None:
-        found = found.filter(height__lt=before)
+        found = found.filter(height__lt=max(0, min(before, MAX_SIZE)))
     return [_block(row) for row in found[: min(limit, MAX_BLOCKS)]]
 
 
 def block(height: int) -> Block:
     """Return the block of this height; raise ``NotThere``."""
-    row = Checkpoint.objects.filter(height=height).first()
+    row = Checkpoint.objects.filter(height=height).first() if 0 <= height <= MAX_SIZE else None
     if row is None:
         raise NotThere(f"block {height}")
     return _block(row)
@@ -150,8 +159,8 @@ def block(height: int) -> Block:
 
 def block_of(seq: int) -> Block:
     """Return the block an entry lies in; raise ``NotThere`` while it is not sealed."""
-    row = Checkpoint.objects.filter(size__gt=seq).order_by("size").first()
-    if row is None or seq < 0:
+    row = Checkpoint.objects.filter(size__gt=seq).order_by("size").first() if 0 <= seq <= MAX_SIZE else None
+    if row is None:
         raise NotThere(f"sealed entry {seq}")
     return _block(row)
 
@@ -178,12 +187,12 @@ def nodes(size: int) -> NodeReader:
 
 def inclusion(seq: int) -> InclusionProof:
     """Return the proof that an entry is under the newest checkpoint; raise ``NotThere`` while it is not sealed."""
-    newest = Checkpoint.objects.order_by("-size").first()
-    if newest is None or not 0 <= seq < newest.size:
+    head = newest()
+    if head is None or not 0 <= seq < head.size:
         raise NotThere(f"sealed entry {seq}")
-    node = nodes(newest.size)
-    path = [hash_.hex() for hash_ in inclusion_path(seq, newest.size, node)]
-    return InclusionProof(seq, newest.size, newest.root, node(0, seq).hex(), path, newest.note)
+    node = nodes(head.size)
+    path = [hash_.hex() for hash_ in inclusion_path(seq, head.size, node)]
+    return InclusionProof(seq, head.size, head.root, node(0, seq).hex(), path, head.note)
 
 
 def consistency(old_size: int, size: int) -> list[bytes]:

@@ -16,7 +16,7 @@ _INDEX = re.compile(r"index (0|[1-9][0-9]{0,18})", re.ASCII)
 
 
 class Receipt(NamedTuple):
-    """An entry's index in the log, the hashes from leaf to root, the signed checkpoint, and opaque data nobody vouches for."""
+    """An entry's index, the hashes from leaf to root, the signed checkpoint, and opaque data nobody vouches for."""
 
     seq: int
     path: tuple[bytes, ...]

@@ -1,0 +1,24 @@
+"""Who may read entries and rows: they hold what single homes did. Checkpoint, hash tiles and rulebooks are public."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.http import HttpRequest
+from django.utils.module_loading import import_string
+
+ROLES = frozenset(("regulator", "operator", "staff"))
+
+
+def may_read_entries(request: HttpRequest) -> bool:
+    """Return whether a request may read entry bundles and rows.
+
+    Yes in an open ledger (setting ``LEDGER_OPEN``), for a signed-in user with one of ``ROLES``, and where the function
+    that the setting ``LEDGER_ACCESS`` names (dotted path, called with the request) says so, which is how API keys get in.
+    """
+    if settings.LEDGER_OPEN:
+        return True
+    user = getattr(request, "user", None)
+    if user is not None and user.is_authenticated and user.is_active and getattr(user, "role", None) in ROLES:
+        return True
+    hook = getattr(settings, "LEDGER_ACCESS", "")
+    return bool(hook) and bool(import_string(hook)(request))

@@ -1,0 +1,370 @@
+"""The verifier: reads a whole log from its files and says which place is the first that is not as it must be.
+
+It trusts one thing, a verifier key: every byte of entries and tiles is hashed up to the root that this key has signed.
+Memory stays small however long the log is: one bundle at a time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ledger.core.blocks import Chain, SealError
+from ledger.core.encoding import EncodingError, decode, decode_many
+from ledger.core.entries import EntryError, Fields, check_entries
+from ledger.core.merkle import leaf_hashes
+from ledger.core.note import Note, NoteError, VerifierKey, parse_checkpoint, parse_note, parse_vkey, verify_note
+from ledger.core.rows import check_rows, split_rows
+from ledger.core.source import Missing, Source
+from ledger.core.tiles import (
+    TILE_WIDTH,
+    TileTree,
+    entries_path,
+    levels,
+    parse_bundle,
+    split_hashes,
+    tile_path,
+    widths,
+)
+
+CHECKPOINT = "checkpoint"
+COMMITMENTS = frozenset(("readings", "settle"))  # entry types that commit to rows
+WATCHED = frozenset(("genesis", "rulebook", "key", "seal")) | COMMITMENTS
+
+
+class Bad(Exception):
+    """The log is not as it must be. ``place`` is the first place found, ``what`` says what is wrong there."""
+
+    def __init__(self, place: str, what: str):
+        super().__init__(f"{place}: {what}")
+        self.place = place
+        self.what = what
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a verified log holds. ``trusted`` is "given", or "genesis" when its own first entry named the key."""
+
+    origin: str
+    size: int
+    root: str
+    blocks: int
+    vkey: str
+    trusted: str
+    rows: int  # salted rows that were there and match their entries
+    rows_missing: int  # entries whose rows are not in this source
+    rulebooks: int  # texts that were there and match
+    rulebooks_missing: int
+
+
+@dataclass(frozen=True)
+class _Doubt:
+    """The first hash of a served tile that differs from what the entries give; who is wrong turns out at the end."""
+
+    level: int
+    number: int
+    width: int
+    at: int
+    expected: bytes
+    was: bytes
+
+
+def verify_log(source: Source, vkeys: Sequence[VerifierKey] = ()) -> Report:
+    """Verify a whole log; raise ``Bad`` at the first place that is wrong.
+
+    ``vkeys`` are the keys that are trusted to sign its head. Without any the key in the log's first entry is taken,
+    which only shows that the log agrees with itself.
+    """
+    return _Verifier(source, vkeys).run()
+
+
+class _Verifier:
+    def __init__(self, source: Source, vkeys: Sequence[VerifierKey]):
+        self._read = source
+        self._given = list(vkeys)
+        self._tree = TileTree()
+        self._doubt: _Doubt | None = None
+        self._beside: Bad | None = None  # first bad file beside the log, for when the entry that names it is proven
+        self._chain = Chain("")
+        self._keys: dict[str, VerifierKey] = {}  # valid ones, by their text
+        self._rules = ""
+        self._last_at = ""
+        self._rows = self._rows_missing = self._rulebooks = self._rulebooks_missing = 0
+
+    def run(self) -> Report:
+        data = self._fetch(CHECKPOINT)
+        try:
+            note = parse_note(data)
+            checkpoint = parse_checkpoint(note.text)
+            if self._given:
+                verify_note(note, self._given)
+        except NoteError as error:
+            raise Bad(CHECKPOINT, str(error)) from None
+        self._origin, self._size = checkpoint.origin, checkpoint.size
+        if checkpoint.size == 0:
+            raise Bad(CHECKPOINT, "expected at least one entry, was 0")
+        if not self._given:
+            self._check_founder(note)
+        full, partial = widths(checkpoint.size, 0)
+        for number in range(full):
+            self._take_bundle(number, TILE_WIDTH)
+        if partial:
+            self._take_bundle(full, partial)
+        self._check_edges()
+        signed = self._check_signature(note)
+        self._check_root(checkpoint.root)
+        if self._chain.next != checkpoint.size:
+            raise Bad(f"entry {checkpoint.size - 1}", "type: expected a seal at the end of a checkpoint, was none")
+        if self._beside is not None:
+            raise self._beside
+        return Report(
+            origin=checkpoint.origin,
+            size=checkpoint.size,
+            root=checkpoint.root.hex(),
+            blocks=self._chain.height,
+            vkey=str(signed),
+            trusted="given" if self._given else "genesis",
+            rows=self._rows,
+            rows_missing=self._rows_missing,
+            rulebooks=self._rulebooks,
+            rulebooks_missing=self._rulebooks_missing,
+        )
+
+    def _fetch(self, path: str) -> bytes:
+        try:
+            return self._read(path)
+        except Missing as error:
+            raise Bad(path, f"expected a file, was missing ({error})") from None
+
+    # --- who signs --------------------------------------------------------------------------------------------------
+    def _check_founder(self, note: Note) -> None:
+        """Check the signature by the key the first entry names: a changed checkpoint is to be found before all else."""
+        path = entries_path(0, min(self._size, TILE_WIDTH))
+        try:
+            data = self._read(path)
+        except Missing:
+            raise Bad(CHECKPOINT, f"its size {self._size} asks for {path}, which is missing") from None
+        try:
+            leaves = parse_bundle(data)
+        except ValueError as error:
+            raise Bad(path, str(error)) from None
+        if not leaves:
+            raise Bad(path, "expected entries, was empty")
+        key = self._founding_key(self._decode(leaves[:1], 0)[0])
+        if key.name != self._origin:
+            raise Bad(CHECKPOINT, f"expected the origin {key.name} of the first entry, was {self._origin}")
+        if any((line.name, line.key_id) == (key.name, key.key_id) for line in note.signatures):
+            try:
+                verify_note(note, [key])
+            except NoteError as error:
+                raise Bad(CHECKPOINT, str(error)) from None
+
+    def _check_signature(self, note: Note) -> VerifierKey:
+        """Return the key that signed: one that is trusted and, by the log's own entries, valid now."""
+        valid = list(self._keys.values())
+        try:
+            signed = verify_note(note, self._given or valid)
+        except NoteError as error:
+            raise Bad(CHECKPOINT, str(error)) from None
+        for key in signed:
+            if key in valid and key.name == self._origin:
+                return key
+        raise Bad(CHECKPOINT, f"expected a signature by a key the log itself names, was {signed[0]}")
+
+    # --- entries ----------------------------------------------------------------------------------------------------
+    def _take_bundle(self, number: int, width: int) -> None:
+        path = entries_path(number, width)
+        try:
+            leaves = parse_bundle(self._fetch(path))
+        except ValueError as error:
+            raise Bad(path, str(error)) from None
+        if len(leaves) != width:
+            raise Bad(path, f"expected {width} entries, was {len(leaves)}")
+        hashes = leaf_hashes(leaves)
+        self._compare(0, number, width, hashes)
+        first = number * TILE_WIDTH
+        entries = self._decode(leaves, first)
+        try:
+            self._last_at = check_entries(entries, first, self._last_at)
+        except EntryError as error:
+            self._blame_entries(error.seq)
+            raise Bad(f"entry {error.seq}", str(error)) from None
+        done = 0
+        for at, entry in enumerate(entries):
+            kind = entry["type"]
+            if kind in WATCHED:
+                if kind == "seal":
+                    self._extend(hashes[done:at])
+                    self._seal(entry, first + at)
+                    self._extend(hashes[at : at + 1])
+                    self._chain.advance(size=self._tree.size, root=self._tree.root())
+                    done = at + 1
+                else:
+                    self._watch(entry, first + at)
+            elif first + at == 0:
+                raise Bad("entry 0", f"type: expected genesis, was {kind}")
+        self._extend(hashes[done:])
+
+    def _decode(self, leaves: list[bytes], first: int) -> list[Fields]:
+        try:
+            return decode_many(leaves)
+        except EncodingError:
+            for seq, leaf in enumerate(leaves, first):
+                try:
+                    decode(leaf)
+                except EncodingError as error:
+                    raise Bad(f"entry {seq}", str(error)) from None
+            raise
+
+    def _extend(self, hashes: Sequence[bytes]) -> None:
+        for tile in self._tree.extend(hashes):
+            if tile.level:
+                self._compare(tile.level, tile.number, TILE_WIDTH, split_hashes(tile.data))
+
+    def _watch(self, entry: Fields, seq: int) -> None:
+        """Take in an entry that others are checked against."""
+        place, kind = f"entry {seq}", entry["type"]
+        if (kind == "genesis") != (seq == 0):
+            raise Bad(place, f"type: expected genesis in entry 0 and nowhere else, was {kind}")
+        if kind == "genesis":
+            key = self._founding_key(entry)
+            if key.name != self._origin:
+                raise Bad(CHECKPOINT, f"expected the origin {key.name} of the first entry, was {self._origin}")
+            self._keys[str(key)] = key
+            self._chain = Chain(self._origin, _text(entry, "currency", place))
+            self._publish(_text(entry, "rulebook_sha256", place), place)
+        elif kind == "rulebook":
+            self._publish(_text(entry, "sha256", place), place)
+        elif kind == "key":
+            self._change_key(entry, place)
+        else:
+            self._check_rows(entry, seq)
+
+    def _founding_key(self, entry: Fields) -> VerifierKey:
+        if entry.get("type") != "genesis":
+            raise Bad("entry 0", f"type: expected genesis, was {entry.get('type')!r:.60}")
+        try:
+            key = parse_vkey(_text(entry, "vkey", "entry 0"))
+        except NoteError as error:
+            raise Bad("entry 0", f"vkey: {error}") from None
+        if entry.get("origin") != key.name:
+            raise Bad("entry 0", f"origin: expected the key's name {key.name}, was {entry.get('origin')!r:.60}")
+        return key
+
+    def _change_key(self, entry: Fields, place: str) -> None:
+        text, action = _text(entry, "vkey", place), entry.get("action")
+        try:
+            key = parse_vkey(text)
+        except NoteError as error:
+            raise Bad(place, f"vkey: {error}") from None
+        if action == "add":
+            self._keys[text] = key
+        elif action == "revoke":
+            self._keys.pop(text, None)
+        else:
+            raise Bad(place, f"action: expected add or revoke, was {action!r:.60}")
+
+    def _publish(self, sha256: str, place: str) -> None:
+        """A rulebook is in force from here on; its text is checked when the source has it."""
+        if len(sha256) != 64 or not all(digit in "0123456789abcdef" for digit in sha256):
+            raise Bad(place, f"expected the SHA-256 of a rulebook, was {sha256!r:.80}")
+        self._rules = sha256
+        path = f"rulebook/{sha256}"
+        try:
+            text = self._read(path)
+        except Missing:
+            self._rulebooks_missing += 1
+            return
+        was = hashlib.sha256(text).hexdigest()
+        if was != sha256:
+            self._beside = self._beside or Bad(path, f"expected a text with this SHA-256, was {was}")
+        self._rulebooks += 1
+
+    def _check_rows(self, entry: Fields, seq: int) -> None:
+        count, root = entry.get("count"), _text(entry, "root", f"entry {seq}")
+        if type(count) is not int or count < 0:
+            raise Bad(f"entry {seq}", f"count: expected a number of rows, was {count!r:.60}")
+        if count == 0:
+            return
+        path = f"rows/{seq}"
+        try:
+            data = self._read(path)
+        except Missing:
+            self._rows_missing += 1
+            return
+        try:
+            check_rows(split_rows(data), count=count, root=root)
+        except ValueError as error:
+            self._beside = self._beside or Bad(path, str(error))
+        self._rows += count
+
+    def _seal(self, entry: Fields, seq: int) -> None:
+        try:
+            self._chain.check(entry, seq=seq, root_before=self._tree.root(), rules=self._rules)
+        except SealError as error:
+            self._blame_entries(seq)
+            if error.field in ("prev", "root_before"):
+                begin = self._chain.next - (error.field == "prev" and self._chain.next > 0)
+                what = f"{error}: this seal or one of the entries {begin} to {seq - 1} is not what was sealed"
+                raise Bad(f"entry {seq}", what) from None
+            raise Bad(f"entry {seq}", str(error)) from None
+
+    # --- tiles ------------------------------------------------------------------------------------------------------
+    def _compare(self, level: int, number: int, width: int, expected: Sequence[bytes]) -> None:
+        """Compare a served tile with what the entries give."""
+        path = tile_path(level, number, width)
+        data = self._fetch(path)
+        if self._doubt is not None or data == b"".join(expected):
+            return
+        try:
+            served = split_hashes(data)
+        except ValueError as error:
+            raise Bad(path, str(error)) from None
+        if len(served) != width:
+            raise Bad(path, f"expected {width} hashes, was {len(served)}")
+        at = next(at for at, (one, other) in enumerate(zip(expected, served, strict=True)) if one != other)
+        self._doubt = _Doubt(level, number, width, at, expected[at], served[at])
+
+    def _check_edges(self) -> None:
+        """Compare the partial tiles above level 0 (that one came with its bundle)."""
+        for level in range(1, levels(self._size)):
+            full, partial = widths(self._size, level)
+            if partial:
+                self._compare(level, full, partial, self._tree.edges[level])
+
+    def _check_root(self, root: bytes) -> None:
+        """Compare the root of all entries with the one that was signed, and judge a doubt by it."""
+        doubt = self._doubt
+        if self._tree.root() == root:
+            if doubt is None:
+                return
+            what = f"hash {doubt.at}: expected {doubt.expected.hex()}, was {doubt.was.hex()}"
+            raise Bad(tile_path(doubt.level, doubt.number, doubt.width), what)
+        if doubt is not None:
+            raise self._bad_entries(doubt)
+        raise Bad(
+            f"entry {self._size - 1}",
+            f"expected the signed root {root.hex()} with this entry, was {self._tree.root().hex()}",
+        )
+
+    def _blame_entries(self, seq: int) -> None:
+        """Something about entry ``seq`` is wrong: if an earlier one already differs from its tile, raise that."""
+        doubt = self._doubt
+        if doubt is not None and doubt.level == 0 and doubt.number * TILE_WIDTH + doubt.at <= seq:
+            raise self._bad_entries(doubt) from None
+
+    def _bad_entries(self, doubt: _Doubt) -> Bad:
+        """Return the error for entries that do not hash to their tile, while the signed root is not theirs either."""
+        covered = TILE_WIDTH**doubt.level
+        first = (doubt.number * TILE_WIDTH + doubt.at) * covered
+        place = f"entry {first}" if covered == 1 else f"entries {first} to {first + covered - 1}"
+        path = tile_path(doubt.level, doubt.number, doubt.width)
+        return Bad(place, f"expected the hash {doubt.was.hex()} of {path}, was {doubt.expected.hex()}")
+
+
+def _text(entry: Fields, key: str, place: str) -> str:
+    value = entry.get(key)
+    if type(value) is not str or not value:
+        raise Bad(place, f"{key}: expected a text, was {value!r:.60}")
+    return value

@@ -1,0 +1,69 @@
+"""The log as plain files that outlive this software: the paths of the web, below one folder."""
+
+from __future__ import annotations
+
+import secrets
+from itertools import groupby
+from pathlib import Path
+from typing import NamedTuple
+
+from ledger import queries
+from ledger.core.note import parse_checkpoint, parse_note, parse_vkey
+from ledger.core.rows import join_rows
+from ledger.core.tiles import TILE_WIDTH, Place, entries_path, levels, tile_path, widths
+from ledger.models import Row, Rulebook
+
+VKEY_FILE = "log.vkey"
+READ_ROWS = 5_000  # rows of one read
+
+
+class Export(NamedTuple):
+    """What was written: entries covered, files."""
+
+    size: int
+    files: int
+
+
+class _Folder:
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.files = 0
+
+    def write(self, path: str, data: bytes) -> None:
+        """Put a file in its place, whole or not at all."""
+        target = self.folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+        draft.write_bytes(data)
+        draft.replace(target)
+        self.files += 1
+
+
+def export(folder: Path) -> Export:
+    """Write what the newest checkpoint covers into the folder; raise ``queries.NotThere`` before the first seal.
+
+    Files that are there already are written anew. The checkpoint comes last, so that it never promises what is missing.
+    """
+    newest = queries.newest()
+    if newest is None:
+        raise queries.NotThere("checkpoint")
+    size, note = newest.size, newest.note
+    out = _Folder(folder)
+    for level in range(levels(size)):
+        full, partial = widths(size, level)
+        for number in range(full + (partial > 0)):
+            width = TILE_WIDTH if number < full else partial
+            out.write(tile_path(level, number, width), queries.tile(Place(level, number, width), size))
+            if level == 0:
+                out.write(entries_path(number, width), queries.tile(Place(-1, number, width), size))
+    stored = Row.objects.filter(seq__lt=size).order_by("seq", "number").values_list("seq", "data")
+    for seq, group in groupby(stored.iterator(chunk_size=READ_ROWS), key=lambda row: row[0]):
+        out.write(f"rows/{seq}", join_rows([bytes(data) for _, data in group]))
+    for sha256, text in Rulebook.objects.values_list("sha256", "text"):
+        out.write(f"rulebook/{sha256}", text.encode())
+    checkpoint = parse_checkpoint(parse_note(note.encode()).text)
+    founder = parse_vkey(str(queries.entry(0)["vkey"]))
+    if founder.name == checkpoint.origin:
+        out.write(VKEY_FILE, f"{founder}\n".encode())
+    out.write("checkpoint", note.encode())
+    return Export(size, out.files)

@@ -1,0 +1,60 @@
+"""``manage.py verify_ledger [URL|FOLDER]``: believe nothing but the log's key, read everything, name the first bad place."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from ledger import keys
+from ledger.core.note import NoteError, VerifierKey, parse_vkey
+from ledger.core.verify import Bad, verify_log
+from ledger.sources import SourceFailed, open_source
+
+
+class Command(BaseCommand):
+    """Verify a log from its files; exit code 1 and the place on stderr when something is wrong."""
+
+    help = "Verify a ledger: signature, seals, roots, canonical bytes, totals, rows. Default: this database's."
+    requires_migrations_checks = False
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Add the command's arguments."""
+        parser.add_argument("source", nargs="?", default="", metavar="URL|FOLDER")
+        parser.add_argument("--key", default="", help="API key with the scope ledger:read (or LEDGER_KEY)")
+        parser.add_argument("--vkey", action="append", default=[], help="verifier key to trust, name+id+base64")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Verify and report."""
+        where = options["source"]
+        started_s = time.monotonic()
+        try:
+            trusted = [parse_vkey(text.strip()) for text in options["vkey"]]
+            why = "given with --vkey"
+            if not trusted and not where:
+                trusted, why = self._own_key(), f"from {settings.LEDGER_KEY_FILE}"
+            report = verify_log(open_source(where, options["key"] or os.environ.get("LEDGER_KEY", "")), trusted)
+        except NoteError as error:
+            raise CommandError(f"--vkey: {error}") from error
+        except (Bad, SourceFailed, keys.KeyFileError) as error:
+            raise CommandError(str(error)) from error
+        seconds = time.monotonic() - started_s
+        if report.trusted == "genesis":
+            why = "named by the log's own first entry: trusted on first use, give --vkey to check who wrote it"
+        self.stdout.write(self.style.SUCCESS(f"The ledger {report.origin} is as it must be."))
+        self.stdout.write(f"entries {report.size}, blocks {report.blocks}, seconds {seconds:.1f}")
+        self.stdout.write(f"root {report.root}")
+        self.stdout.write(f"rows {report.rows} verified, of {report.rows_missing} entries not in this source")
+        self.stdout.write(f"rulebooks {report.rulebooks} verified, {report.rulebooks_missing} not in this source")
+        self.stdout.write(f"key {report.vkey} ({why})")
+
+    def _own_key(self) -> list[VerifierKey]:
+        """Return the key this installation signs with, [] where it is not kept."""
+        if not Path(settings.LEDGER_KEY_FILE).exists():
+            return []
+        return [parse_vkey(keys.verifier_key())]

@@ -1,0 +1,13 @@
+"""Paths below the log's prefix, ``/ledger/``."""
+
+from django.urls import path
+
+from ledger import views
+
+app_name = "ledger"
+urlpatterns = [
+    path("checkpoint", views.checkpoint, name="checkpoint"),
+    path("tile/<path:rest>", views.tile, name="tile"),
+    path("rows/<str:seq>", views.rows, name="rows"),
+    path("rulebook/<str:sha256>", views.rulebook, name="rulebook"),
+]
