@@ -15,8 +15,9 @@ from market.exchange import models
 from market.exchange.history import MAX_LIMIT, candles, events, seq_before
 
 __all__ = [
-    "account_by_id", "balance", "balances", "candles", "changes_of_order", "contract", "contracts", "counts", "earned", "events", "money_by_kind", "order",
-    "orders", "positions", "refusals", "seq_before", "settlement_lines", "trades", "trades_of_order", "transfers",
+    "account_by_id", "balance", "balances", "candles", "changes_of_order", "contract", "contracts", "counts", "earned",
+    "events", "money_by_kind", "order", "orders", "positions", "refusals", "seq_before", "settlement_lines", "trades",
+    "trades_of_order", "transfers",
 ]  # fmt: skip
 
 
