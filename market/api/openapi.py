@@ -36,6 +36,8 @@ def _plain(schema: Any) -> Any:
     if not isinstance(schema, dict):
         return schema
     plain = {key: _plain(value) for key, value in schema.items() if key not in {"examples", "const"}}
+    if not plain.get("required", True):
+        del plain["required"]
     if "examples" in schema:
         plain["example"] = schema["examples"][0]
     options = plain.get("anyOf")

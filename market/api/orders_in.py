@@ -11,6 +11,7 @@ from market.engine.commands import GOOD_TILL_GATE, AmendOrder, PlaceOrder
 from market.exchange.units import parse_at, parse_price
 
 MAX_BATCH = 1_000
+MAX_AT_MS = 253_402_300_799_999  # the last instant that has a name of four digits for its year
 MAX_KEY_LENGTH = 64  # characters of an Idempotency-Key
 CONTRACT_LENGTH = 17  # 2026-06-06T12:15Z
 MAX_PRICE_CHARS = 24  # more digits than any price has
@@ -110,7 +111,7 @@ def place_order(order: OrderIn, account: int) -> PlaceOrder:
             expires = parse_at(order.expires_at)
         except (ValueError, OverflowError):
             raise Problem(422, "expiry_invalid", "expires_at") from None
-        if expires <= 0:
+        if not 0 < expires <= MAX_AT_MS:
             raise Problem(422, "expiry_invalid", "expires_at")
     side = order.side
     if side != "buy" and side != "sell":

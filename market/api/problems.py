@@ -19,6 +19,7 @@ from rest_framework import exceptions as drf
 from market.api.sentences import SENTENCES
 from market.engine.events import Refused
 from market.exchange.outcomes import CommitFailed, NotRunning, Overloaded
+from market.exchange.units import money_text, price_text
 from market.households.operations import HouseholdError
 
 CONTENT_TYPE = "application/problem+json"
@@ -46,6 +47,15 @@ _STATUS = {
     "already_decided": 409,
     "not_founded": 409,
     "too_many_orders": 429,
+}
+
+
+# Fields whose name in a command is not the one of the REST call.
+_REST_FIELDS = {
+    "max_price_e4": "max_price",
+    "tick_e4": "tick",
+    "topup": "topup_price",
+    "spill": "spill_price",
 }
 
 
@@ -98,12 +108,22 @@ def problem(status: int, code: str, field: str, detail: str) -> dict[str, Any]:
     }
 
 
+def _detail(item: tuple[str, int | str]) -> tuple[str, object]:
+    name, value = item
+    if isinstance(value, int) and name.endswith("_e4"):
+        return name[:-3], price_text(value)
+    if isinstance(value, int) and name.endswith("_e7"):
+        return name[:-3], money_text(value)
+    return name, value
+
+
 def from_refused(refused: Refused) -> Problem:
     """Return the problem for a refusal of the exchange. Somebody else's order looks like one that does not exist."""
     code = "unknown_order" if refused.code == "not_your_order" else refused.code
-    params: dict[str, object] = {} if code != refused.code else dict(refused.detail)
+    params = dict(map(_detail, refused.detail)) if code == refused.code else {}
     headers = (("Retry-After", "60"),) if code == "too_many_orders" else ()
-    return Problem(_STATUS.get(code, 422), code, refused.field, params=params, headers=headers)
+    field = _REST_FIELDS.get(refused.field, refused.field)
+    return Problem(_STATUS.get(code, 422), code, field, params=params, headers=headers)
 
 
 def not_running() -> Problem:

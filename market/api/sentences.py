@@ -50,7 +50,7 @@ SENTENCES: dict[str, tuple[str, ...]] = {
     "invalid_side": (_('The side is "buy" or "sell".'),),
     "invalid_time_in_force": (_("The time in force is gtg, gtd, ioc or fok."),),
     "price_out_of_range": (
-        _("The price must be between %(min)s and %(max)s per kWh."),
+        _("The price must be above zero and at most %(max_price)s per kWh."),
         _("The price must be above zero and not above the market's highest price."),
     ),
     "price_off_tick": (
@@ -58,7 +58,7 @@ SENTENCES: dict[str, tuple[str, ...]] = {
         _("The price must be a multiple of the price step."),
     ),
     "energy_out_of_range": (
-        _("The energy must be between %(min)s and %(max)s Wh."),
+        _("The energy must be a whole number of Wh, above zero and at most %(max_order_wh)s."),
         _("The energy must be a whole number of Wh above zero and not above the largest order."),
     ),
     "expiry_invalid": (_("An order that is good till date expires in the future, before the gate closes."),),
@@ -67,7 +67,7 @@ SENTENCES: dict[str, tuple[str, ...]] = {
         _("There is not enough free money for this order."),
     ),
     "too_many_orders": (
-        _("There are too many open orders; at most %(max)s are allowed."),
+        _("There are too many open orders; at most %(max_open_orders)s are allowed."),
         _("There are too many open orders."),
     ),
     "fill_or_kill_unfilled": (_("The whole quantity cannot be traded at once, so nothing was done."),),

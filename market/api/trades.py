@@ -9,6 +9,7 @@ from rest_framework.request import Request
 
 from market.api import cursors, shapes
 from market.api.openapi import PAGE, describe, query
+from market.api.orders_in import MAX_AT_MS
 from market.api.orders_out import public_trade
 from market.api.problems import Problem
 from market.api.views import ApiView, answer, area_of, contract_of
@@ -17,7 +18,6 @@ from market.exchange.units import at_text, parse_at, price_text
 
 RESOLUTIONS_MS = {"1m": 60_000, "5m": 300_000, "15m": 900_000, "1h": 3_600_000, "1d": 86_400_000}
 DEFAULT_RESOLUTION = "15m"
-MAX_AT_MS = 253_402_300_799_000  # the end of the year 9999
 
 
 class Trades(ApiView):

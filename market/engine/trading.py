@@ -31,6 +31,7 @@ MARKET_OPERATOR = (
     -1
 )  # in place of an account: whoever asks has shown its right elsewhere (the market operator, a replay)
 OWNER = "owner"
+MAX_AT_MS = 253_402_300_799_999  # the last instant an entry can write: its year has four digits
 _new = tuple.__new__  # a NamedTuple without the cost of its keyword constructor
 _TIMES = frozenset(TIMES_IN_FORCE)
 
@@ -69,7 +70,7 @@ class Trading(State):
         if time_in_force not in _TIMES:
             return self.refuse("invalid_time_in_force", "time_in_force")
         if (time_in_force == GOOD_TILL_DATE) is not (expires_at_ms != 0) or (
-            expires_at_ms and (type(expires_at_ms) is not int or expires_at_ms <= at_ms)
+            expires_at_ms and (type(expires_at_ms) is not int or not at_ms < expires_at_ms <= MAX_AT_MS)
         ):
             return self.refuse("expiry_invalid", "expires_at")
         if self.halted or contract.halted or account.halted or self.grid.areas[account.node].halted_above:
