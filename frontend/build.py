@@ -1,4 +1,4 @@
-"""Build ``frontend/dist`` with the Node that comes in a wheel; ``--check`` fails when what is committed is not what builds.
+"""Build ``frontend/dist`` with the Node that comes in a wheel; ``--check`` fails when the committed files differ.
 
 The output is committed, so running the market needs neither Node nor this script.
 """

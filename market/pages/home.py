@@ -1,24 +1,20 @@
-"""The front door and the household's home page."""
+"""The household's home page, and the switch of languages."""
 
 from __future__ import annotations
 
-from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import path
+from django.utils.translation import gettext
 from django.views.decorators.http import require_POST, require_safe
 from django.views.i18n import set_language as django_set_language
 
-from market.households import operations
-from market.pages.context import FRONT_PAGES
-
-
-@require_safe
-def front(request: HttpRequest) -> HttpResponseRedirect:
-    """Send everyone to where they work; who is not signed in, to the sign-in."""
-    if not request.user.is_authenticated:
-        return redirect("sign-in")
-    return redirect(FRONT_PAGES.get(request.user.role, "home"))
+from market.households import operations, queries
+from market.households.models import Role
+from market.pages import homeview
+from market.pages.context import Page
+from market.pages.roles import only_for
 
 
 @require_POST
@@ -26,20 +22,50 @@ def set_language(request: HttpRequest) -> HttpResponse:
     """Switch the language of the pages, and remember it for the person."""
     response = django_set_language(request)
     language = request.POST.get("language", "")
-    if request.user.is_authenticated and language in ("en", "zh-hans"):
+    if request.user.is_authenticated and language in dict(settings.LANGUAGES):
         operations.set_language(user=request.user, language=language)
     return response
 
 
 @require_safe
-@login_required
+@only_for(Role.HOUSEHOLD)
 def home(request: HttpRequest) -> HttpResponse:
     """Show a household its money, its energy and the one thing to do."""
-    return render(request, "home/home.html")
+    return _home(request, "home/home.html")
+
+
+@require_safe
+@only_for(Role.HOUSEHOLD)
+def home_now(request: HttpRequest) -> HttpResponse:
+    """Answer with the content of the home page alone; the page takes the parts that changed."""
+    return _home(request, "home/content.html")
+
+
+def _home(request: HttpRequest, template: str) -> HttpResponse:
+    page = Page(request)
+    account = page.account
+    if account is None:
+        return render(request, "home/waiting.html", {"request_made": queries.request_of(request.user)})
+    view = homeview.load(page, account)
+    return render(request, template, {"home": view, "chart": homeview.day_chart(view)})
+
+
+@require_POST
+@only_for(Role.HOUSEHOLD)
+def set_automatic(request: HttpRequest) -> HttpResponse:
+    """Hand the trading to the autopilot, or take it back."""
+    account = queries.account_of(request.user)
+    if account is not None:
+        on = request.POST.get("automatic") == "on"
+        operations.set_automatic(account_index=account.index, automatic=on)
+        if request.headers.get("Accept") == "application/json":
+            return HttpResponse(gettext("Autopilot is on.") if on else gettext("Autopilot is off."))
+    return redirect("home")
 
 
 urlpatterns = [
-    path("", front, name="front"),
     path("language", set_language, name="set-language"),
     path("home", home, name="home"),
+    path("home/now", home_now, name="home-now"),
+    path("home/automatic", set_automatic, name="home-automatic"),
 ]
