@@ -11,11 +11,11 @@ KEEP_ALIVE_S = 30
 SHUTDOWN_S = 10  # for requests under way
 
 
-def run(*, host: str, port: int) -> int:
+def run(*, host: str, port: int, application: str = "market.config.asgi:application") -> int:
     """Serve until a signal ends it; return the exit code (3: the market did not open)."""
     _allow_many_sockets()
     config = uvicorn.Config(
-        "market.config.asgi:application",
+        application,
         host=host,
         port=port,
         loop="uvloop",
