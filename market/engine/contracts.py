@@ -89,6 +89,7 @@ class Contract:
         "start_ms",
         "state",
         "tallies",
+        "tallies_in",
         "topup_e4",
         "volume_wh",
     )
@@ -104,6 +105,7 @@ class Contract:
         self.topup_e4 = topup_e4
         self.spill_e4 = spill_e4
         self.tallies: dict[int, Tally] = {}
+        self.tallies_in: dict[str, int] = {}  # how many of them in each area, known from the first settlement on
         self.areas_due: set[str] = set()  # areas to settle, known at delivery
         self.settled_areas: set[str] = set()
         self.last_e4 = 0  # price the last trade's seller got

@@ -16,11 +16,11 @@ MAX_DEPTH_FILLS = 2_000  # resting orders a depth view looks through at the most
 
 
 class Level(NamedTuple):
-    """One price of a depth view: all-in at the viewer's meter; ``fee_e4`` is the grid fee within it, energy-weighted."""
+    """One price of a depth view: all-in at the viewer's meter; ``fee_wh_e4`` is the grid fee within it times the energy."""
 
     price_e4: int
     energy_wh: int
-    fee_e4: int
+    fee_wh_e4: int
 
 
 class Engine(Settling):
@@ -96,17 +96,14 @@ class Engine(Settling):
             return []
         cost = NOTHING >> PRIORITY_BITS
         found: list[Level] = []
-        weighted = 0
         for order, energy_wh, key in book.sweep(node, is_buy, cost, UNLIMITED_WH, MAX_DEPTH_FILLS, levels=levels):
             price_e4 = key >> PRIORITY_BITS if is_buy else -(key >> PRIORITY_BITS)
             fee_e4 = (key >> PRIORITY_BITS) - (order.key >> PRIORITY_BITS)
             if found and found[-1].price_e4 == price_e4:
-                energy_so_far = found[-1].energy_wh + energy_wh
-                weighted += fee_e4 * energy_wh
-                found[-1] = Level(price_e4, energy_so_far, weighted // energy_so_far)
+                _, before_wh, before_wh_e4 = found[-1]
+                found[-1] = Level(price_e4, before_wh + energy_wh, before_wh_e4 + fee_e4 * energy_wh)
             else:
-                weighted = fee_e4 * energy_wh
-                found.append(Level(price_e4, energy_wh, fee_e4))
+                found.append(Level(price_e4, energy_wh, fee_e4 * energy_wh))
         return found
 
     def flows(self, contract: str) -> dict[str, EdgeFlow]:

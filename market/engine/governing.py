@@ -204,7 +204,8 @@ class Governing(Trading):
             return self.refuse("invalid_value", "account_id")
         if command.area not in self.grid:
             return self.refuse("unknown_area", "area")
-        if command.group and not is_name(command.group):
+        # A number is the group of the account with that index alone: nobody may name himself into it.
+        if command.group and (not is_name(command.group) or command.group.isdecimal()):
             return self.refuse("invalid_value", "group")
         for field in ("connection", "commitment"):
             if getattr(command, field) and not is_hex(getattr(command, field), 64):
@@ -222,8 +223,7 @@ class Governing(Trading):
         account.closed = True
         self.members_by_area[account.area] -= 1
         events = self._one(ev.AccountClosed, account.index)
-        for id in list(self.orders_of.get(account.index, ())):
-            order = self.orders[id]
+        for order in self.orders_by_age(account.index):
             self._drop(events, self.contracts[order.contract].book, order, "account_closed")
         return events
 
@@ -238,8 +238,8 @@ class Governing(Trading):
     def _fund(self, command: Fund) -> list[Any]:
         index, amount_e7, reason, reference = command
         problem = self._member_problem(index)
-        if problem:
-            return problem
+        if problem and not (problem[0].code == "account_closed" and type(amount_e7) is int and amount_e7 < 0):
+            return problem  # what a closed account still owns can be taken out
         account, bank = self.accounts[index], self.accounts[BANK_INDEX]
         if type(amount_e7) is not int or not amount_e7 or abs(amount_e7) > MAX_INT:
             return self.refuse("invalid_value", "amount")

@@ -147,6 +147,11 @@ class Grid:
     def __contains__(self, name: str) -> bool:
         return name in self.index
 
+    @property
+    def parent(self) -> dict[str, str]:
+        """Every area's parent by name, "" for the root."""
+        return {area.name: self.areas[area.parent].name if area.parent >= 0 else "" for area in self.areas}
+
     def get(self, name: str) -> Area | None:
         """Return the area of that name, if there is one."""
         index = self.index.get(name)

@@ -72,10 +72,20 @@ class Settling(Governing):
             field = row_problem(row, contract.tallies.get(index, _NO_TALLY), contract.topup_e4, contract.spill_e4)
             if field:
                 return field, index
-        for index in contract.tallies:
-            if index not in seen and accounts[index].area == command.area:
-                return "account", index
-        return None
+        with_tally = len(seen & contract.tallies.keys())
+        if with_tally == self._tallies_in(contract).get(command.area, 0):
+            return None
+        missing = (index for index in sorted(contract.tallies) if index not in seen)
+        return "account", next(index for index in missing if accounts[index].area == command.area)
+
+    def _tallies_in(self, contract: Contract) -> dict[str, int]:
+        """Return how many accounts of each area traded; counted once, for nothing trades in a delivered contract."""
+        counts = contract.tallies_in
+        if not counts:
+            for index in contract.tallies:
+                area = self.accounts[index].area
+                counts[area] = counts.get(area, 0) + 1
+        return counts
 
     def _book_rows(self, contract: Contract, command: Settle) -> list[Any]:
         accounts = self.accounts

@@ -14,6 +14,7 @@ from market.engine.events import Event, Refused
 from market.engine.grid import Grid
 
 SETTLED_KEPT = 192  # settled contracts still known by name: two days, longer than any late command is under way
+EXPIRIES_KEPT = 1_024  # dead expiries kept beyond twice the open orders before they are swept out
 FORMAT = 1  # of the dump
 
 
@@ -39,6 +40,7 @@ class State:
         self.contracts: dict[str, Contract] = {}
         self.orders: dict[int, Order] = {}
         self.orders_of: dict[int, dict[int, None]] = {}  # account -> ids of its resting orders, oldest first
+        self.groups: dict[str, list[int]] = {}  # accounts that never trade with each other
         self.expiries: list[tuple[int, int]] = []  # heap of (expires_at_ms, order id), cleaned when read
         self.settled: list[str] = []  # contracts settled last, oldest first
         self._dirty: set[int] = set()
@@ -73,6 +75,7 @@ class State:
         node = self.grid.index[area] if area else -1
         account = Account(index, id, kind, area, node, group or str(index))
         self.accounts.append(account)
+        self.groups.setdefault(account.group, []).append(index)
         self.ids.add(id)
         self._dirty.add(index)
         return account
@@ -243,8 +246,16 @@ class State:
         del self.orders_of[order.account][order.id]
         self.accounts[order.account].open_orders -= 1
 
+    def orders_by_age(self, account: int) -> list[Order]:
+        """Return an account's open orders in time priority; a recovered engine's tables are filled in another sequence."""
+        return sorted((self.orders[id] for id in self.orders_of.get(account, ())), key=lambda order: order.priority)
+
     def _push_expiry(self, order: Order) -> None:
-        heappush(self.expiries, (order.expires_at_ms, order.id))
+        heap = self.expiries
+        heappush(heap, (order.expires_at_ms, order.id))
+        if len(heap) > 2 * len(self.orders) + EXPIRIES_KEPT:  # orders that were cancelled long before their date
+            heap[:] = {entry for entry in heap if entry[1] in self.orders}
+            heapify(heap)
 
     def due_ms(self) -> int | None:
         """Return when the next good-till-date order expires, ``None`` if there is none."""

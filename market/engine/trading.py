@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from heapq import heappop
 from typing import Any
 
@@ -34,6 +35,13 @@ OWNER = "owner"
 MAX_AT_MS = 253_402_300_799_999  # the last instant an entry can write: its year has four digits
 _new = tuple.__new__  # a NamedTuple without the cost of its keyword constructor
 _TIMES = frozenset(TIMES_IN_FORCE)
+_REASON = re.compile(r"[a-z0-9_]{1,32}", re.ASCII)
+RULES_REASONS = frozenset(("ioc", "gate", "expired", "self_trade", "account_closed"))  # of cancels nobody asked for
+
+
+def is_reason(text: object) -> bool:
+    """Return whether a text can be the reason of a wanted cancellation: a code, and none that the rules give themselves."""
+    return type(text) is str and _REASON.fullmatch(text) is not None and text not in RULES_REASONS
 
 
 class Trading(State):
@@ -134,8 +142,7 @@ class Trading(State):
 
     def _fillable(self, book: Book, order: Order, group: str) -> bool:
         """Return whether the order could trade whole, now, without those it would cancel as its own group's."""
-        accounts = self.accounts
-        skip = {index for index in self.orders_of if accounts[index].group == group} or None
+        skip = set(self.groups[group])
         cost = -order.price_e4 if not order.is_buy else order.price_e4
         fills = book.sweep(order.node, order.is_buy, cost, order.energy_wh, MAX_FILLS, skip)
         return sum(quantity for _, quantity, _ in fills) == order.energy_wh
@@ -285,6 +292,8 @@ class Trading(State):
             return self.refuse("unknown_order", "order")
         if index != MARKET_OPERATOR and order.account != index:
             return self.refuse("not_your_order", "order")
+        if not is_reason(reason):
+            return self.refuse("invalid_value", "reason")
         events: list[Any] = []
         self._drop(events, self.contracts[order.contract].book, order, reason)
         return events
@@ -295,9 +304,10 @@ class Trading(State):
             return self.refuse("unknown_account", "account")
         if name and name not in self.contracts:
             return self.refuse("unknown_contract", "contract")
+        if not is_reason(reason):
+            return self.refuse("invalid_value", "reason")
         events: list[Any] = []
-        for id in list(self.orders_of.get(index, ())):
-            order = self.orders[id]
+        for order in self.orders_by_age(index):
             if not name or order.contract == name:
                 self._drop(events, self.contracts[order.contract].book, order, reason)
         return events
