@@ -129,6 +129,8 @@ class Runner:
         self._looked_ms = -1  # moment of the last home that looked in this interval
         self._orders: dict[str, dict[int, int]] = {}  # contract -> account -> resting order
         self._pending: deque[tuple[list[tuple[Command, None]], Future[list[Outcome]]]] = deque()
+        self._known_terms: dict[str, Terms] = {}
+        self._seen: tuple[int, list[Outlook]] = (-1, [])
         self.placed = 0
         self.refused: Counter[str] = Counter()
 
@@ -211,7 +213,10 @@ class Runner:
     def _look(self, homes: list[AgentHome], now_ms: int) -> int:
         outlooks = self._outlooks(now_ms)
         accounts = [home.account for home in homes]
-        terms, standing = self._exchange.read(lambda engine: self._read(engine, outlooks, accounts))
+        if len(self._leads) > 1:
+            terms, standing = self._exchange.read(lambda engine: self._read(engine, outlooks, accounts))
+        else:  # nobody who looks once has anything to come back to, and terms don't change once a contract is open
+            terms, standing = self._terms(outlooks), {}
         commands: list[Command] = []
         for home in homes:
             charge = self._charge_of(home.account) if home.battery is not None else 0
@@ -224,9 +229,17 @@ class Runner:
             self._submit(commands)
         return len(commands)
 
+    def _terms(self, outlooks: list[Outlook]) -> dict[str, Terms]:
+        name = outlooks[0].contract
+        if name not in self._known_terms:
+            self._known_terms, _ = self._exchange.read(lambda engine: self._read(engine, outlooks, []))
+        return self._known_terms
+
     def _outlooks(self, now_ms: int) -> list[Outlook]:
         calendar = self._calendar
         current = now_ms // calendar.interval_ms * calendar.interval_ms
+        if self._seen[0] == current:
+            return self._seen[1]
         observed = calendar.step_of(current) - 1
         outlooks = []
         for rank, lead in enumerate(self._leads):
@@ -238,6 +251,7 @@ class Runner:
             best = self._sun.best * calendar.steps
             sun = min(1000, sunny * 1000 // best) if best else 0
             outlooks.append(Outlook(contract_name(start), shares, sun, calendar.hour_of(start), rank, lead))
+        self._seen = (current, outlooks)
         return outlooks
 
     def _read(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from market.engine import commands as c
@@ -63,6 +64,7 @@ _POSITIONS = {
 ENTRY_TYPES = frozenset(type_ for type_, _, _ in _ENTRIES.values())
 
 
+@lru_cache(maxsize=1_024)  # the entries of a batch have one time
 def time_text(at_ms: int) -> str:
     """Return a time as RFC 3339 in UTC with milliseconds."""
     moment = _EPOCH + timedelta(milliseconds=at_ms)
