@@ -26,6 +26,7 @@ from market.streaming.sockets import (
     Close,
     Socket,
     Sub,
+    room_for,
 )
 
 log = logging.getLogger(__name__)
@@ -158,12 +159,13 @@ class Delivery:
 
     async def _send_one(self, channel: Channel, prev: int, frames: bytes) -> None:
         seq = channel.seq
+        room = room_for(frames)
         count = 0
         for sub in tuple(channel.subs):
             if sub.seq != prev:
                 continue  # new, behind or gone
             socket = sub.socket
-            if socket.stalled_at is not None or socket.backlog() > SOFT_BACKLOG_BYTES:
+            if socket.stalled_at is not None or socket.backlog() > room:
                 self._hold(sub, frames, seq)
                 continue
             socket.write(frames)
@@ -185,14 +187,14 @@ class Delivery:
             level = [(index, sub) for index, sub in wanted if sub.seq == news[index][1]]
             if not level:
                 continue
-            if socket.stalled_at is not None or socket.backlog() > SOFT_BACKLOG_BYTES:
-                for index, sub in level:
-                    self._hold(sub, news[index][2], seqs[index])
-                continue
             key = tuple(index for index, _ in level)
             frames = joined.get(key)
             if frames is None:
                 frames = joined[key] = b"".join(news[index][2] for index in key)
+            if socket.stalled_at is not None or socket.backlog() > room_for(frames):
+                for index, sub in level:
+                    self._hold(sub, news[index][2], seqs[index])
+                continue
             socket.write(frames)
             for index, sub in level:
                 sub.seq = seqs[index]

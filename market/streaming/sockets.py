@@ -54,6 +54,11 @@ class Wire(Protocol):
         """Say goodbye; a peer that does not answer is cut off soon after."""
 
 
+def room_for(frames: bytes) -> int:
+    """Return the largest backlog a socket may have to be written these frames; below 0 they are too long for any."""
+    return min(SOFT_BACKLOG_BYTES, MAX_BACKLOG_BYTES - len(frames))
+
+
 class Sub:
     """One socket's subscription to one channel."""
 
@@ -104,7 +109,8 @@ class Socket:
 
     def enqueue(self, sub: Sub | None, frames: bytes) -> bool:
         """Keep frames for later; False when the queue is full."""
-        if len(self.queue) >= MAX_QUEUE or self.queued_bytes + len(frames) > MAX_BACKLOG_BYTES - SOFT_BACKLOG_BYTES:
+        held = self.backlog() + self.queued_bytes
+        if len(self.queue) >= MAX_QUEUE or held + len(frames) > MAX_BACKLOG_BYTES:
             return False
         self.queue.append((sub, frames))
         self.queued_bytes += len(frames)
