@@ -20,6 +20,22 @@ SCRIPTS = (
     _("Prices are live again."),
     _("Prices paused: the connection to the market is silent. Nothing can be sold until it is back."),
     _("Block {height}"),
+    # regulator
+    _("Verify in this browser"),
+    _("Hash of the bytes: {hash}"),
+    _("The bytes name themselves entry {seq}."),
+    _("The bytes belong to another entry."),
+    _("The path of {count} hashes leads to the root over {size} entries."),
+    _("The path does not lead to the signed root."),
+    _("The checkpoint belongs to another log."),
+    _("This browser cannot check Ed25519 signatures. Check the receipt on the command line."),
+    _("The signature under the checkpoint is by {name}."),
+    _("The signature under the checkpoint is not by this log's key."),
+    _("This does not fit together."),
+    _("As far as this browser can tell, it fits."),
+    _("Verified: this entry is on the signed ledger."),
+    _("Verified: the log signed this checkpoint."),
+    _("The browser offers its cryptography only over HTTPS. Check the receipt on the command line."),
 )
 
 

@@ -1,0 +1,1 @@
+import{t as e}from"./refresh.chunk.js";for(let e of document.querySelectorAll(`form[data-autosubmit]`)){let t=e.querySelector(`button`);t&&(t.hidden=!0),e.addEventListener(`change`,()=>e.requestSubmit())}e();

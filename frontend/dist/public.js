@@ -1,0 +1,1 @@
+import{t as e}from"./refresh.chunk.js";e();
