@@ -394,7 +394,7 @@ def test_a_restart_says_so(settings: Any) -> None:
     async def scene() -> None:
         connection = await server.connect()
         await hear(connection)
-        stopping = in_thread(server.stop)
+        stopping = asyncio.ensure_future(in_thread(server.stop))
         code, _ = await closed(connection)
         await stopping
         assert code == 1012
