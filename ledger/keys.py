@@ -29,7 +29,7 @@ def load_or_make(path: Path) -> bytes:
     """
     if not path.exists():
         _make(path)
-    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    handle = os.open(path, os.O_RDONLY)
     with os.fdopen(handle) as file:
         mode = stat.S_IMODE(os.fstat(handle).st_mode)
         text = file.read(4 * SECRET_BYTES)

@@ -208,11 +208,11 @@ def verify_consistency(old_size: int, size: int, old_root: bytes, root: bytes, p
     """
     if not 0 < old_size <= size:
         raise ProofError(f"expected an old size from 1 to {size}, was {old_size}")
-    _check_hashes([old_root, root, *path])
     if old_size == size:
         if path or old_root != root:
             raise ProofError(f"expected the same root and an empty proof between two trees of size {size}")
         return
+    _check_hashes([old_root, root, *path])
     if not path:
         raise ProofError(f"expected a proof from size {old_size} to {size}, was empty")
     proof = list(path) if old_size & (old_size - 1) else [old_root, *path]

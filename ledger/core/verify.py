@@ -190,6 +190,8 @@ class _Verifier:
         except EntryError as error:
             self._blame_entries(error.seq)
             raise Bad(f"entry {error.seq}", str(error)) from None
+        if first == 0 and entries[0]["type"] != "genesis":
+            raise Bad("entry 0", f"type: expected genesis, was {entries[0]['type']!r}")
         done = 0
         for at, entry in enumerate(entries):
             kind = entry["type"]
@@ -202,8 +204,6 @@ class _Verifier:
                     done = at + 1
                 else:
                     self._watch(entry, first + at)
-            elif first + at == 0:
-                raise Bad("entry 0", f"type: expected genesis, was {kind}")
         self._extend(hashes[done:])
 
     def _decode(self, leaves: list[bytes], first: int) -> list[Fields]:
@@ -300,15 +300,20 @@ class _Verifier:
         self._rows += count
 
     def _seal(self, entry: Fields, seq: int) -> None:
+        root, first = self._tree.root(), self._chain.next
         try:
-            self._chain.check(entry, seq=seq, root_before=self._tree.root(), rules=self._rules)
+            self._chain.check(entry, seq=seq, root_before=root, rules=self._rules)
         except SealError as error:
             self._blame_entries(seq)
-            if error.field in ("prev", "root_before"):
-                begin = self._chain.next - (error.field == "prev" and self._chain.next > 0)
-                what = f"{error}: this seal or one of the entries {begin} to {seq - 1} is not what was sealed"
-                raise Bad(f"entry {seq}", what) from None
-            raise Bad(f"entry {seq}", str(error)) from None
+            here = place = f"entry {seq}"
+            if entry.get("root_before") != root.hex():
+                # With another checkpoint before the block, the seal that ended that one was changed; with the same, only
+                # what came after it can be. Tiles cut from the entries themselves know no better.
+                if error.field == "prev" and first:
+                    place = f"entry {first - 1}"
+                elif error.field == "root_before" and first < seq:
+                    place = f"entries {first} to {seq}"
+            raise Bad(place, str(error) if place == here else f"the seal in {here} differs: {error}") from None
 
     # --- tiles ------------------------------------------------------------------------------------------------------
     def _compare(self, level: int, number: int, width: int, expected: Sequence[bytes]) -> None:

@@ -147,3 +147,9 @@ def rewritten(change: Callable[[LogMaker], None]) -> dict[str, bytes]:
     maker.seal()
     change(maker)
     return maker.files()
+
+
+def span(place: str) -> tuple[int, int]:
+    """Return the first and last entry a place names."""
+    first, _, last = place.removeprefix("entry ").removeprefix("entries ").partition(" to ")
+    return int(first), int(last or first)
