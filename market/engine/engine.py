@@ -22,6 +22,11 @@ class Level(NamedTuple):
     energy_wh: int
     fee_wh_e4: int
 
+    @property
+    def fee_e4(self) -> int:
+        """The grid fee within the price, energy-weighted."""
+        return self.fee_wh_e4 // self.energy_wh
+
 
 class Engine(Settling):
     """Apply commands, look at the state. ``accounts``, ``contracts``, ``orders``, ``params`` are for reading only."""
