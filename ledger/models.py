@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from django.db import models
 
+from ledger.fields import SequenceField
+
 
 class Entry(models.Model):
     """An entry of the ledger: its index and its bytes, which are the truth about it."""
 
-    seq = models.BigIntegerField(primary_key=True)
+    seq = SequenceField(primary_key=True)
     leaf = models.BinaryField()
 
 

@@ -2,6 +2,8 @@
 
 from django.db import migrations, models
 
+import ledger.fields
+
 
 class Migration(migrations.Migration):
     initial = True
@@ -23,7 +25,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="Entry",
             fields=[
-                ("seq", models.BigIntegerField(primary_key=True, serialize=False)),
+                ("seq", ledger.fields.SequenceField(primary_key=True, serialize=False)),
                 ("leaf", models.BinaryField()),
             ],
         ),

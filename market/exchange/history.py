@@ -122,10 +122,13 @@ def _trades(account: int, after: int, limit: int) -> Iterator[dict[str, Any]]:
 
 
 def _funds(account: int, after: int, limit: int) -> Iterator[dict[str, Any]]:
-    mine = Q(debit=account) | Q(credit=account)
-    for row in models.Transfer.objects.filter(mine, kind="fund", seq__gt=after).order_by("seq")[:limit]:
-        amount_e7 = row.amount if row.credit == account else -row.amount
-        yield {"seq": row.seq, "type": "fund", "at_ms": row.at_ms, "amount_e7": amount_e7}
+    first = (after + 1) * models.TRANSFERS_AN_ENTRY
+    for side in ("debit", "credit"):
+        rows = models.Transfer.objects.filter(**{side: account}, routine=0, kind="fund", id__gte=first)
+        for row in rows.order_by("id")[:limit]:
+            amount_e7 = row.amount if side == "credit" else -row.amount
+            seq = row.id // models.TRANSFERS_AN_ENTRY
+            yield {"seq": seq, "type": "fund", "at_ms": row.at_ms, "amount_e7": amount_e7}
 
 
 def _lines(account: int, after: int, limit: int) -> Iterator[dict[str, Any]]:

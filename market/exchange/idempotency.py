@@ -9,9 +9,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from market.engine import commands
-from market.engine.commands import Command
-from market.engine.events import Event, Refused
+from market.engine.commands import Command, PlaceOrder
+from market.engine.events import Event, OrderPlaced, Refused
 from market.exchange.models import IdempotencyKey
 from market.exchange.outcomes import Outcome
 from market.exchange.stores import Statement, Store
@@ -30,10 +29,11 @@ REST_NAMES = {"price_e4": "price", "amount_e7": "amount", "expires_at_ms": "expi
 
 
 class Known(NamedTuple):
-    """A key's first use. ``outcome`` is None while only its place in the ledger is known."""
+    """A key's first use. ``command`` and ``outcome`` are None when it was read back from the database."""
 
     at_ms: int
-    content: str
+    command: Command | None
+    content: str  # of a command that was read back; "" = in the order's row
     outcome: Outcome | None
     first_seq: int
     count: int
@@ -42,7 +42,7 @@ class Known(NamedTuple):
 
 def content_of(command: Command) -> str:
     """Return the command's type and fields as JSON text; long fields as their digest."""
-    if type(command) is commands.PlaceOrder:
+    if type(command) is PlaceOrder:
         # The hot type: texts are put in quotes by hand, and what would need an escape goes the long way round.
         account, contract, side, price_e4, energy_wh, time_in_force, expires_at_ms = command
         text = (
@@ -115,7 +115,7 @@ class Keys:
         self._complete = len(rows) <= IN_MEMORY
         self._next = rows[0][0] + 1 if rows else 0
         for _, scope, key, at_ms, content, first_seq, count, refused in reversed(rows[:IN_MEMORY]):
-            self._known[scope, key] = Known(at_ms, content, None, first_seq, count, refused)
+            self._known[scope, key] = Known(at_ms, None, content, None, first_seq, count, refused)
         self._oldest = self._find_oldest()
 
     def prefetch(self, pairs: Iterable[tuple[int, str]]) -> None:
@@ -132,7 +132,7 @@ class Keys:
                 [value for pair in part for value in pair],
             )
             for scope, key, at_ms, content, first_seq, count, refused in found:
-                self._known[scope, key] = Known(at_ms, content, None, first_seq, count, refused)
+                self._known[scope, key] = Known(at_ms, None, content, None, first_seq, count, refused)
         while len(self._known) > IN_MEMORY:
             self._known.popitem(last=False)
 
@@ -141,7 +141,11 @@ class Keys:
         known = self._known.get((scope, key))
         if known is None or known.at_ms + KEPT_MS <= at_ms:
             return None
-        differs = differing_field(known.content, command)
+        if known.command is not None:
+            same = known.command == command and type(known.command) is type(command)
+            differs = None if same else differing_field(content_of(known.command), command)
+        else:
+            differs = differing_field(known.content or content_of(self._order_at(known.first_seq)), command)
         if differs is not None:
             return Outcome((), conflict=differs)
         outcome = known.outcome
@@ -150,15 +154,22 @@ class Keys:
             outcome = Outcome(events, refused_of(known.refused))
         return outcome._replace(repeated=True)
 
+    def _order_at(self, seq: int) -> PlaceOrder:
+        """Return the command of an accepted order; its row has everything a client sent."""
+        event = self._events_between(seq, 1)[0]
+        assert type(event) is OrderPlaced
+        _, _, account, _, contract, side, price_e4, energy_wh, time_in_force, expires_at_ms = event
+        return PlaceOrder(account, contract, side, price_e4, energy_wh, time_in_force, expires_at_ms)
+
     def remember(self, scope: int, key: str, command: Command, outcome: Outcome, at_ms: int) -> None:
         """Note a key's first use for the running batch."""
         events = outcome.events
         first_seq = events[0].seq if events else -1  # type: ignore[union-attr]
-        refused = refused_text(outcome.refused)
-        content = content_of(command)
+        refused = "" if outcome.refused is None else refused_text(outcome.refused)
+        content = "" if events and type(events[0]) is OrderPlaced else content_of(command)
         self._rows.append((self._next, at_ms, scope, key, content, first_seq, len(events), refused))
         self._next += 1
-        self._known[scope, key] = Known(at_ms, content, outcome, first_seq, len(events), refused)
+        self._known[scope, key] = Known(at_ms, command, "", outcome, first_seq, len(events), refused)
         if len(self._known) > IN_MEMORY:
             self._known.popitem(last=False)
             self._complete = False

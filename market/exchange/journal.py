@@ -242,7 +242,7 @@ class Journal:
         """Check that the batch's transfers explain, to the last unit, how the engine's balances changed."""
         deltas: dict[int, int] = {}
         get = deltas.get
-        for _, _, _, _, asset, debit, credit, amount in self._transfers:
+        for _, _, _, asset, debit, credit, amount, _ in self._transfers:
             if asset is MONEY or asset == MONEY:
                 deltas[debit] = get(debit, 0) - amount
                 deltas[credit] = get(credit, 0) + amount

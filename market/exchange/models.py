@@ -9,8 +9,13 @@ from __future__ import annotations
 
 from django.db import models
 
+from ledger.fields import SequenceField
+
 NAME_LENGTH = 64  # of an area; the engine's bound
 CONTRACT_LENGTH = 17  # 2026-06-06T12:15Z
+TRANSFERS_AN_ENTRY = (
+    2**20
+)  # numbers set aside for the transfers of one ledger entry; a settled area has five a home at most
 
 
 class Order(models.Model):
@@ -19,7 +24,7 @@ class Order(models.Model):
     The columns stand in the order of ``events.OrderPlaced``: the event is the row.
     """
 
-    id = models.BigIntegerField(primary_key=True)
+    id = SequenceField(primary_key=True)
     at_ms = models.BigIntegerField()
     account = models.BigIntegerField()
     area = models.CharField(max_length=NAME_LENGTH)
@@ -40,7 +45,7 @@ class Trade(models.Model):
     The columns stand in the order of ``events.Traded``: the event is the row.
     """
 
-    id = models.BigIntegerField(primary_key=True)
+    id = SequenceField(primary_key=True)
     at_ms = models.BigIntegerField()
     contract = models.CharField(max_length=CONTRACT_LENGTH)
     maker = models.BigIntegerField()
@@ -69,7 +74,7 @@ class Trade(models.Model):
 class OrderChange(models.Model):
     """An amendment or a cancellation. A cancellation has ``energy_wh`` 0; ``remaining_wh`` is what it took back."""
 
-    seq = models.BigIntegerField(primary_key=True)
+    seq = SequenceField(primary_key=True)
     at_ms = models.BigIntegerField()
     kind = models.CharField(max_length=6)  # amend, cancel
     order = models.BigIntegerField()
@@ -89,30 +94,31 @@ class Transfer(models.Model):
     """A movement of one asset between two accounts: ``amount`` leaves ``debit`` and reaches ``credit``.
 
     ``asset`` is "e7" for money (0.0000001 currency) or "wh:<contract>" for energy (Wh). ``kind`` says what for: fund,
-    trade, margin, energy, payout, fee, short, topup, spill. ``n`` numbers the transfers of one ledger entry.
+    trade, margin, energy, payout, fee, short, topup, spill. ``id = seq * TRANSFERS_AN_ENTRY + n`` numbers the transfers
+    of one ledger entry. Those of a trade (``routine``) are found through the trade: two more index entries for each of
+    them would be the largest part of what a trade costs.
     """
 
-    pk = models.CompositePrimaryKey("seq", "n")
-    seq = models.BigIntegerField()
-    n = models.IntegerField()
+    id = SequenceField(primary_key=True)
     at_ms = models.BigIntegerField()
     kind = models.CharField(max_length=8)
     asset = models.CharField(max_length=3 + CONTRACT_LENGTH)
     debit = models.BigIntegerField()
     credit = models.BigIntegerField()
     amount = models.BigIntegerField()
+    routine = models.SmallIntegerField()
 
     class Meta:
         indexes = [
-            models.Index(fields=["debit", "seq"], name="transfer_debit"),
-            models.Index(fields=["credit", "seq"], name="transfer_credit"),
+            models.Index(fields=["debit", "id"], name="transfer_debit", condition=models.Q(routine=0)),
+            models.Index(fields=["credit", "id"], name="transfer_credit", condition=models.Q(routine=0)),
         ]
 
 
 class Balance(models.Model):
     """An account and its money. ``cash_e7`` is the whole wallet, ``held_e7`` of it is set aside for open orders."""
 
-    account = models.BigIntegerField(primary_key=True)
+    account = SequenceField(primary_key=True)
     account_id = models.CharField(max_length=32)
     kind = models.CharField(max_length=8)
     area = models.CharField(max_length=NAME_LENGTH)
@@ -164,9 +170,12 @@ class SettlementLine(models.Model):
 
 
 class IdempotencyKey(models.Model):
-    """What a key was used for and which entries answered it. ``content`` is a JSON list: command type, its fields."""
+    """What a key was used for and which entries answered it.
 
-    n = models.BigIntegerField(primary_key=True)  # counts up, so that the oldest can be found and dropped
+    ``content`` is a JSON list: command type, its fields; "" for an accepted order, whose content is in its own row.
+    """
+
+    n = SequenceField(primary_key=True)  # counts up, so that the oldest can be found and dropped
     at_ms = models.BigIntegerField()
     scope = models.BigIntegerField()
     key = models.TextField()
@@ -182,7 +191,7 @@ class IdempotencyKey(models.Model):
 class Refusal(models.Model):
     """A command that changed nothing, for the regulator; beside the ledger, dropped after a while."""
 
-    n = models.BigIntegerField(primary_key=True)
+    n = SequenceField(primary_key=True)
     at_ms = models.BigIntegerField()
     next_seq = models.BigIntegerField()  # the ledger's size when it was refused
     account = models.BigIntegerField()  # -1: no account
@@ -198,7 +207,7 @@ class Refusal(models.Model):
 class Snapshot(models.Model):
     """The engine's whole state after ``seq`` entries; entry ``seq`` of the ledger carries its SHA-256."""
 
-    seq = models.BigIntegerField(primary_key=True)
+    seq = SequenceField(primary_key=True)
     at_ms = models.BigIntegerField()
     sha256 = models.CharField(max_length=64)
     data = models.BinaryField()

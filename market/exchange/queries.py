@@ -13,6 +13,8 @@ from django.db.models import Q, Sum
 
 from market.exchange import models
 from market.exchange.history import MAX_LIMIT, candles, events, seq_before
+from market.exchange.models import TRANSFERS_AN_ENTRY
+from market.exchange.transfers import TRANSFERS_A_TRADE
 
 __all__ = [
     "account_by_id", "balance", "balances", "candles", "changes_of_order", "contract", "contracts", "counts", "earned",
@@ -384,23 +386,53 @@ def positions(account: int, *, contracts: Iterable[str] | None = None) -> list[P
 
 
 def transfers(
-    *, account: int | None = None, seq: int | None = None, money_only: bool = False, after: int | None = None,
-    before: int | None = None, limit: int = 100, newest_first: bool = True,
-) -> list[TransferView]:  # fmt: skip
+    *,
+    account: int | None = None,
+    seq: int | None = None,
+    money_only: bool = False,
+    after: int | None = None,
+    before: int | None = None,
+    limit: int = 100,
+    newest_first: bool = True,
+) -> list[TransferView]:
     """Return movements of an account (statement lines) or of one ledger entry, newest first by default."""
     rows = models.Transfer.objects.all()
-    if account is not None:
-        rows = rows.filter(Q(debit=account) | Q(credit=account))
     if seq is not None:
-        rows = rows.filter(seq=seq)
+        rows = rows.filter(id__gte=seq * TRANSFERS_AN_ENTRY, id__lt=(seq + 1) * TRANSFERS_AN_ENTRY)
     if money_only:
         rows = rows.filter(asset="e7")
     if after is not None:
-        rows = rows.filter(seq__gt=after)
+        rows = rows.filter(id__gte=(after + 1) * TRANSFERS_AN_ENTRY)
     if before is not None:
-        rows = rows.filter(seq__lt=before)
-    ordered = rows.order_by(*(("-seq", "-n") if newest_first else ("seq", "n")))
-    return [TransferView(*row) for row in ordered.values_list(*TransferView._fields)[: _limited(limit)]]
+        rows = rows.filter(id__lt=before * TRANSFERS_AN_ENTRY)
+    rows = rows.order_by("-id" if newest_first else "id")
+    limit = _limited(limit)
+    if account is None:
+        return [_transfer(row) for row in rows[:limit].values_list()]
+    found = set(rows.filter(debit=account, routine=0)[:limit].values_list())
+    found |= set(rows.filter(credit=account, routine=0)[:limit].values_list())
+    ids = [
+        trade_seq * TRANSFERS_AN_ENTRY + n
+        for trade_seq in _trade_seqs(account, after, before, limit, newest_first)
+        for n in range(TRANSFERS_A_TRADE)
+    ]
+    for start in range(0, len(ids), MAX_LIMIT):
+        part = rows.filter(id__in=ids[start : start + MAX_LIMIT]).values_list()
+        found |= {row for row in part if account in (row[4], row[5])}
+    return [_transfer(row) for row in sorted(found, reverse=newest_first)[:limit]]
+
+
+def _transfer(row: tuple[Any, ...]) -> TransferView:
+    seq, n = divmod(row[0], TRANSFERS_AN_ENTRY)
+    return TransferView(seq, n, *row[1:7])
+
+
+def _trade_seqs(account: int, after: int | None, before: int | None, limit: int, newest_first: bool) -> list[int]:
+    """Return the trades that moved something of an account; of a clearing account, all trades of its contract."""
+    contract = models.Contract.objects.filter(account=account).values_list("name", flat=True).first()
+    wanted = {"contract": contract} if contract is not None else {"account": account}
+    found = trades(**wanted, after=after, before=before, limit=limit, newest_first=newest_first)  # type: ignore[arg-type]
+    return [trade.seq for trade in found]
 
 
 def settlement_lines(

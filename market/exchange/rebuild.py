@@ -1,4 +1,4 @@
-"""Events read back from the database, equal to those the engine gave: the first answer to a repeated key, after a restart."""
+"""Events read back from the database, equal to those the engine gave: how a repeated key is answered after a restart."""
 
 from __future__ import annotations
 

@@ -31,6 +31,11 @@ FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[]) AS n(account
 WHERE b.account = n.account
 """
 
+UPDATE_MONEY_SQLITE = """
+UPDATE exchange_balance SET cash_e7 = n.column2, held_e7 = n.column3, arrears_e7 = n.column4
+FROM (VALUES %s) AS n WHERE account = n.column1
+"""
+
 Statement = tuple[str, Sequence[Any]]
 
 
@@ -152,8 +157,14 @@ class SqliteStore:
 
     def upsert_money(self, rows: Sequence[tuple[int, int, int, int]]) -> Iterable[Statement]:
         """See ``Store.upsert_money``."""
-        sql = "UPDATE exchange_balance SET cash_e7 = %s, held_e7 = %s, arrears_e7 = %s WHERE account = %s"
-        return [(sql, (cash, held, arrears, account)) for account, cash, held, arrears in rows]
+        statements: list[Statement] = []
+        start = 0
+        for chunk in SQLITE_CHUNKS:
+            sql = UPDATE_MONEY_SQLITE % ",".join(["(?,?,?,?)"] * chunk)
+            while len(rows) - start >= chunk:
+                statements.append((sql, [value for row in rows[start : start + chunk] for value in row]))
+                start += chunk
+        return statements
 
     def fetch(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """See ``Store.fetch``."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from market.engine.events import Event, Funded, Settled, Traded
+from market.exchange.models import TRANSFERS_AN_ENTRY
 
 MONEY = "e7"
+TRANSFERS_A_TRADE = 3  # at most: cost, energy, margin
 BANK, OPERATOR, SUPPLIER, BILLING = 0, 1, 2, 3  # the system accounts, in the order ``Found`` opens them
 
-# seq, n, at_ms, kind, asset, debit, credit, amount: the columns of ``models.Transfer``
-Row = tuple[int, int, int, str, str, int, int, int]
+# id, at_ms, kind, asset, debit, credit, amount, routine: the columns of ``models.Transfer``
+Row = tuple[int, int, str, str, int, int, int, int]
 
 
 def energy_asset(contract: str) -> str:
@@ -32,20 +34,20 @@ def transfers(event: Event, clearing: Mapping[str, int]) -> list[Row]:
 
 def of_trade(trade: Traded, pool: int) -> list[Row]:
     """Return the transfers of a trade: money into the clearing account ``pool``, energy from seller to buyer."""
-    seq, at_ms, contract = trade[:3]
-    buyer, seller = trade.buyer, trade.seller
+    at_ms, buyer, seller = trade.at_ms, trade.buyer, trade.seller
+    first = trade.seq * TRANSFERS_AN_ENTRY
     rows: list[Row] = [
-        (seq, 0, at_ms, "trade", MONEY, buyer, pool, trade.cost_e7),
-        (seq, 1, at_ms, "energy", "wh:" + contract, seller, buyer, trade.energy_wh),
+        (first, at_ms, "trade", MONEY, buyer, pool, trade.cost_e7, 1),
+        (first + 1, at_ms, "energy", "wh:" + trade.contract, seller, buyer, trade.energy_wh, 1),
     ]
     if trade.margin_e7:
-        rows.append((seq, 2, at_ms, "margin", MONEY, seller, pool, trade.margin_e7))
+        rows.append((first + 2, at_ms, "margin", MONEY, seller, pool, trade.margin_e7, 1))
     return rows
 
 
 def _of_fund(event: Funded) -> list[Row]:
     debit, credit = (BANK, event.account) if event.amount_e7 > 0 else (event.account, BANK)
-    return [(event.seq, 0, event.at_ms, "fund", MONEY, debit, credit, abs(event.amount_e7))]
+    return [(event.seq * TRANSFERS_AN_ENTRY, event.at_ms, "fund", MONEY, debit, credit, abs(event.amount_e7), 0)]
 
 
 def _of_settlement(event: Settled, pool: int) -> list[Row]:
@@ -61,7 +63,8 @@ def _of_settlement(event: Settled, pool: int) -> list[Row]:
         )
         if amount
     ]
+    first = event.seq * TRANSFERS_AN_ENTRY
     return [
-        (event.seq, n, event.at_ms, kind, MONEY, debit, credit, amount)
-        for n, (kind, debit, credit, amount) in enumerate(moves)
+        (id_, event.at_ms, kind, MONEY, debit, credit, amount, 0)
+        for id_, (kind, debit, credit, amount) in enumerate(moves, first)
     ]

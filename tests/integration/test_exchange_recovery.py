@@ -1,6 +1,5 @@
 """Start-up is recovery, and what does not add up does not open."""
 
-import os
 import shutil
 import threading
 from pathlib import Path
@@ -279,4 +278,4 @@ def test_the_published_checkpoint_is_the_newest_seal(tmp_path: Path) -> None:
         trade(market)
     published = (tmp_path / "published_checkpoint").read_text()
     assert published == ledger_queries.checkpoint()
-    assert os.listdir(tmp_path) == ["published_checkpoint"]  # no draft is left behind
+    assert [path.name for path in tmp_path.iterdir()] == ["published_checkpoint"]  # no draft is left behind

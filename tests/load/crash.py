@@ -25,9 +25,10 @@ from typing import IO, Any
 
 ROOT = Path(__file__).resolve().parents[2]
 WINDOW = 400  # orders on their way
+ORDERS_A_SECOND = 1_200  # enough to be killed in the middle of something; more would only make the full replays longer
 START_TIMEOUT_S = 120.0
 ANSWER_TIMEOUT_S = 60.0
-LIFE_S = (0.05, 1.2)  # from the first order to the kill
+LIFE_S = (0.05, 1.0)  # from the first order to the kill
 MARKET_SPEED = 120  # market seconds a second, so that gates close and contracts open while it is being killed
 MARKET_START_MS = 1_780_740_000_000  # 2026-06-06T10:00:00Z
 INTERVAL_MS = 15 * 60_000
@@ -117,11 +118,16 @@ class Life:
         """Send what is unanswered, then new orders, for a while."""
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        until_s = time.monotonic() + seconds
+        began_s = time.monotonic()
         for number in self._client.unanswered():
             self._send(number)
-        while time.monotonic() < until_s and not self._errors and self.process.poll() is None:
+        sent = 0
+        while (since_s := time.monotonic() - began_s) < seconds and not self._errors and self.process.poll() is None:
+            if sent > since_s * ORDERS_A_SECOND:
+                time.sleep(0.001)
+                continue
             self._send(self._client.new_order(accounts))
+            sent += 1
 
     def kill(self) -> None:
         """End it at once, wherever it is; then take in what it had still said."""

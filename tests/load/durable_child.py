@@ -30,6 +30,7 @@ from market.exchange.writer import MAX_BATCH  # noqa: E402
 
 SECONDS = float(os.environ.get("BENCH_SECONDS", "60"))
 ACCOUNTS = 5_000
+DEPOSIT_E7 = 10**12  # all of them together stay within 2^53
 IN_FLIGHT = 3  # batches submitted and not acknowledged
 KEPT_BATCHES = 200  # the last ones are written again without the exchange
 INTERVAL_MS = 15 * 60_000
@@ -64,8 +65,8 @@ def found(exchange: Exchange) -> list[int]:
         ]
         for outcome in exchange.submit_many(opened).result(60):
             accounts += [event.account for event in outcome.events if type(event) is AccountOpened]
-        funds = [(Fund(account, 10**13, "opening", ""), None) for account in accounts[start:]]
-        exchange.submit_many(funds).result(60)
+        funds = [(Fund(account, DEPOSIT_E7, "opening", ""), None) for account in accounts[start:]]
+        assert not any(outcome.refused for outcome in exchange.submit_many(funds).result(60))
     return accounts
 
 
