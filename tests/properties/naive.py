@@ -373,12 +373,9 @@ class NaiveMarket:
 
     def do_CancelAll(self, command: c.CancelAll) -> str | None:
         mine = [o for o in self.orders if o.account == command.account and command.contract in ("", o.contract)]
-        for order in sorted(mine, key=self.since):
+        for order in sorted(mine, key=lambda o: o.id):
             self.drop(order, command.reason)
         return None
-
-    def since(self, order: NaiveOrder) -> int:
-        return order.priority
 
     def do_Expire(self, command: c.Expire) -> str | None:
         due = [o for o in self.orders if o.expires_at_ms and o.expires_at_ms <= self.at_ms]
