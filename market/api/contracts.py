@@ -84,7 +84,7 @@ def _book(area: str, contract: str, depth: int, viewer: access.Viewer, engine: E
     return {
         "contract": contract,
         "area": area,
-        "seq": engine.seq,
+        "seq": engine.seq - 1,
         **{
             side: [
                 {

@@ -107,6 +107,8 @@ class Hub:
     async def stop(self) -> None:
         """Say goodbye to every socket and end the tasks."""
         self._closed = True
+        if self.ready:
+            self.exchange.unlisten(self.publish)
         self.ready = False
         for socket in tuple(self.delivery.sockets):
             self.close(socket, *RESTART)

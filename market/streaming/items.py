@@ -1,6 +1,7 @@
 """Ledger events as the streams show them: pure functions from an event to plain JSON values.
 
-Public items name nobody. An account's own items name that account's orders only, never the other side of a trade.
+Public items name nobody. An account's own items name that account's orders only, never the other side of a trade; they
+read as ``GET /api/v1/events`` tells them, so a client mends a gap from there.
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ def _order(event: OrderPlaced, accounts: Container[int]) -> Iterator[tuple[int, 
     item = _head(event, "order") | {
         "order": event.seq,
         "contract": event.contract,
+        "area": event.area,
         "side": event.side,
         "price": price_text(event.price_e4),
         "energy_wh": event.energy_wh,
@@ -130,6 +132,7 @@ def _settle(event: Settled, accounts: Container[int]) -> Iterator[tuple[int, Ite
             _head(event, "settle")
             | {
                 "contract": event.contract,
+                "area": event.area,
                 "import_wh": row.import_wh,
                 "export_wh": row.export_wh,
                 "quality": row.quality,
@@ -139,6 +142,7 @@ def _settle(event: Settled, accounts: Container[int]) -> Iterator[tuple[int, Ite
                 "spill_wh": row.spill_wh,
                 "payout": money_text(row.payout_e7),
                 "fee": money_text(row.fee_e7),
+                "short": money_text(row.short_e7),
                 "topup": money_text(row.topup_e7),
                 "spill": money_text(row.spill_e7),
             },

@@ -83,4 +83,4 @@ def ticker_data(args: Sequence[str], entries: Mapping[Key, Any]) -> dict[str, An
 
 def ticker_refusal(engine: Engine, args: Sequence[str]) -> str | None:
     """Return the error code for an area that does not exist, else ``None``."""
-    return None if args[0] in engine.areas.parent else "unknown_area"
+    return None if args[0] in engine.areas else "unknown_area"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from market.engine import events
 from market.exchange.outcomes import Committed, SealInfo
@@ -25,12 +25,21 @@ class Level(NamedTuple):
     fee_wh_e4: int
 
 
+class FakeAreas:
+    """Two streets under one substation."""
+
+    parent: ClassVar = {"MV1": "", "LV1.101": "MV1", "LV1.102": "MV1"}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.parent
+
+
 class FakeEngine:
     """The reading side of an engine: each (area, contract, side) is a table price_e4 -> energy_wh."""
 
     def __init__(self) -> None:
         self.seq = 1
-        self.areas = SimpleNamespace(parent={"MV1": "", "LV1.101": "MV1", "LV1.102": "MV1"})
+        self.areas = FakeAreas()
         self.accounts = [
             SimpleNamespace(kind="bank", area="MV1"),
             SimpleNamespace(kind="member", area="LV1.101"),
@@ -69,6 +78,9 @@ class FakeExchange:
 
     def listen(self, fn: Callable[[Committed], None]) -> None:
         self.listeners.append(fn)
+
+    def unlisten(self, fn: Callable[[Committed], None]) -> None:
+        self.listeners.remove(fn)
 
     def read(self, fn: Callable[[Any], Any]) -> Any:
         with self.lock:

@@ -620,6 +620,17 @@ def test_nothing_comes_after_unsubscribing(small: None) -> None:
     play(scene)
 
 
+def test_a_stopped_hub_listens_no_more() -> None:
+    async def scene(market: Market) -> None:
+        peer = market.connect()
+        await market.hub.stop()
+        assert peer.wire.closed == (1012, "restart")
+        assert market.exchange.listeners == []
+        await market.hub.stop()
+
+    play(scene)
+
+
 def test_a_channel_left_and_taken_up_while_it_is_computed() -> None:
     """The part of a ticker that was asked for is not taken for the whole of it."""
 
