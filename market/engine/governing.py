@@ -223,7 +223,7 @@ class Governing(Trading):
         account.closed = True
         self.members_by_area[account.area] -= 1
         events = self._one(ev.AccountClosed, account.index)
-        for order in self.orders_by_age(account.index):
+        for order in self.open_orders_of(account.index):
             self._drop(events, self.contracts[order.contract].book, order, "account_closed")
         return events
 

@@ -246,9 +246,9 @@ class State:
         del self.orders_of[order.account][order.id]
         self.accounts[order.account].open_orders -= 1
 
-    def orders_by_age(self, account: int) -> list[Order]:
-        """Return an account's open orders in time priority; a recovered engine's tables are filled in another sequence."""
-        return sorted((self.orders[id] for id in self.orders_of.get(account, ())), key=lambda order: order.priority)
+    def open_orders_of(self, account: int) -> list[Order]:
+        """Return an account's open orders by id; the tables themselves are filled in another sequence after a recovery."""
+        return [self.orders[id] for id in sorted(self.orders_of.get(account, ()))]
 
     def _push_expiry(self, order: Order) -> None:
         heap = self.expiries

@@ -307,7 +307,7 @@ class Trading(State):
         if not is_reason(reason):
             return self.refuse("invalid_value", "reason")
         events: list[Any] = []
-        for order in self.orders_by_age(index):
+        for order in self.open_orders_of(index):
             if not name or order.contract == name:
                 self._drop(events, self.contracts[order.contract].book, order, reason)
         return events
