@@ -23,11 +23,12 @@ Fields = dict[str, int | str]
 
 
 class EntryError(ValueError):
-    """An entry is not what it must be. ``seq`` is its index."""
+    """An entry is not what it must be. ``seq`` is its index; ``first`` is smaller when an earlier one may be at fault."""
 
-    def __init__(self, seq: int, message: str):
+    def __init__(self, seq: int, message: str, first: int | None = None):
         super().__init__(message)
         self.seq = seq
+        self.first = seq if first is None else first
 
 
 def is_time(text: object) -> bool:
@@ -79,7 +80,7 @@ def _check_entry(entry: Fields, seq: int, last_at: str) -> str:
     if type(at) is not str or not is_time(at):
         raise EntryError(seq, f"at: expected a time like 2026-06-06T12:15:00.000Z, was {at!r:.60}")
     if at < last_at:
-        raise EntryError(seq, f"at: expected {last_at} (of entry {seq - 1}) or later, was {at}")
+        raise EntryError(seq, f"at: expected {last_at} (of entry {seq - 1}) or later, was {at}", seq - 1)
     if type(salt) is not str or len(salt) != SALT_DIGITS or _SALTS.fullmatch(salt) is None:
         raise EntryError(seq, f"salt: expected {SALT_DIGITS} hex digits, was {salt!r:.60}")
     return at

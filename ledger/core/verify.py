@@ -189,7 +189,7 @@ class _Verifier:
             self._last_at = check_entries(entries, first, self._last_at)
         except EntryError as error:
             self._blame_entries(error.seq)
-            raise Bad(f"entry {error.seq}", str(error)) from None
+            raise Bad(_span(error.first, error.seq), str(error)) from None
         if first == 0 and entries[0]["type"] != "genesis":
             raise Bad("entry 0", f"type: expected genesis, was {entries[0]['type']!r}")
         done = 0
@@ -312,7 +312,7 @@ class _Verifier:
                 if error.field == "prev" and first:
                     place = f"entry {first - 1}"
                 elif error.field == "root_before" and first < seq:
-                    place = f"entries {first} to {seq}"
+                    place = _span(first, seq)
             raise Bad(place, str(error) if place == here else f"the seal in {here} differs: {error}") from None
 
     # --- tiles ------------------------------------------------------------------------------------------------------
@@ -363,9 +363,15 @@ class _Verifier:
         """Return the error for entries that do not hash to their tile, while the signed root is not theirs either."""
         covered = TILE_WIDTH**doubt.level
         first = (doubt.number * TILE_WIDTH + doubt.at) * covered
-        place = f"entry {first}" if covered == 1 else f"entries {first} to {first + covered - 1}"
         path = tile_path(doubt.level, doubt.number, doubt.width)
-        return Bad(place, f"expected the hash {doubt.was.hex()} of {path}, was {doubt.expected.hex()}")
+        return Bad(
+            _span(first, first + covered - 1),
+            f"expected the hash {doubt.was.hex()} of {path}, was {doubt.expected.hex()}",
+        )
+
+
+def _span(first: int, last: int) -> str:
+    return f"entry {first}" if first == last else f"entries {first} to {last}"
 
 
 def _text(entry: Fields, key: str, place: str) -> str:

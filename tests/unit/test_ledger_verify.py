@@ -255,7 +255,7 @@ Change = Callable[[LogMaker], object]
         (lambda log: (log.add("order", v=2), log.seal()), "entry 5", "v: expected 1"),
         (lambda log: (log.add("order", seq=4), log.seal()), "entry 5", "seq: expected 5"),
         (lambda log: (log.add("order", salt="x"), log.seal()), "entry 5", "salt: expected"),
-        (lambda log: (log.add("order", at=time_text(3)), log.seal()), "entry 5", "or later"),
+        (lambda log: (log.add("order", at=time_text(3)), log.seal()), "entries 4 to 5", "or later"),
         (lambda log: (log.add_leaf(b'{"a": 1}'), log.seal()), "entry 5", "canonical"),
         (lambda log: (log.add_leaf(b'{"a":1.5}'), log.seal()), "entry 5", "expected an integer or a string"),
         (lambda log: (log.add("readings", count=1), log.seal()), "entry 5", "root: expected a text"),
