@@ -2,9 +2,10 @@
 
 Every resting order has one integer key, ``(cost << 40) | priority`` with cost = price for asks and -price for bids, so that
 adding a path's fee is an addition and one comparison decides price-time priority across areas. For each side and node the
-book knows ``own``, the best key resting there, and ``best``, the best key inside its subtree as seen from it: the minimum of
-its own and of its children's plus their fees, over edges that can still carry energy. A taker walks from its area to the root
-and looks, at each ancestor, at that node's own best and at the sibling's.
+book knows ``own``, the best key resting there, ``best``, the best key inside its subtree as seen from it, and ``up``, what of
+that its parent sees: with the edge's fee while the edge can still carry energy, else nothing. ``best`` is the least of ``own``
+and the children's ``up``. A taker walks from its area to the root; at an ancestor whose ``best`` could beat what it has found
+it looks at that node's own best and at the siblings on the way.
 
 An edge opens and closes by its residual capacity: ``capacity - flow + floor(netting * opposite flow / 1000)``.
 """
@@ -77,15 +78,19 @@ class Order:
 
 
 class Side:
-    """All resting orders of one side. ``residual_wh[v]`` is what this side's energy flow can still use of the edge above v."""
+    """All resting orders of one side. ``residual_wh[v]`` is what this side's energy flow can still use of the edge above v.
 
-    __slots__ = ("best", "flow_wh", "heaps", "live", "own", "residual_wh")
+    ``up`` has one more element, for ever ``NOTHING``: the child or sibling number -1 of nodes that have none.
+    """
+
+    __slots__ = ("best", "flow_wh", "heaps", "live", "own", "residual_wh", "up")
 
     def __init__(self, nodes: int):
         self.heaps: list[list[int]] = [[] for _ in range(nodes)]
         self.live = [0] * nodes
         self.own = [NOTHING] * nodes
         self.best = [NOTHING] * nodes
+        self.up = [NOTHING] * (nodes + 1)
         self.residual_wh = [UNLIMITED_WH] * nodes
         self.flow_wh = [0] * nodes
 
@@ -125,11 +130,12 @@ class Book:
             self._toggled(bids, node, 1, residual > 0)
 
     def _toggled(self, side: Side, node: int, direction: int, opened: bool) -> None:
+        """An edge opened or closed for a side: keep the aggregates above it true, note what opened."""
         above = self.topology.parent[node]
         if above < 0:
             return
-        if side.best[node] < NOTHING:
-            self._refresh(side, above)
+        side.up[node] = side.best[node] + self.topology.fee_keys[node] if opened else NOTHING
+        self._refresh(side, above)
         if opened:
             heappush(self.opened, 2 * node + direction)
 
@@ -147,13 +153,26 @@ class Book:
             self._set_residuals(node)
 
     def add_flow(self, path: tuple[tuple[int, ...], tuple[int, ...]], energy_wh: int) -> None:
-        """Book energy along a path (see ``Topology.path``); a negative quantity takes it back."""
+        """Book energy along a path (see ``Topology.path``)."""
         for node in path[0]:
-            self.asks.flow_wh[node] += energy_wh
-            self._set_residuals(node)
+            self._carry(self.asks, self.bids, node, 0, energy_wh)
         for node in path[1]:
-            self.bids.flow_wh[node] += energy_wh
-            self._set_residuals(node)
+            self._carry(self.bids, self.asks, node, 1, energy_wh)
+
+    def _carry(self, along: Side, against: Side, node: int, direction: int, energy_wh: int) -> None:
+        """Book energy on one edge: less remains in its direction, netting gives the opposite one as much."""
+        before_wh = along.flow_wh[node]
+        along.flow_wh[node] = before_wh + energy_wh
+        was = along.residual_wh[node]
+        along.residual_wh[node] = residual = was - energy_wh
+        if residual <= 0 < was:
+            self._toggled(along, node, direction, False)
+        netting = self.netting
+        gain = netting * (before_wh + energy_wh) // 1000 - netting * before_wh // 1000
+        was = against.residual_wh[node]
+        against.residual_wh[node] = residual = was + gain
+        if was <= 0 < residual:
+            self._toggled(against, node, 1 - direction, True)
 
     def restore_flows(self, up_wh: list[int], down_wh: list[int]) -> None:
         """Set all flows at once, before any order rests."""
@@ -197,59 +216,77 @@ class Book:
         if key >= side.own[node]:
             return
         side.own[node] = key
-        best, residual = side.best, side.residual_wh
+        best, up, residual = side.best, side.up, side.residual_wh
         parent, fees = self.topology.parent, self.topology.fee_keys
         while key < best[node]:
             best[node] = key
-            if residual[node] <= 0:
+            above = parent[node]
+            if above < 0 or residual[node] <= 0:
                 return
             key += fees[node]
-            node = parent[node]
-            if node < 0:
-                return
+            up[node] = key
+            node = above
 
     def remove(self, order: Order) -> None:
         """Take a resting order out. Its key stays in the heap until it comes to the top or the heap is rebuilt."""
         side = self.bids if order.is_buy else self.asks
         node = order.node
-        del self.orders[order.priority]
+        orders = self.orders
+        del orders[order.priority]
         order.resting = False
-        live = side.live[node] = side.live[node] - 1
+        side.live[node] -= 1
+        heap = side.heaps[node]
         if order.key == side.own[node]:
-            self._advance(side, node)
-        elif len(side.heaps[node]) > 2 * live + GARBAGE_KEPT:
-            orders = self.orders
-            heap = [key for key in side.heaps[node] if key & PRIORITY_MASK in orders]
-            heapify(heap)
-            side.heaps[node] = heap
-
-    def _advance(self, side: Side, node: int) -> None:
-        """Find a node's next best key after its head went."""
-        heap, orders = side.heaps[node], self.orders
-        while heap and heap[0] & PRIORITY_MASK not in orders:
             heappop(heap)
-        side.own[node] = heap[0] if heap else NOTHING
-        self._refresh(side, node)
+            while heap and heap[0] & PRIORITY_MASK not in orders:
+                heappop(heap)
+            side.own[node] = heap[0] if heap else NOTHING
+            self._refresh(side, node)
+        elif len(heap) > 2 * side.live[node] + GARBAGE_KEPT:
+            # A set: an order that a halt took out and let in again has its key in the heap twice.
+            heap[:] = {key for key in heap if key & PRIORITY_MASK in orders}
+            heapify(heap)
 
     def _refresh(self, side: Side, node: int) -> None:
         """Recompute the aggregate of a node and of its ancestors, up to the first that stays as it was."""
         topology = self.topology
         left, right, parent, fees = topology.left, topology.right, topology.parent, topology.fee_keys
-        own, best, residual = side.own, side.best, side.residual_wh
-        while node >= 0:
+        own, best, up, residual = side.own, side.best, side.up, side.residual_wh
+        while True:
             key = own[node]
-            child = left[node]
-            if child >= 0 and residual[child] > 0 and best[child] + fees[child] < key:
-                key = best[child] + fees[child]
-            child = right[node]
-            if child >= 0 and residual[child] > 0 and best[child] + fees[child] < key:
-                key = best[child] + fees[child]
+            child = up[left[node]]
+            if child < key:
+                key = child
+            child = up[right[node]]
+            if child < key:
+                key = child
             if key == best[node]:
                 return
             best[node] = key
-            if residual[node] <= 0:
+            above = parent[node]
+            if above < 0 or residual[node] <= 0:
                 return
-            node = parent[node]
+            up[node] = key + fees[node]
+            node = above
+
+    def may_cross(self, node: int, is_buy: bool, bound: int) -> bool:
+        """Return whether an order in an area could reach a key below ``bound``: quick, and never a wrong no."""
+        if is_buy:
+            best, passable = self.asks.best, self.bids.residual_wh
+        else:
+            best, passable = self.bids.best, self.asks.residual_wh
+        if best[node] < bound:
+            return True
+        topology = self.topology
+        parent, fees = topology.real_parents, topology.fee_keys
+        above = parent[node]
+        while above >= 0 and passable[node] > 0:
+            bound -= fees[node]
+            if best[above] < bound:
+                return True
+            node = above
+            above = parent[node]
+        return False
 
     def find(self, node: int, is_buy: bool) -> int:
         """Return the best key of the other side that an order in an area could reach, its path's fees included.
@@ -257,27 +294,32 @@ class Book:
         Compare ``key >> 40`` with the order's cost; ``key & PRIORITY_MASK`` names the order. ``NOTHING`` or more: none.
         """
         if is_buy:
-            mine, other = self.bids, self.asks
+            passable, other = self.bids.residual_wh, self.asks
         else:
-            mine, other = self.asks, self.bids
-        found = other.best[node]
+            passable, other = self.asks.residual_wh, self.bids
+        best = other.best
+        found = best[node]
         topology = self.topology
+        real_parent = topology.real_parents
+        above = real_parent[node]
+        if above < 0 or passable[node] <= 0:
+            return found
         parent, sibling, fees = topology.parent, topology.sibling, topology.fee_keys
-        passable, own, best, residual = mine.residual_wh, other.own, other.best, other.residual_wh
+        own, up = other.own, other.up
         fee = 0
-        above = parent[node]
         while above >= 0 and passable[node] > 0:
             fee += fees[node]
-            key = own[above] + fee
-            if key < found:
-                found = key
-            beside = sibling[node]
-            if beside >= 0 and residual[beside] > 0:
-                key = best[beside] + fees[beside] + fee
+            if best[above] + fee < found:  # what lies under it, this branch included, cannot be better than that
+                key = own[above] + fee
                 if key < found:
                     found = key
+                while node != above:
+                    key = up[sibling[node]] + fee
+                    if key < found:
+                        found = key
+                    node = parent[node]
             node = above
-            above = parent[node]
+            above = real_parent[node]
         return found
 
     def sweep(
@@ -290,43 +332,87 @@ class Book:
         skip: set[int] | None = None,
         levels: int = UNLIMITED_WH,
     ) -> list[tuple[Order, int, int]]:
-        """Return what an order would trade now: (resting order, energy, key with fees), best first; nothing stays changed.
+        """Return what an order would trade now: (resting order, energy, key with fees), best first; nothing is changed.
 
         ``cost`` is its limit as a cost, ``most`` bounds the fills, ``levels`` the prices; accounts in ``skip`` are passed
         over. On a tree with one sink greedy by price is exact, so this is also the depth an area can really execute.
         """
+        orders, path = self.orders, self.topology.path
+        other = self.asks if is_buy else self.bids
+        climbing, descending = self.asks.residual_wh, self.bids.residual_wh
+        used_up: dict[int, int] = {}  # energy of the fills so far on each edge; netting opens nothing towards the area
+        used_down: dict[int, int] = {}
         fills: list[tuple[Order, int, int]] = []
-        taken: list[Order] = []
-        flows: list[tuple[tuple[tuple[int, ...], tuple[int, ...]], int]] = []
-        opened = self.opened
-        self.opened = []
-        prices, at_cost = 0, NOTHING
-        while energy_wh > 0 and len(fills) < most:
-            key = self.find(node, is_buy)
-            if key >> PRIORITY_BITS > cost or key >= NOTHING:
+        frontier = self._frontier(node, is_buy)
+        bound = (cost + 1) << PRIORITY_BITS
+        prices, at_cost, last = 0, NOTHING, NOTHING
+        while frontier and energy_wh > 0 and len(fills) < most:
+            key, place, at, fee = heappop(frontier)
+            if key >= bound:
                 break
+            if at < 0:
+                self._expand(frontier, other, place, fee)
+                continue
+            up, down = path(place, node) if is_buy else path(node, place)
+            quantity = UNLIMITED_WH
+            for edge in up:
+                quantity = min(quantity, climbing[edge] - used_up.get(edge, 0))
+            for edge in down:
+                quantity = min(quantity, descending[edge] - used_down.get(edge, 0))
+            if quantity <= 0:
+                continue  # nor can anything else of this area come through
+            heap = other.heaps[place]
+            for child in (2 * at + 1, 2 * at + 2):
+                if child < len(heap):
+                    heappush(frontier, (heap[child] + fee, place, child, fee))
+            order = orders.get(key & PRIORITY_MASK)
+            if order is None or key == last or (skip is not None and order.account in skip):
+                continue
+            last = key
             if key >> PRIORITY_BITS != at_cost:
                 if prices == levels:
                     break
                 prices += 1
                 at_cost = key >> PRIORITY_BITS
-            order = self.orders[key & PRIORITY_MASK]
-            if skip is not None and order.account in skip:
-                taken.append(order)
-                self.remove(order)
-                continue
-            path = self.topology.path(order.node, node) if is_buy else self.topology.path(node, order.node)
-            quantity = min(energy_wh, order.remaining_wh, self.residual_wh(path))
+            quantity = min(quantity, energy_wh, order.remaining_wh)
             fills.append((order, quantity, key))
             energy_wh -= quantity
-            if quantity == order.remaining_wh:
-                taken.append(order)
-                self.remove(order)
-            self.add_flow(path, quantity)
-            flows.append((path, quantity))
-        for path, quantity in reversed(flows):
-            self.add_flow(path, -quantity)
-        for order in taken:
-            self.insert(order)
-        self.opened = opened
+            for edge in up:
+                used_up[edge] = used_up.get(edge, 0) + quantity
+            for edge in down:
+                used_down[edge] = used_down.get(edge, 0) + quantity
         return fills
+
+    def _frontier(self, node: int, is_buy: bool) -> list[tuple[int, int, int, int]]:
+        """Return a heap of where the other side's orders can be met, seen from an area.
+
+        An item is (best key there with all fees, node, place in the node's heap or -1 for its whole subtree, fees).
+        """
+        if is_buy:
+            passable, other = self.bids.residual_wh, self.asks
+        else:
+            passable, other = self.asks.residual_wh, self.bids
+        topology = self.topology
+        frontier = [(other.best[node], node, -1, 0)]
+        fee = 0
+        above = topology.real_parents[node]
+        while above >= 0 and passable[node] > 0:
+            fee += topology.fee_keys[node]
+            frontier.append((other.own[above] + fee, above, 0, fee))
+            while node != above:
+                beside = topology.sibling[node]
+                frontier.append((other.up[beside] + fee, beside, -1, fee + topology.fee_keys[beside]))
+                node = topology.parent[node]
+            above = topology.real_parents[node]
+        frontier = [item for item in frontier if item[0] < NOTHING]
+        heapify(frontier)
+        return frontier
+
+    def _expand(self, frontier: list[tuple[int, int, int, int]], other: Side, node: int, fee: int) -> None:
+        """Put what a subtree consists of in its place."""
+        topology = self.topology
+        if other.own[node] < NOTHING:
+            heappush(frontier, (other.own[node] + fee, node, 0, fee))
+        for child in (topology.left[node], topology.right[node]):
+            if other.up[child] < NOTHING:
+                heappush(frontier, (other.up[child] + fee, child, -1, fee + topology.fee_keys[child]))
