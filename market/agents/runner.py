@@ -38,6 +38,7 @@ class AgentHome(NamedTuple):
     """A home as its agent knows it. ``seed`` makes its errors its own."""
 
     account: int
+    area: str
     seed: int
     use: tuple[Part, ...]
     make: tuple[Part, ...]
@@ -82,6 +83,13 @@ class Standing(NamedTuple):
     remaining_wh: int
 
 
+class Best(NamedTuple):
+    """Best all-in prices of a contract seen from an area, 0 = none."""
+
+    bid_e4: int
+    ask_e4: int
+
+
 class Terms(NamedTuple):
     """A contract's prices and the market's tick."""
 
@@ -89,9 +97,11 @@ class Terms(NamedTuple):
     spill_e4: int
     tick_e4: int
     max_order_wh: int
+    best: dict[str, Best]  # by area
 
 
 NOTHING = Standing(0, -1, "", 0, 0, 0)
+NO_BEST = Best(0, 0)
 
 
 class Runner:
@@ -212,9 +222,8 @@ class Runner:
     # --- one batch --------------------------------------------------------------------------------------------------
     def _look(self, homes: list[AgentHome], now_ms: int) -> int:
         outlooks = self._outlooks(now_ms)
-        accounts = [home.account for home in homes]
         if len(self._leads) > 1:
-            terms, standing = self._exchange.read(lambda engine: self._read(engine, outlooks, accounts))
+            terms, standing = self._exchange.read(lambda engine: self._read(engine, outlooks, homes))
         else:  # nobody who looks once has anything to come back to, and terms don't change once a contract is open
             terms, standing = self._terms(outlooks), {}
         commands: list[Command] = []
@@ -255,19 +264,21 @@ class Runner:
         return outlooks
 
     def _read(
-        self, engine: Engine, outlooks: list[Outlook], accounts: list[int]
+        self, engine: Engine, outlooks: list[Outlook], homes: list[AgentHome]
     ) -> tuple[dict[str, Terms], dict[tuple[int, str], Standing]]:
         terms: dict[str, Terms] = {}
         standing: dict[tuple[int, str], Standing] = {}
         tick_e4, max_order_wh = engine.params.tick_e4, engine.params.max_order_wh
+        areas = {home.area for home in homes}
         for outlook in outlooks:
             name = outlook.contract
             contract = engine.contracts.get(name)
             if contract is None or contract.state != "open":
                 continue
-            terms[name] = Terms(contract.topup_e4, contract.spill_e4, tick_e4, max_order_wh)
+            best = {area: Best(*(price or 0 for price in engine.best(area, name))) for area in areas}
+            terms[name] = Terms(contract.topup_e4, contract.spill_e4, tick_e4, max_order_wh, best)
             tallies, orders = contract.tallies, self._orders.get(name, {})
-            for account in accounts:
+            for account in (home.account for home in homes):
                 tally = tallies.get(account)
                 order = engine.orders.get(orders.get(account, -1))
                 if tally is None and order is None:
@@ -291,6 +302,7 @@ class Runner:
         for profile, watts in home.make:
             power -= shares[profile] * watts
         interval_ms = self._calendar.interval_ms
+        best = terms.best.get(home.area, NO_BEST)
         elapsed = now_ms % interval_ms * 1000 // interval_ms
         view = household.View(
             urgency=(outlook.rank * 1000 + elapsed) // len(self._leads),
@@ -302,6 +314,8 @@ class Runner:
             topup_e4=terms.topup_e4,
             spill_e4=terms.spill_e4,
             tick_e4=terms.tick_e4,
+            bid_e4=best.bid_e4,
+            ask_e4=best.ask_e4,
         )
         if home.battery is None:
             intent = household.decide(view)

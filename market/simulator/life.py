@@ -105,7 +105,7 @@ class Life:
             if user_id is not None:
                 self._persons.append(index)
             if automatic and closed_at is None:
-                agents.append(AgentHome(index, index, use, make, battery))
+                agents.append(AgentHome(index, area, index, use, make, battery))
                 self._automatic[index] = code or ""
         del self._persons[MAX_POWERS:]
         self.meters.set_homes(metered)

@@ -47,6 +47,26 @@ def test_nobody_is_worse_off_than_with_the_supplier(noise: int, urgency: int, su
         assert intent.side == (BUY if need > 0 else SELL)
 
 
+def test_patient_homes_improve_the_best_price_until_their_last_look() -> None:
+    patient, eager = 100, 101
+    seller = {"need_wh": -1_000, "urgency": 900, "bid_e4": 2_500}
+    assert household.decide(view(noise=patient, **seller)).price_e4 > 2_500
+    assert household.decide(view(noise=eager, **seller)).price_e4 < 2_500
+    assert household.decide(view(noise=patient, last=True, **seller)).price_e4 < 2_500
+    buyer = {"urgency": 900, "ask_e4": 1_200}
+    assert household.decide(view(noise=patient, **buyer)).price_e4 < 1_200
+    assert household.decide(view(noise=eager, **buyer)).price_e4 > 1_200
+    assert household.decide(view(noise=patient, last=True, **buyer)).price_e4 > 1_200
+    assert household.decide(view(noise=patient, urgency=900, ask_e4=3)).price_e4 == 1, "never below the tick"
+
+
+def test_early_birds_meet_long_before_the_gate() -> None:
+    asks = {noise: household.decide(view(noise=noise, urgency=0, need_wh=-1_000)).price_e4 for noise in (700, 701)}
+    bids = {noise: household.decide(view(noise=noise, urgency=0)).price_e4 for noise in (700, 701)}
+    assert bids[700] < asks[700]
+    assert bids[701] > asks[701]
+
+
 def test_sun_makes_cheap() -> None:
     for need in (1_000, -1_000):
         dull, bright = (household.decide(view(sun=sun, need_wh=need)).price_e4 for sun in (0, 1000))

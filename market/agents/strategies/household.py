@@ -2,7 +2,8 @@
 
 A seller begins near the top-up price and comes down towards the spill price, which it would get anyway; a buyer begins
 low and goes up towards the top-up price, which it would pay anyway. Far from the gate the two leave a spread, near it
-they meet.
+they meet. Half of the homes are patient: until their last look they improve the best price instead of taking it. A few
+are early birds, who want certainty long before the gate; that is why something is traded at night.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ BID_FAR, BID_NEAR = 180, 830
 SUN_DISCOUNT = 160  # under a full sun everybody expects cheap energy
 NOISE_WIDTH = 70
 SHARE_FAR = 400  # of the forecast that is traded far from the gate, permille; the rest waits for a better forecast
+EARLY_NOISE = 700  # above it (three homes of twenty) an early bird
+EARLY_URGENCY = 700
+PATIENT_STEP_E4 = 15  # how far a patient home stays from the other side's best price
 MIN_WH = 5  # smaller corrections aren't worth an order
 MIN_SHARE = 20  # permille of the forecast, likewise
 
@@ -33,6 +37,8 @@ class View(NamedTuple):
     topup_e4: int
     spill_e4: int
     tick_e4: int
+    bid_e4: int = 0  # best all-in prices at the home's meter, 0 = none
+    ask_e4: int = 0
 
 
 class Intent(NamedTuple):
@@ -67,11 +73,19 @@ def towards(view: View, position_wh: int, *, ask_floor: int = 0, bid_cap: int = 
     # A third of those who look for the last time take what is there; the others leave their order to be taken.
     in_force = IMMEDIATE_OR_CANCEL if view.last and view.noise % 3 == 0 else GOOD_TILL_GATE
     mood = NOISE_WIDTH * view.noise // 1000 - SUN_DISCOUNT * view.sun // 1000
+    urgency = max(view.urgency, EARLY_URGENCY) if view.noise > EARLY_NOISE else view.urgency
+    patient = view.noise % 2 == 0 and not view.last
     if missing > 0:
-        level = min(bid_cap, BID_FAR + (BID_NEAR - BID_FAR) * view.urgency // 1000 + mood)
-        return Intent(BUY, _price(view, level, up=False), missing, in_force)
-    level = max(ask_floor, ASK_FAR + (ASK_NEAR - ASK_FAR) * view.urgency // 1000 + mood)
-    return Intent(SELL, _price(view, level, up=True), -missing, in_force)
+        level = min(bid_cap, BID_FAR + (BID_NEAR - BID_FAR) * urgency // 1000 + mood)
+        price = _price(view, level, up=False)
+        if patient and view.ask_e4:
+            price = max(view.tick_e4, min(price, _on_tick(view.ask_e4 - PATIENT_STEP_E4, view.tick_e4)))
+        return Intent(BUY, price, missing, in_force)
+    level = max(ask_floor, ASK_FAR + (ASK_NEAR - ASK_FAR) * urgency // 1000 + mood)
+    price = _price(view, level, up=True)
+    if patient and view.bid_e4:
+        price = max(price, _on_tick(view.bid_e4 + PATIENT_STEP_E4, view.tick_e4))
+    return Intent(SELL, price, -missing, in_force)
 
 
 def _price(view: View, level: int, *, up: bool) -> int:
@@ -79,5 +93,8 @@ def _price(view: View, level: int, *, up: bool) -> int:
     level = min(1000, max(0, level))
     price = view.spill_e4 + (view.topup_e4 - view.spill_e4) * level // 1000
     tick = view.tick_e4
-    price = -(-price // tick) * tick if up else price // tick * tick
-    return max(tick, price)
+    return max(tick, -_on_tick(-price, tick) if up else _on_tick(price, tick))
+
+
+def _on_tick(price_e4: int, tick_e4: int) -> int:
+    return price_e4 // tick_e4 * tick_e4
