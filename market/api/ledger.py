@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 from django.conf import settings
-from django.http import HttpResponse
+from django.http import HttpRequest, HttpResponse
 from rest_framework.request import Request
 
 from ledger import queries as ledger
@@ -20,6 +20,7 @@ from market.exchange import queries
 from market.exchange.units import at_text
 from market.households import keys
 from market.households.identities import Identity
+from market.households.queries import identify_key
 
 MAX_SEQ = 2**53 - 1
 
@@ -31,6 +32,13 @@ def may_read_ledger(identity: Identity | None) -> bool:
     if keys.LEDGER_READ in identity.scopes:
         return True
     return identity.role in OFFICIALS and keys.READ in identity.scopes
+
+
+def key_may_read(request: HttpRequest) -> bool:
+    """Whether a request carries a key to all entries: setting ``LEDGER_ACCESS``, asked by the log's own paths."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    token = token.strip()
+    return scheme.lower() == "bearer" and bool(token) and may_read_ledger(identify_key(token))
 
 
 def concerns(entry: dict[str, Any], account: int) -> bool:

@@ -52,6 +52,7 @@ _RAWS = msgspec.json.Decoder(list[msgspec.Raw], strict=True)
 _UNKNOWN = re.compile(r"unknown field `(.*?)`", re.DOTALL)
 _MISSING = re.compile(r"missing required field `(.*?)`")
 _PATH = re.compile(r" - at `\$\.?(.*?)`$")
+_OUTSIDE = re.compile(r"^(Expected `.*?` (>=|<=|of length|matching)|Invalid enum value|Number out of range)")
 _EXPECTED = re.compile(r"^Expected `(.*?)`(?:, got `(.*?)`)?")
 
 
@@ -69,6 +70,8 @@ def problem_of(error: msgspec.MsgspecError | UnicodeDecodeError | RecursionError
     field = place.group(1) if place else ""
     if field.endswith("price"):
         return Problem(422, "invalid_price", field)
+    if _OUTSIDE.search(text):
+        return Problem(422, "invalid_value", field)
     if expected := _EXPECTED.search(text):
         return Problem(
             400, "invalid_type", field, params={"expected": expected.group(1), "was": expected.group(2) or "?"}
