@@ -9,6 +9,7 @@ import random
 import stat
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
 from wsgiref.simple_server import WSGIRequestHandler, make_server
@@ -31,6 +32,7 @@ from ledger.exports import export
 from ledger.models import Checkpoint, Entry, HashTile, Row, Rulebook
 from ledger.operations import Log, publish_rulebook
 from ledger.sources import DatabaseSource, FolderSource, HttpSource, SourceFailed
+from market.households.operations import issue_key
 from tests.unit.ledger_logs import SALT, STATE, span, time_text
 
 pytestmark = pytest.mark.django_db
@@ -330,9 +332,9 @@ def test_the_command_verifies_the_database_with_the_own_key() -> None:
 # --- the web ----------------------------------------------------------------------------------------------------------
 
 
-def key_holder(request: object) -> bool:
-    """Stand in for the check of API keys (setting ``LEDGER_ACCESS``)."""
-    return request.headers.get("Authorization") == "Bearer right"
+def new_key(user: object, scopes: list[str]) -> str:
+    """Return the secret of a new API key."""
+    return issue_key(user=user, name="verifier", scopes=scopes, now=datetime.now(UTC)).token
 
 
 def test_heads_and_hash_tiles_are_public_entries_and_rows_are_not(client: Client) -> None:
@@ -371,13 +373,23 @@ def test_entries_are_for_those_who_watch_the_market(role: str, status: int, djan
     assert client.get("/ledger/rows/1").status_code == status
 
 
-def test_api_keys_come_in_through_the_hook(client: Client) -> None:
+@pytest.mark.parametrize(
+    ("role", "scopes", "status"),
+    [("regulator", ["ledger:read"], 200), ("operator", ["operate"], 403), ("household", ["read"], 403)],
+)
+def test_keys_with_the_scope_open_entries(
+    client: Client, role: str, scopes: list[str], status: int, django_user_model: type
+) -> None:
     write_log(5)
-    path, right = "/ledger/tile/entries/000.p/8", {"Authorization": "Bearer right"}
-    assert client.get(path, headers=right).status_code == 403
-    with override_settings(LEDGER_ACCESS=f"{__name__}.key_holder"):
-        assert client.get(path, headers=right).status_code == 200
-        assert client.get(path, headers={"Authorization": "Bearer wrong"}).status_code == 403
+    user = django_user_model.objects.create(username="rita", role=role)
+    path = "/ledger/tile/entries/000.p/8"
+    token = new_key(user, scopes)
+    assert client.get(path, headers={"Authorization": f"Bearer {token}"}).status_code == status
+    assert client.get("/ledger/rows/1", headers={"Authorization": f"bearer {token}"}).status_code == status
+    for wrong in (f"Bearer {token}x", f"Basic {token}", "Bearer", "Bearer \x00"):
+        assert client.get(path, headers={"Authorization": wrong}).status_code == 403
+    with override_settings(LEDGER_ACCESS=""):
+        assert client.get(path, headers={"Authorization": f"Bearer {token}"}).status_code == 403
 
 
 @override_settings(LEDGER_OPEN=True)
@@ -409,8 +421,9 @@ class _Quiet(WSGIRequestHandler):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_running_server_is_verified_with_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_running_server_is_verified_with_a_key(monkeypatch: pytest.MonkeyPatch, django_user_model: type) -> None:
     write_log(5, 300)
+    token = new_key(django_user_model.objects.create(username="rita", role="regulator"), ["ledger:read"])
     app = get_wsgi_application()
 
     def serve(environ: dict, start_response: object) -> object:
@@ -424,11 +437,11 @@ def test_a_running_server_is_verified_with_a_key(monkeypatch: pytest.MonkeyPatch
     thread.start()
     url = f"http://127.0.0.1:{server.server_port}"
     try:
-        with override_settings(LEDGER_ACCESS=f"{__name__}.key_holder", ALLOWED_HOSTS=["127.0.0.1"]):
+        with override_settings(ALLOWED_HOSTS=["127.0.0.1"]):
             out = StringIO()
-            call_command("verify_ledger", url, key="right", stdout=out)
+            call_command("verify_ledger", url, key=token, stdout=out)
             assert "entries 309, blocks 2" in out.getvalue()
-            monkeypatch.setenv("LEDGER_KEY", "right")
+            monkeypatch.setenv("LEDGER_KEY", token)
             call_command("verify_ledger", f"{url}/ledger/", vkey=[keys.verifier_key()], stdout=out)
             assert "(given with --vkey)" in out.getvalue()
             monkeypatch.delenv("LEDGER_KEY")
