@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import path
+from django.utils.translation import gettext
 from django.views.decorators.http import require_safe
+
+from market.households.models import Role
+from market.pages import tradeview
+from market.pages.context import Page
+from market.pages.roles import only_for
 
 
 @require_safe
-@login_required
+@only_for(Role.HOUSEHOLD)
 def trade(request: HttpRequest, contract: str = "") -> HttpResponse:
-    """Show the book, prices, ticket and orders of one contract."""
-    return render(request, "trade/trade.html", {"contract": contract})
+    """Show book, prices, ticket and orders of one contract, by default of the next one."""
+    wanted = contract or request.GET.get("contract", "")
+    page = Page(request)
+    view = tradeview.load(page, page.account, wanted)
+    if view is None and page.running:
+        raise Http404(gettext("There is no such interval in the market."))
+    return render(request, "trade/trade.html", {"trade": view, "data": None if view is None else view.data(page)})
 
 
 urlpatterns = [

@@ -1,0 +1,24 @@
+// Lit elements without a shadow: the page's styles and its one status region are for them as well.
+import { LitElement } from "lit";
+import { listen, type Part } from "./state";
+
+export abstract class PageElement extends LitElement {
+  /** Parts of the state this element draws. */
+  protected abstract readonly parts: Part[];
+  private stops: (() => void)[] = [];
+
+  protected override createRenderRoot(): this {
+    this.replaceChildren(); // what was served is drawn again, from the same data
+    return this;
+  }
+
+  override connectedCallback(): void {
+    super.connectedCallback();
+    this.stops = this.parts.map((part) => listen(part, () => this.requestUpdate()));
+  }
+
+  override disconnectedCallback(): void {
+    super.disconnectedCallback();
+    for (const stop of this.stops) stop();
+  }
+}

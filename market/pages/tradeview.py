@@ -1,0 +1,234 @@
+"""What the trade page shows when it is served; from then on the streams keep it up to date."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from market.engine.contracts import contract_start_ms
+from market.engine.engine import Engine, Level
+from market.exchange import queries as exchange
+from market.exchange.units import at_text, price_text
+from market.households.queries import AccountInfo
+from market.pages.context import Page
+from market.pages.homeview import next_contract
+
+LEVELS = 10  # a side of the ladder
+STRIP = 24  # intervals in the strip: six hours, what a home knows something about
+MAX_CONTRACTS = 200  # in the list of later ones; 36 hours of quarter hours are 144
+ORDERS = 20
+TAPE = 20
+SHOWN_ORDERS_SCAN = 200
+MIN_LEAD_REAL_S = 30  # an interval whose gate closes sooner is no place to begin
+
+
+@dataclass(frozen=True)
+class Line:
+    """A contract in the strip; prices are all-in where this home is, None where nobody offers."""
+
+    name: str
+    bid_e4: int | None
+    ask_e4: int | None
+    last_e4: int | None
+    volume_wh: int
+    state: str  # open, halted, closed
+
+    def data(self) -> dict[str, Any]:
+        """Return the line as the ticker channel has it."""
+        return {
+            "bid": None if self.bid_e4 is None else price_text(self.bid_e4),
+            "ask": None if self.ask_e4 is None else price_text(self.ask_e4),
+            "last": None if self.last_e4 is None else price_text(self.last_e4),
+            "volume_wh": self.volume_wh,
+            "state": self.state,
+        }
+
+
+@dataclass(frozen=True)
+class Step:
+    """A price in the ladder. ``mine``: an order of this account stands there."""
+
+    price_e4: int
+    energy_wh: int
+    fee_e4: int  # grid fees within the price
+    mine: bool
+
+
+@dataclass(frozen=True)
+class Trade:
+    """Everything on the page. ``contract`` is "" while nothing is open."""
+
+    contract: str
+    state: str
+    gate_ms: int
+    topup_e4: int
+    spill_e4: int
+    tick_e4: int
+    max_price_e4: int
+    max_order_wh: int
+    free_e7: int
+    strip: list[Line]
+    later: list[str]
+    asks: list[Step]  # dearest first, as the ladder stands
+    bids: list[Step]
+    orders: list[exchange.OrderView]
+    tape: list[exchange.TradeView]
+    position: exchange.PositionView | None
+
+    def data(self, page: Page) -> dict[str, Any]:
+        """Return what the scripts start from, in the forms of REST and the streams."""
+        return {
+            "contract": self.contract,
+            "state": self.state,
+            "gate_ms": self.gate_ms,
+            "topup": price_text(self.topup_e4),
+            "spill": price_text(self.spill_e4),
+            "tick_e4": self.tick_e4,
+            "max_price_e4": self.max_price_e4,
+            "max_order_wh": self.max_order_wh,
+            "account": page.account is not None,
+            "ticker": {line.name: line.data() for line in self.strip},
+            "strip": [line.name for line in self.strip],
+            "book": {
+                "bids": [[price_text(s.price_e4), s.energy_wh, price_text(s.fee_e4)] for s in self.bids],
+                "asks": [[price_text(s.price_e4), s.energy_wh, price_text(s.fee_e4)] for s in reversed(self.asks)],
+            },
+            "orders": [_order_data(order) for order in self.orders],
+            "trades": [_trade_data(trade) for trade in reversed(self.tape)],
+            "position": None
+            if self.position is None
+            else {"bought_wh": self.position.bought_wh, "sold_wh": self.position.sold_wh},
+        }
+
+
+@dataclass(frozen=True)
+class _Live:
+    """What the engine knows, read in one go."""
+
+    name: str
+    state: str
+    topup_e4: int
+    spill_e4: int
+    lines: list[Line]
+    later: list[str]
+    bids: list[Level]
+    asks: list[Level]
+    tick_e4: int
+    max_price_e4: int
+    max_order_wh: int
+    gate_ms: int
+
+
+def load(page: Page, account: AccountInfo | None, wanted: str) -> Trade | None:
+    """Gather the page for a contract ("" = the next one); None when the market does not run or knows no such contract."""
+    if page.exchange is None:
+        return None
+    area = "" if account is None else account.area
+    now_ms, lead_ms = page.now_ms, round(MIN_LEAD_REAL_S * 1000 * page.speed)
+    live = page.exchange.read(lambda engine: _read(engine, wanted, area, now_ms, lead_ms))
+    if live is None:
+        return None
+    orders: list[exchange.OrderView] = []
+    position = balance = None
+    if account is not None:
+        orders = _orders(account.index)
+        balance = exchange.balance(account.index)
+        found = exchange.positions(account.index, contracts=[live.name]) if live.name else []
+        position = found[0] if found else None
+    own = {(o.side, o.price_e4) for o in orders if o.status == "open" and o.contract == live.name}
+    return Trade(
+        contract=live.name,
+        state=live.state,
+        gate_ms=live.gate_ms,
+        topup_e4=live.topup_e4,
+        spill_e4=live.spill_e4,
+        tick_e4=live.tick_e4,
+        max_price_e4=live.max_price_e4,
+        max_order_wh=live.max_order_wh,
+        free_e7=0 if balance is None else balance.free_e7,
+        strip=live.lines,
+        later=live.later,
+        asks=[_step(level, ("sell", level.price_e4) in own) for level in reversed(live.asks)],
+        bids=[_step(level, ("buy", level.price_e4) in own) for level in live.bids],
+        orders=orders,
+        tape=exchange.trades(contract=live.name, limit=TAPE, newest_first=True) if live.name else [],
+        position=position,
+    )
+
+
+def _step(level: Level, mine: bool) -> Step:
+    return Step(level.price_e4, level.energy_wh, level.fee_wh_e4 // level.energy_wh, mine)
+
+
+def _orders(account: int) -> list[exchange.OrderView]:
+    """Return the account's open orders, then its latest finished ones."""
+    rows = exchange.orders(account=account, limit=SHOWN_ORDERS_SCAN)
+    waiting = [row for row in rows if row.status == "open"]
+    return waiting + [row for row in rows if row.status != "open"][: max(0, ORDERS - len(waiting))]
+
+
+def _line(engine: Engine, area: str, name: str) -> Line:
+    contract = engine.contracts[name]
+    bid, ask = engine.best(area, name) if area else (None, None)
+    state = "halted" if contract.halted and contract.state == "open" else contract.state
+    return Line(name, bid, ask, contract.last_e4 or None, contract.volume_wh, state)
+
+
+def _read(engine: Engine, wanted: str, area: str, now_ms: int, lead_ms: int) -> _Live | None:
+    tradable = sorted(
+        name
+        for name, contract in engine.contracts.items()
+        if contract.state == "open" and contract_start_ms(name) > now_ms
+    )[:MAX_CONTRACTS]
+    name = wanted or next_contract(engine, now_ms, lead_ms) or (tradable[0] if tradable else "")
+    if name and name not in engine.contracts:
+        return None
+    params = engine.params
+    shown = tradable[:STRIP]
+    if name and name not in shown:
+        shown = sorted([*shown, name])
+    bids, asks = engine.depth(area, name, LEVELS) if name and area else ([], [])
+    contract = engine.contracts[name] if name else None
+    return _Live(
+        name=name,
+        state="" if contract is None else _line(engine, "", name).state,
+        topup_e4=0 if contract is None else contract.topup_e4,
+        spill_e4=0 if contract is None else contract.spill_e4,
+        lines=[_line(engine, area, one) for one in shown],
+        later=tradable[STRIP:],
+        bids=bids,
+        asks=asks,
+        tick_e4=params.tick_e4,
+        max_price_e4=params.max_price_e4,
+        max_order_wh=params.max_order_wh,
+        gate_ms=contract_start_ms(name) - params.lead_min * 60_000 if name else 0,
+    )
+
+
+def _order_data(order: exchange.OrderView) -> dict[str, Any]:
+    return {
+        "id": order.id,
+        "contract": order.contract,
+        "side": order.side,
+        "price": price_text(order.price_e4),
+        "energy_wh": order.energy_wh,
+        "filled_wh": order.filled_wh,
+        "remaining_wh": order.remaining_wh,
+        "status": order.status,
+        "reason": order.reason or None,
+        "time_in_force": order.time_in_force,
+        "expires_at": at_text(order.expires_at_ms) if order.expires_at_ms else None,
+    }
+
+
+def _trade_data(trade: exchange.TradeView) -> dict[str, Any]:
+    buy, sell = price_text(trade.buy_e4), price_text(trade.sell_e4)
+    return {
+        "seq": trade.seq,
+        "at": at_text(trade.at_ms),
+        "contract": trade.contract,
+        "price": sell if trade.taker_side == "buy" else buy,
+        "energy_wh": trade.energy_wh,
+        "buy_price": buy,
+        "sell_price": sell,
+    }
