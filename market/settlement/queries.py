@@ -27,7 +27,10 @@ class AreaState(NamedTuple):
 
 
 class ContractState(NamedTuple):
-    """Settlement of one contract. ``areas`` is empty once it is settled as a whole."""
+    """Settlement of one contract. ``areas`` are those due in a delivered one, empty in any other state.
+
+    Once it is settled as a whole, ``settled_areas`` counts the areas that have homes today.
+    """
 
     contract: str
     state: str  # closed, delivered, settled
@@ -63,22 +66,27 @@ class Result(NamedTuple):
 
 
 def board(exchange: Exchange, limit: int = MAX_BOARD) -> list[ContractState]:
-    """Return where settlement stands, newest contract first: those the engine still holds and that have closed."""
+    """Return where settlement stands in the contracts that have closed, newest first; at most ``limit``, ``MAX_BOARD``."""
 
-    def look(engine: Engine) -> tuple[dict[str, int], list[tuple[str, str, set[str]]]]:
-        homes = dict(engine.members_by_area)
-        names = sorted((n for n, c in engine.contracts.items() if c.state != "open"), reverse=True)
-        picked = names[: min(limit, MAX_BOARD)]
-        return homes, [(n, engine.contracts[n].state, set(engine.contracts[n].settled_areas)) for n in picked]
+    def look(engine: Engine) -> tuple[dict[str, int], list[tuple[str, str, set[str], set[str]]]]:
+        held = {name: found for name, found in engine.contracts.items() if found.state != "open"}
+        names = sorted({*held, *engine.settled}, reverse=True)[: min(limit, MAX_BOARD)]
+        everywhere = set(engine.members_by_area)
+        return dict(engine.members_by_area), [
+            (name, held[name].state, set(held[name].areas_due), set(held[name].settled_areas))
+            if name in held
+            else (name, "settled", everywhere, everywhere)
+            for name in names
+        ]
 
     homes, contracts = exchange.read(look)
     states = []
-    for name, state, settled in contracts:
+    for name, state, due, settled in contracts:
         if state != "delivered":
             states.append(ContractState(name, state, len(settled), 0, []))
             continue
         counts = metering.counts(name)
-        areas = [AreaState(area, count, counts.get(area, 0), area in settled) for area, count in sorted(homes.items())]
+        areas = [AreaState(area, homes.get(area, 0), counts.get(area, 0), area in settled) for area in sorted(due)]
         missing = sum(max(0, area.homes - area.readings) for area in areas if not area.settled)
         states.append(ContractState(name, state, len(settled), missing, areas))
     return states

@@ -129,6 +129,27 @@ def test_one_area_does_not_wait_for_another() -> None:
         assert (areas["LV1.1"].settled, areas["LV1.1"].homes, areas["LV1.1"].readings) == (False, 2, 0)
 
 
+def test_the_board_shows_what_is_closed_delivered_and_settled() -> None:
+    with running_market() as market:
+        contract = trade_across_the_city(market)
+        following = market.contract(2)
+        market.clock.advance(minutes=15)
+        market.member("LV1.2", deposit_e7=0)
+        assert [(state.contract, state.state) for state in queries.board(market.exchange)] == [(contract, "closed")]
+        deliver(market, minutes=15)
+        meter(market, contract, alice=(0, 900), bob=(300, 0), charlie=(950, 0))
+        before = {state.contract: state for state in queries.board(market.exchange)}
+        assert (before[contract].state, before[contract].missing_readings) == ("delivered", 2), "both of LV1.2"
+        assert before[following].state == "closed"
+        assert [area.area for area in before[contract].areas] == ["LV1.1", "LV1.2", "LV2.1"]
+        settle(market)
+        market.clock.advance(minutes=DEADLINE_MS / 60_000)
+        settle(market)
+        after = {state.contract: state for state in queries.board(market.exchange)}
+        assert (after[contract].state, after[contract].settled_areas, after[contract].areas) == ("settled", 3, [])
+        assert len(queries.board(market.exchange, 1)) == 1
+
+
 def test_a_silent_meter_is_estimated_after_the_deadline() -> None:
     with running_market() as market:
         contract = trade_across_the_city(market)
