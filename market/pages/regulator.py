@@ -123,7 +123,7 @@ def block(request: HttpRequest, height: int) -> HttpResponse:
     first = min(max(first, found.first), found.size - 1)
     entries = [_line(entry) for entry in ledger.entries(first, min(PAGE_ENTRIES, found.size - first))]
     context = {
-        "block": found,
+        "sealed": found,
         "note": note,
         "seal": _fields(seal),
         "entries": entries,
@@ -144,11 +144,11 @@ def entry(request: HttpRequest, seq: int) -> HttpResponse:
         fields = ledger.entry(seq)
     except ledger.NotThere as error:
         raise Http404 from error
-    sealed: dict[str, Any] = {}
+    under: dict[str, Any] = {}
     try:
         proof = ledger.inclusion(seq)
-        sealed = {
-            "block": ledger.block_of(seq),
+        under = {
+            "sealed": ledger.block_of(seq),
             "proof": proof,
             "verify": {
                 "seq": seq,
@@ -173,7 +173,7 @@ def entry(request: HttpRequest, seq: int) -> HttpResponse:
         "decision": decision,
         "transfers": queries.transfers(seq=seq, newest_first=False, limit=PAGE_ROWS),
         "size": ledger.size(),
-        **sealed,
+        **under,
     }
     return render(request, "regulator/entry.html", context)
 
