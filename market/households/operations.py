@@ -120,6 +120,13 @@ def set_language(*, user: User, language: str) -> None:
     CACHE.forget_user(user.pk)
 
 
+def set_role(*, user: User, role: Role) -> None:
+    """Change what a person comes to do; keys keep no scope the new role does not allow."""
+    user.role = role
+    user.save(update_fields=["role"])
+    CACHE.forget_user(user.pk)
+
+
 def deactivate(*, user: User, now: datetime) -> None:
     """Shut a person out: no sign-in, and all keys revoked."""
     with transaction.atomic():
