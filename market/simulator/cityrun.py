@@ -1,7 +1,7 @@
 """A whole city from the first interval to the last, as fast as it goes: the simulator without a server.
 
-One interval after the other: the market's clock is set, gates close and open, meters report what was delivered, settlement
-pays, and every home looks at the market once. At the end the books are checked and summed up.
+One interval after the other: the market's clock is set, gates close and open, meters report what was delivered,
+settlement pays, and every home looks at the market once. At the end the books are checked and summed up.
 """
 
 from __future__ import annotations
@@ -184,7 +184,7 @@ class CityRun:
             "self_sufficiency": round(1 - supplied / metered.used_wh, 4) if metered.used_wh else 0.0,
             "settlement_lines": settled["lines"],
             "money_e7": money,
-            "ledger": {"entries": block.size, "blocks": block.height + 1, "root": block.root},
+            "ledger": {"entries": block.size, "blocks": block.height, "root": block.root},
             "elapsed_s": round(time.monotonic() - self._began_s, 1),
         }
 

@@ -60,8 +60,7 @@ class Profiles:
 
     def step(self, local: datetime) -> int:
         """Return the step that stands for a local time: the same weekday and quarter of an hour in the data's week."""
-        days = (local.weekday() - self.first.weekday()) % 7
-        return (days * STEPS_A_DAY + (local.hour * 60 + local.minute) // STEP_MIN) % self.steps
+        return (_step_of_week(local) - _step_of_week(self.first)) % STEPS_A_WEEK % self.steps
 
     def parts(self, text: str) -> tuple[Part, ...]:
         """Return the parts of ``PROFILE*kW+PROFILE*kW``; ``CityError`` on an unknown profile or no number."""
@@ -122,6 +121,10 @@ def load_profiles(path: Path) -> Profiles:
     if first is None or len(rows) % STEPS_A_DAY:
         raise CityError(f"{path.name}: expected whole days of {STEPS_A_DAY} steps, was {len(rows)} steps")
     return Profiles(first, names, shares)
+
+
+def _step_of_week(local: datetime) -> int:
+    return local.weekday() * STEPS_A_DAY + (local.hour * 60 + local.minute) // STEP_MIN
 
 
 def _profile_file(folder: Path, week: str) -> Path:

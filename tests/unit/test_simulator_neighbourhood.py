@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from market.simulator.neighbourhood import DATA, SHARE, STEPS_A_DAY, City, CityError, load_city
+from market.simulator.neighbourhood import DATA, SHARE, STEPS_A_DAY, City, CityError, Profiles, load_city
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +51,15 @@ def test_weekdays_and_quarters_are_kept(city: City) -> None:
     assert step(datetime(2016, 6, 6, 0, 0)) == 0
     assert step(datetime(2016, 6, 12, 23, 59)) == 671
     assert step(datetime(2031, 1, 1, 10, 20)) == 2 * STEPS_A_DAY + 41, "a Wednesday"
+
+
+def test_data_may_begin_at_any_time_of_any_day(city: City) -> None:
+    profiles = Profiles(datetime(2016, 6, 8, 10, 0), ["flat"], [[0] * 7 * STEPS_A_DAY])
+    assert profiles.step(datetime(2016, 6, 8, 10, 0)) == 0
+    assert profiles.step(datetime(2026, 6, 5, 10, 15)) == 2 * STEPS_A_DAY + 1
+    assert profiles.step(datetime(2026, 6, 10, 9, 45)) == 7 * STEPS_A_DAY - 1
+    one_day = Profiles(datetime(2016, 6, 6), ["flat"], [[0] * STEPS_A_DAY])
+    assert one_day.step(datetime(2026, 6, 10, 9, 45)) == 39
 
 
 def test_a_part_of_a_city(city: City) -> None:
