@@ -10,17 +10,17 @@ import{a as e,c as t,d as n,f as r,g as i,h as a,i as o,m as s,n as c,o as l,p a
             </a>
           </li>`})}
       </ol>
-    </nav>`}firstUpdated(){let e=this.querySelector(`ol`),t=this.querySelector(`[aria-current]`);e&&t&&(e.scrollLeft=t.offsetLeft-e.offsetLeft-16)}};customElements.define(`market-strip`,Ye);var Xe=10,Ze=class extends ${constructor(...e){super(...e),this.parts=[`book`,`orders`,`ticker`]}row(e,t,n,r){let[i,a,o]=e,s=r.has(`${t===`ask`?`sell`:`buy`} ${i}`),c=Math.round(a*100/n),l=t===`ask`?`buy`:`sell`,u=h(l===`buy`?`Fill in: buy at {price}`:`Fill in: sell at {price}`,{price:i});return L`<tr class=${t}>
+    </nav>`}firstUpdated(){let e=this.querySelector(`ol`),t=this.querySelector(`[aria-current]`);e&&t&&(e.scrollLeft=t.offsetLeft-e.offsetLeft-16)}};customElements.define(`market-strip`,Ye);var Xe=10,Ze=class extends ${constructor(...e){super(...e),this.parts=[`book`,`orders`,`ticker`]}row(e,t,n,r){let[i,o,s]=e,c=r.has(`${t===`ask`?`sell`:`buy`} ${i}`),l=Math.round(o*100/n),u=t===`ask`?`buy`:`sell`,d=h(u===`buy`?`Fill in: buy at {price}`:`Fill in: sell at {price}`,{price:i});return L`<tr class=${t}>
       <th scope="row">
-        <span class=${l}>${h(t===`ask`?`ask`:`bid`)}</span>${s?L` <span class="tag">${h(`mine`)}</span>`:z}
+        <span class=${u}>${h(t===`ask`?`ask`:`bid`)}</span>${c?L` <span class="tag">${h(`mine`)}</span>`:z}
       </th>
       <td class="number">
-        <button type="button" class="pick" aria-label=${u} @click=${()=>this.pick({side:l,price:i})}>
+        <button type="button" class="pick" aria-label=${d} @click=${()=>this.pick({side:u,price:i})}>
           ${i}
         </button>
       </td>
-      <td class="number depth"><svg viewBox="0 0 100 1" preserveAspectRatio="none" aria-hidden="true"><rect x=${100-c} width=${c} height="1" /></svg><span>${m(a)}</span></td>
-      <td class="number">${o}</td>
+      <td class="number depth"><svg viewBox="0 0 100 1" preserveAspectRatio="none" aria-hidden="true"><rect x=${100-l} width=${l} height="1" /></svg><span>${m(o)}</span></td>
+      <td class="number">${a(s)?s:`–`}</td>
     </tr>`}pick(e){this.dispatchEvent(new CustomEvent(`picked`,{detail:e,bubbles:!0}))}render(){let e=J.book.asks.slice(0,Xe),t=J.book.bids.slice(0,Xe);if(!e.length&&!t.length)return Z()===`closed`?L`<p class="empty">${h(`Trading has ended; the book is empty.`)}</p>`:L`<p class="empty">
         ${h(`Nobody offers or asks for energy in this interval yet. Yours can be the first order.`)}
       </p>`;let n=Ge(),r=Math.max(...e.map(e=>e[1]),...t.map(e=>e[1])),i=e.length&&t.length?a(e[0][0])-a(t[0][0]):null;return L`<table class="ladder">

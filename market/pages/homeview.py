@@ -347,7 +347,6 @@ class DayChart:
     bar_w: int
     now_x: int
     peak_w: int
-    hours: list[tuple[int, int]]  # x, hour
 
 
 def day_chart(home: Home) -> DayChart | None:
@@ -373,5 +372,4 @@ def day_chart(home: Home) -> DayChart | None:
         bar_w=max(1, interval_ms() * CHART_W // span - 1),
         now_x=(home.now_ms - start_ms) * CHART_W // span,
         peak_w=peak_wh * MS_AN_HOUR // interval_ms(),
-        hours=[(hour * CHART_W // 24, hour) for hour in (6, 12, 18)],
     )

@@ -24,8 +24,12 @@ function colours(place: HTMLElement): (name: string) => string {
 }
 
 export function draw(place: HTMLElement): Drawing {
+  // The chart measures its place; a place of its own that cannot grow keeps the two from pushing each other.
+  const inside = document.createElement("div");
+  inside.className = "chart-inside";
+  place.replaceChildren(inside);
   const label = (time: Time): string => clock((time as number) * 1000);
-  const chart: IChartApi = createChart(place, {
+  const chart: IChartApi = createChart(inside, {
     autoSize: true,
     // Its logo would bring a style element, which the page's policy forbids; the link under the chart gives the credit.
     layout: { attributionLogo: false, fontFamily: getComputedStyle(place).fontFamily },
