@@ -18,7 +18,7 @@ from market.exchange.leaves import Leaves
 from market.exchange.outcomes import SealInfo
 from market.exchange.stores import Statement, Store
 from market.exchange.tables import Table
-from market.exchange.transfers import MONEY, transfers
+from market.exchange.transfers import MONEY, of_trade, transfers
 
 ORDERS = Table.of(models.Order)
 TRADES = Table.of(models.Trade)
@@ -101,26 +101,34 @@ class Journal:
         return 0 if rows[0][0] is None else int(rows[0][0]) + 1
 
     # --- what happened ----------------------------------------------------------------------------------------------
-    def record(self, events: Iterable[Event], rows: Sequence[bytes] = ()) -> None:
-        """Turn events into leaves and rows; ``rows`` are the salted rows of a readings or settle entry."""
-        append = self._log.append
-        leaf = self._leaves.leaf
+    def keep_rows(self, seq: int, rows: Sequence[bytes]) -> None:
+        """Keep the salted rows that the readings or settle entry ``seq`` commits to."""
+        self._log.add_rows(seq, rows)
+
+    def record(self, events: Iterable[Event]) -> None:
+        """Turn events into leaves and rows."""
+        append, leaves, clearing, moves = self._log.append, self._leaves, self._clearing, self._transfers
+        order_leaf, trade_leaf, contracts = leaves.order, leaves.trade, self.unsealed_contracts
         for event in events:
-            append(leaf(event))
             kind = type(event)
             if kind is OrderPlaced:
+                append(order_leaf(event))  # type: ignore[arg-type]
                 self._orders.append(event)
             elif kind is Traded:
+                append(trade_leaf(event))  # type: ignore[arg-type]
                 self._trades.append(event)
-                self.unsealed_contracts.add(event.contract)  # type: ignore[union-attr]
-                self._transfers += transfers(event, self._clearing)
+                contract = event[2]
+                contracts.add(contract)  # type: ignore[arg-type]
+                moves += of_trade(event, clearing[contract])  # type: ignore[arg-type, index]
             elif kind is OrderCancelled:
+                append(leaves.cancel(event))  # type: ignore[arg-type]
                 seq, at_ms, order, account, contract, remaining_wh, reason = event  # type: ignore[misc]
                 self._changes.append((seq, at_ms, "cancel", order, account, contract, 0, 0, remaining_wh, 0, reason))
             else:
-                self._record_rare(event, rows)
+                append(leaves.leaf(event))
+                self._record_rare(event)
 
-    def _record_rare(self, event: Any, rows: Sequence[bytes]) -> None:
+    def _record_rare(self, event: Any) -> None:
         kind = type(event)
         if kind is ev.OrderAmended:
             seq, at_ms, order, account, contract, price_e4, energy_wh, requeued = event
@@ -138,10 +146,7 @@ class Journal:
             self._contract_states[event.contract] = ("closed", event.seq)
         elif kind is ev.ContractDelivered:
             self._contract_states[event.contract] = ("delivered", event.seq)
-        elif kind is ev.ReadingsCommitted:
-            self._log.add_rows(event.seq, rows)
         elif kind is ev.Settled:
-            self._log.add_rows(event.seq, rows)
             self._transfers += transfers(event, self._clearing)
             self._lines += [
                 (event.seq, row.account, event.at_ms, event.contract, event.area, *row[1:]) for row in event.rows

@@ -11,10 +11,10 @@ import hashlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
-from market.engine.commands import Command, CommitSnapshot, Found, PublishRulebook, Seal
+from market.engine.commands import Command, CommitSnapshot, Found, PlaceOrder, PublishRulebook, Seal
 from market.engine.engine import Engine
 from market.engine.events import Refused
 from market.exchange.inbox import Inbox, Item, answer
@@ -181,6 +181,7 @@ class Writer:
             self._keys.prefetch(keyed)
         for item in items:
             self._apply_item(item, batch, now)
+        self._journal.record(batch.events)
         if engine.seq and (closing or engine.seq - self._snapshot_seq >= self._snapshot_every):
             self._take_snapshot(batch, now)
         if engine.seq and (closing or self._seal_is_due(engine.seq)):
@@ -198,7 +199,6 @@ class Writer:
                 if events and type(events[0]) is Refused:
                     self._report_refused(command, events[0])
                     return
-                self._journal.record(events)
                 batch.events += events
 
     def _report_refused(self, command: Command, refused: Refused) -> None:
@@ -211,7 +211,7 @@ class Writer:
         return item.scope if item.scope is not None else getattr(command, "account", -1)
 
     def _apply_item(self, item: Item, batch: Batch, now: int) -> None:
-        apply, record, outcomes = self.engine.apply, self._journal.record, item.outcomes
+        apply, outcomes, recorded = self.engine.apply, item.outcomes, batch.events
         for command, key in item.commands:
             if key is not None:
                 scope = self._scope(item, command)
@@ -225,14 +225,21 @@ class Writer:
                 outcome = Outcome((), events[0])
                 self._journal.refuse(command, events[0], now)
             else:
-                record(events, item.rows)
-                batch.events += events
-                if kind is Found or kind is PublishRulebook:
-                    self._sealer.note(events[0])
+                recorded += events
+                if kind is not PlaceOrder:
+                    self._note(command, events, item.rows)
                 outcome = Outcome(tuple(events))
             if key is not None:
                 self._keys.remember(scope, key, command, outcome, now)
             outcomes.append(outcome)
+
+    def _note(self, command: Command, events: list[Any], rows: Sequence[bytes]) -> None:
+        """Keep what a rare command means beyond its events."""
+        kind = type(command)
+        if kind is Found or kind is PublishRulebook:
+            self._sealer.note(events[0])
+        elif rows and events:
+            self._journal.keep_rows(events[0].seq, rows)
 
     # --- seals and snapshots ----------------------------------------------------------------------------------------
     def _seal_is_due(self, seq: int) -> bool:
