@@ -231,20 +231,22 @@ class State:
 
     def register(self, order: Order) -> None:
         """Make an order known as open."""
-        self.orders[order.id] = order
-        mine = self.orders_of.get(order.account)
+        id, index = order.id, order.account
+        self.orders[id] = order
+        mine = self.orders_of.get(index)
         if mine is None:
-            mine = self.orders_of[order.account] = {}
-        mine[order.id] = None
-        self.accounts[order.account].open_orders += 1
+            mine = self.orders_of[index] = {}
+        mine[id] = None
+        self.accounts[index].open_orders += 1
         if order.expires_at_ms:
             self._push_expiry(order)
 
     def forget(self, order: Order) -> None:
         """An order is filled or cancelled; its hold has been released by the caller."""
-        del self.orders[order.id]
-        del self.orders_of[order.account][order.id]
-        self.accounts[order.account].open_orders -= 1
+        id, index = order.id, order.account
+        del self.orders[id]
+        del self.orders_of[index][id]
+        self.accounts[index].open_orders -= 1
 
     def open_orders_of(self, account: int) -> list[Order]:
         """Return an account's open orders by id; the tables themselves are filled in another sequence after a recovery."""

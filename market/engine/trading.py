@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from heapq import heappop
 from typing import Any
 
@@ -22,7 +23,7 @@ from market.engine.commands import (
     Expire,
     PlaceOrder,
 )
-from market.engine.contracts import Contract
+from market.engine.contracts import Contract, Tally
 from market.engine.events import OrderAmended, OrderCancelled, OrderPlaced, Traded
 from market.engine.grid import PRIORITY_BITS
 from market.engine.state import State
@@ -34,7 +35,8 @@ MARKET_OPERATOR = (
 OWNER = "owner"
 MAX_AT_MS = 253_402_300_799_999  # the last instant an entry can write: its year has four digits
 _new = tuple.__new__  # a NamedTuple without the cost of its keyword constructor
-_TIMES = frozenset(TIMES_IN_FORCE)
+_new_order: Callable[[type[Order]], Order] = object.__new__
+_TIMES = {text: text for text in TIMES_IN_FORCE}  # to keep one object of each, not one an order
 _REASON = re.compile(r"[a-z0-9_]{1,32}", re.ASCII)
 RULES_REASONS = frozenset(("ioc", "gate", "expired", "self_trade", "account_closed"))  # of cancels nobody asked for
 
@@ -75,10 +77,11 @@ class Trading(State):
             return self.refuse("price_off_tick", "price", tick_e4=params.tick_e4)
         if type(energy_wh) is not int or not 0 < energy_wh <= params.max_order_wh:
             return self.refuse("energy_out_of_range", "energy_wh", max_order_wh=params.max_order_wh)
-        if time_in_force not in _TIMES:
+        time_in_force = _TIMES.get(time_in_force, "")
+        if not time_in_force:
             return self.refuse("invalid_time_in_force", "time_in_force")
-        if (time_in_force == GOOD_TILL_DATE) is not (expires_at_ms != 0) or (
-            expires_at_ms and (type(expires_at_ms) is not int or not at_ms < expires_at_ms <= MAX_AT_MS)
+        if (expires_at_ms or time_in_force == GOOD_TILL_DATE) and (
+            time_in_force != GOOD_TILL_DATE or type(expires_at_ms) is not int or not at_ms < expires_at_ms <= MAX_AT_MS
         ):
             return self.refuse("expiry_invalid", "expires_at")
         if self.halted or contract.halted or account.halted or self.grid.areas[account.node].halted_above:
@@ -101,10 +104,22 @@ class Trading(State):
             return self.refuse(
                 "insufficient_funds", "energy_wh", needed_e7=hold_e7, free_e7=account.cash_e7 - account.held_e7
             )
-        priority = self.priority
-        order = Order(
-            self.seq, index, name, node, is_buy, price_e4, energy_wh, time_in_force, expires_at_ms, hold_e4, priority
-        )
+        # Filled in by hand: the constructor's call would take as long as all checks above.
+        order = _new_order(Order)
+        order.id = seq = self.seq
+        order.account = index
+        order.contract = name = contract.name
+        order.node = node
+        order.is_buy = is_buy
+        order.price_e4 = price_e4
+        order.energy_wh = order.remaining_wh = energy_wh
+        order.time_in_force = time_in_force
+        order.expires_at_ms = expires_at_ms
+        order.hold_e4 = hold_e4
+        order.priority = priority = self.priority
+        cost_e4 = price_e4 if is_buy else -price_e4
+        order.key = (-cost_e4 << PRIORITY_BITS) | priority
+        order.resting = False
         if time_in_force == FILL_OR_KILL and not self._fillable(book, order, account.group):
             return self.refuse("fill_or_kill_unfilled", "energy_wh")
         self.priority = priority + 1
@@ -114,12 +129,15 @@ class Trading(State):
             _new(
                 OrderPlaced,
                 (
-                    self.seq, at_ms, index, account.area, name, side, price_e4, energy_wh, time_in_force, expires_at_ms,
+                    seq, at_ms, index, account.area, name, BUY if is_buy else SELL, price_e4, energy_wh, time_in_force,
+                    expires_at_ms,
                 ),
             )
         ]  # fmt: skip
-        self.seq += 1
-        self._take(events, contract, book, order, account.group)
+        self.seq = seq + 1
+        # The first key worse than the limit is the lowest of the next price.
+        if book.may_cross(node, is_buy, (cost_e4 + 1) << PRIORITY_BITS):
+            self._take(events, contract, book, order, account.group)
         if order.remaining_wh:
             if time_in_force == IMMEDIATE_OR_CANCEL:
                 account.held_e7 -= hold_e4 * order.remaining_wh
@@ -179,57 +197,65 @@ class Trading(State):
             buy, sell = taker, maker
             sell_e4 = maker.price_e4
             buy_e4 = sell_e4 + fee_e4
-        energy_wh = maker.remaining_wh if maker.remaining_wh < taker.remaining_wh else taker.remaining_wh
+        left_wh, wanted_wh = maker.remaining_wh, taker.remaining_wh
+        energy_wh = left_wh if left_wh < wanted_wh else wanted_wh
+        path = None
         if buy.node != sell.node:
             path = book.topology.path(sell.node, buy.node)
             residual_wh = book.residual_wh(path)
             if residual_wh < energy_wh:
                 energy_wh = residual_wh
-        else:
-            path = None
         assert energy_wh > 0 and buy_e4 <= buy.price_e4 and sell_e4 >= sell.price_e4
 
         cost_e7 = buy_e4 * energy_wh
         margin_e7 = contract.topup_e4 - sell_e4
         margin_e7 = margin_e7 * energy_wh if margin_e7 > 0 else 0
-        buyer, seller = self.accounts[buy.account], self.accounts[sell.account]
+        accounts, tallies, dirty = self.accounts, contract.tallies, self._dirty
+        index = buy.account
+        buyer = accounts[index]
         buyer.held_e7 -= buy.hold_e4 * energy_wh
         buyer.cash_e7 -= cost_e7
-        seller.held_e7 -= sell.hold_e4 * energy_wh
-        seller.cash_e7 -= margin_e7
-        self.accounts[contract.account].cash_e7 += cost_e7 + margin_e7
-        dirty = self._dirty
-        dirty.add(buyer.index)
-        dirty.add(seller.index)
-        dirty.add(contract.account)
-        tally = contract.tally(buyer.index)
+        dirty.add(index)
+        tally = tallies.get(index)
+        if tally is None:
+            tally = tallies[index] = Tally()
         tally.bought_wh += energy_wh
         tally.paid_e7 += cost_e7
         tally.fee_e7 += fee_e4 * energy_wh
-        tally = contract.tally(seller.index)
+        index = sell.account
+        seller = accounts[index]
+        seller.held_e7 -= sell.hold_e4 * energy_wh
+        seller.cash_e7 -= margin_e7
+        dirty.add(index)
+        tally = tallies.get(index)
+        if tally is None:
+            tally = tallies[index] = Tally()
         tally.sold_wh += energy_wh
         tally.proceeds_e7 += sell_e4 * energy_wh
         tally.margin_e7 += margin_e7
+        accounts[contract.account].cash_e7 += cost_e7 + margin_e7
+        dirty.add(contract.account)
         contract.last_e4 = sell_e4
         contract.volume_wh += energy_wh
 
+        seq = self.seq
+        self.seq = seq + 1
         events.append(
             _new(
                 Traded,
                 (
-                    self.seq, self.at_ms, contract.name, maker.id, taker.id, energy_wh, buy_e4, sell_e4,
-                    BUY if taker.is_buy else SELL, buyer.index, seller.index, buy.id, sell.id, buyer.area, seller.area,
+                    seq, self.at_ms, contract.name, maker.id, taker.id, energy_wh, buy_e4, sell_e4,
+                    SELL if maker.is_buy else BUY, buy.account, index, buy.id, sell.id, buyer.area, seller.area,
                     cost_e7, margin_e7,
                 ),
             )
         )  # fmt: skip
-        self.seq += 1
-        maker.remaining_wh -= energy_wh
-        taker.remaining_wh -= energy_wh
-        if not maker.remaining_wh:
+        maker.remaining_wh = left_wh - energy_wh
+        taker.remaining_wh = wanted_wh - energy_wh
+        if left_wh == energy_wh:
             book.remove(maker)
             self.forget(maker)
-        if not taker.remaining_wh and taker.resting:
+        if wanted_wh == energy_wh and taker.resting:
             book.remove(taker)
             self.forget(taker)
         if path is not None:
@@ -268,21 +294,23 @@ class Trading(State):
     # --- taking back -----------------------------------------------------------------------------------------------
 
     def _cancelled(self, events: list[Any], order: Order, reason: str) -> None:
+        seq = self.seq
+        self.seq = seq + 1
         events.append(
             _new(
                 OrderCancelled,
-                (self.seq, self.at_ms, order.id, order.account, order.contract, order.remaining_wh, reason),
+                (seq, self.at_ms, order.id, order.account, order.contract, order.remaining_wh, reason),
             )
         )
-        self.seq += 1
 
     def _drop(self, events: list[Any], book: Book | None, order: Order, reason: str) -> None:
         """Cancel an open order and release its hold."""
         if order.resting and book is not None:
             book.remove(order)
         self.forget(order)
-        self.accounts[order.account].held_e7 -= order.hold_e4 * order.remaining_wh
-        self._dirty.add(order.account)
+        index = order.account
+        self.accounts[index].held_e7 -= order.hold_e4 * order.remaining_wh
+        self._dirty.add(index)
         self._cancelled(events, order, reason)
 
     def _cancel(self, command: CancelOrder) -> list[Any]:
@@ -292,7 +320,7 @@ class Trading(State):
             return self.refuse("unknown_order", "order")
         if index != MARKET_OPERATOR and order.account != index:
             return self.refuse("not_your_order", "order")
-        if not is_reason(reason):
+        if reason != OWNER and not is_reason(reason):
             return self.refuse("invalid_value", "reason")
         events: list[Any] = []
         self._drop(events, self.contracts[order.contract].book, order, reason)
