@@ -101,8 +101,16 @@ def origin_allowed(headers: dict[bytes, bytes]) -> bool:
 # --- identities ------------------------------------------------------------------------------------------------------
 
 
-# Each keeps a database connection; a look-up takes about a millisecond, and the handshakes of a restart wait in line.
-_threads = ThreadPoolExecutor(4, thread_name_prefix="socket-lookup")
+THREADS: Final = 4  # each keeps a database connection; a look-up takes about a millisecond, handshakes wait in line
+_threads: ThreadPoolExecutor | None = None
+
+
+def close_threads() -> None:
+    """End the threads that look up credentials, and with them their database connections."""
+    global _threads
+    threads, _threads = _threads, None
+    if threads is not None:
+        threads.shutdown(wait=True)
 
 
 async def viewer_of(credentials: Credentials) -> Viewer | None:
@@ -111,6 +119,9 @@ async def viewer_of(credentials: Credentials) -> Viewer | None:
         remembered, identity = households.known_key(credentials.secret)
         if remembered:
             return _viewer(identity)
+    global _threads
+    if _threads is None:
+        _threads = ThreadPoolExecutor(THREADS, thread_name_prefix="socket-lookup")
     return await asyncio.get_running_loop().run_in_executor(_threads, _look_up, credentials)
 
 

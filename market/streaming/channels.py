@@ -219,6 +219,14 @@ class LogChannel:
         if seq > (self.pending[-1][0] if self.pending else self.seq):
             self.pending.append((seq, raw))
 
+    def begin_with(self, newest: list[tuple[int, Any]]) -> None:
+        """Open with the newest items of before, oldest first; what is newer than the channel will still be announced."""
+        assert not self.ring, "a channel begins once"
+        known = [entry for entry in newest if entry[0] <= self.seq][-self.kind.ring :]
+        self.ring.extend(known)
+        if known:
+            self.floor = known[0][0] - 1
+
     def flush(self) -> bytes:
         """Move what waits into the ring and return it as messages."""
         news, self.pending = self.pending, []

@@ -12,13 +12,14 @@ import asyncio
 import logging
 import secrets
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
 from market.engine import events
 from market.exchange.outcomes import Committed
 from market.exchange.units import at_text
-from market.streaming import access, channels, protocol
+from market.streaming import access, channels, history, protocol
 from market.streaming.channels import Channel, LogChannel, LogKind, StateChannel, StateKind
 from market.streaming.delivery import Delivery
 from market.streaming.reading import reading
@@ -64,6 +65,9 @@ TOUCHING = frozenset(
 )
 
 
+Newest = Callable[[], dict[str, list[tuple[int, Any]]]]
+
+
 class Hub:
     """See the module's docstring. All methods but ``publish`` belong to the event loop."""
 
@@ -90,15 +94,17 @@ class Hub:
 
     # --- life --------------------------------------------------------------------------------------------------------
 
-    async def start(self) -> None:
-        """Begin to follow the exchange: listen first, then read where it stands."""
+    async def start(self, newest: Newest | None = None) -> None:
+        """Begin to follow the exchange: listen first, then read where it stands, and what happened last."""
         self.exchange.listen(self.publish)
         self.seq = await self.loop.run_in_executor(self._reader, self.exchange.read, lambda engine: engine.seq - 1)
+        before = await self.loop.run_in_executor(self._reader, _read_newest, newest)
         for name, kind in channels.KINDS.items():
             if isinstance(kind, LogKind):
                 self._owners[kind] = {}
                 if not kind.own:
                     channel = LogChannel(kind, name, None, self.seq)
+                    channel.begin_with(before.get(name, []))
                     self._owners[kind][None] = self._channels[name] = channel
         self._flusher = self.loop.create_task(self._run())
         self.ready = True
@@ -426,17 +432,29 @@ class Hub:
             self._refuse(sub.socket, code, channel.name)
 
 
+def _read_newest(newest: Newest | None) -> dict[str, list[tuple[int, Any]]]:
+    try:
+        return {} if newest is None else newest()
+    except Exception:  # prices matter more than what was before
+        log.exception("the streams open without history")
+        return {}
+
+
 _current: Hub | None = None
 
 
-async def attach(exchange: Exchange, loop: asyncio.AbstractEventLoop | None = None) -> Hub:
+async def attach(
+    exchange: Exchange, loop: asyncio.AbstractEventLoop | None = None, newest: Newest | None = history.newest
+) -> Hub:
     """Start this process's hub on an exchange, in the running loop (or return the one that follows it already)."""
     global _current
     loop = loop or asyncio.get_running_loop()
     if _current is not None and _current.exchange is exchange and _current.loop is loop and _current.ready:
         return _current
+    if _current is not None and _current.loop is loop:
+        await _current.stop()  # of an exchange that has ended
     _current = hub = Hub(exchange, loop)
-    await hub.start()
+    await hub.start(newest)
     return hub
 
 
@@ -446,6 +464,7 @@ async def detach() -> None:
     hub, _current = _current, None
     if hub is not None:
         await hub.stop()
+        access.close_threads()
 
 
 def current() -> Hub | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterator
 from typing import Any
 
+from ledger.queries import Block
 from market.engine.commands import BUY, SELL
 from market.engine.events import (
     AccountClosed,
@@ -22,12 +23,13 @@ from market.engine.events import (
     Traded,
 )
 from market.exchange.outcomes import SealInfo
+from market.exchange.queries import TradeView
 from market.exchange.units import at_text, money_text, price_text
 
 Item = dict[str, Any]
 
 
-def trade_item(event: Traded) -> Item:
+def trade_item(event: Traded | TradeView) -> Item:
     """A trade for everybody. ``price`` is the maker's all-in price, the one that stood in the book."""
     buy, sell = price_text(event.buy_e4), price_text(event.sell_e4)
     return {
@@ -41,7 +43,7 @@ def trade_item(event: Traded) -> Item:
     }
 
 
-def block_item(sealed: SealInfo) -> Item:
+def block_item(sealed: SealInfo | Block) -> Item:
     """A sealed block; ``seq`` is that of its seal entry."""
     return {
         "seq": sealed.first + sealed.count - 1,

@@ -132,6 +132,7 @@ def serve_hub() -> None:
 
     async def main() -> None:
         listener = listening()
+        await hub.attach(exchange, newest=None)  # type: ignore[arg-type]
         config = uvicorn.Config(
             socket_app,
             ws="market.streaming.server:SocketProtocol",

@@ -75,6 +75,7 @@ async def record(seed: int) -> dict[str, Any]:
             await market.flush()
         for _ in range(20):
             await market.flush()
+            market.hub.delivery._enforce()
             client.read(1_000)
         assert client.peer is not None
         return {

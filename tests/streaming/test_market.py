@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import threading
 import time
@@ -16,6 +17,7 @@ import uvloop
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from ledger import queries as ledger_queries
 from market.api.events import event_out
 from market.engine.commands import BUY, SELL, CancelOrder, SetHalt
 from market.exchange import operations as exchange_operations
@@ -132,6 +134,36 @@ def test_a_trade_reaches_everybody_within_a_second(city: City) -> None:
             assert block["size"] == block["first"] + block["count"] and len(block["root"]) == 64
 
     asyncio.run(scene())
+
+
+def test_the_logs_open_with_what_happened_before(settings: Any) -> None:
+    settings.DEMO = True
+    settings.ALLOWED_HOSTS = ["127.0.0.1"]
+    with running_market(seal_every_s=0.1) as market:
+        market.place(market.alice, SELL, "0.1500", 1_000)
+        trades = [market.place(market.bob, BUY, "0.2500", 1).events[-1].seq for _ in range(60)]
+        stop = time.monotonic() + 5
+        while not ledger_queries.blocks(1) and time.monotonic() < stop:
+            time.sleep(0.05)
+        city = City(market)
+        city.start()
+
+        async def scene() -> None:
+            client = Client()
+            async with city.connect() as connection:
+                for channel in ("trades", "blocks"):
+                    await connection.send(client.subscribe(channel).decode())
+                await hear_until(connection, client, lambda: len(client.data) == 2)
+                assert [item["seq"] for item in client.data["trades"]["items"]] == trades[-50:]
+                assert client.data["blocks"]["items"][-1]["height"] >= 1
+                # Before the first look nothing was sent, yet everything after the oldest of these can be resumed.
+                resume = {"type": "subscribe", "channel": "trades", "epoch": client.epoch, "seq": trades[-3]}
+                client.seqs["trades"], client.data["trades"] = trades[-3], {"items": []}
+                await connection.send(json.dumps(resume))
+                await hear_until(connection, client, lambda: len(client.data["trades"]["items"]) == 2)
+
+        asyncio.run(scene())
+        city.stop()
 
 
 def test_my_affairs_read_as_rest_tells_them(city: City) -> None:

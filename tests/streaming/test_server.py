@@ -45,6 +45,7 @@ class Server:
 
     async def _serve(self) -> None:
         self.loop = asyncio.get_running_loop()
+        await hub.attach(self.exchange, newest=None)  # type: ignore[arg-type]
         await self.uvicorn.serve(sockets=[self.listener])
         await hub.detach()
 

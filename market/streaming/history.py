@@ -1,0 +1,22 @@
+"""What the public logs open with after a start: their newest items, from the database. Runs in a worker thread."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import connection
+
+from ledger import queries as ledger
+from market.exchange import queries
+from market.streaming import items
+from market.streaming.channels import SNAPSHOT_ITEMS
+
+
+def newest() -> dict[str, list[tuple[int, Any]]]:
+    """Return, by channel, the newest (seq, raw item), oldest first; trades have the fields of their event."""
+    try:
+        trades = [(trade.seq, trade) for trade in queries.trades(limit=SNAPSHOT_ITEMS, newest_first=True)]
+        blocks = [(item["seq"], item) for item in map(items.block_item, ledger.blocks(SNAPSHOT_ITEMS))]
+        return {"trades": trades[::-1], "blocks": blocks[::-1]}
+    finally:
+        connection.close()  # the thread asks once in its life
