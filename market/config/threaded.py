@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
-from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from typing import Any
 
@@ -20,6 +19,8 @@ from django.core.handlers.asgi import ASGIHandler, get_script_prefix
 from django.http import HttpResponseBase
 from django.http.response import StreamingHttpResponse
 from django.urls import set_script_prefix
+
+from market.api.threads import Busy, DatabaseThreads
 
 THREADS = 8  # a page asks the database a handful of short questions; more threads would only wait for the interpreter
 MAX_WAITING = 500  # requests that wait for a thread; at 5 ms each and 8 threads the last one starts after 0.3 s
@@ -38,36 +39,26 @@ class ThreadedDjango(ASGIHandler):
 
     def __init__(self) -> None:
         super().__init__()
-        self._pool: ThreadPoolExecutor | None = None
-        self._waiting = 0
+        self._threads = DatabaseThreads("django", THREADS, MAX_WAITING)
 
     def load_middleware(self, is_async: bool = False) -> None:
         super().load_middleware(is_async=False)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        if self._waiting >= MAX_WAITING:
-            await _problem(send, 503, "overloaded", "More requests wait than can be answered in time.")
+        body = await _body(scope, receive, settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
+        if isinstance(body, int):
+            if body:
+                code = "body_too_large" if body == 413 else "bad_request"
+                await _problem(send, body, code, "The body is too large or too slow.")
             return
-        self._waiting += 1
         try:
-            body = await _body(scope, receive, settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
-            if isinstance(body, int):
-                if body:
-                    code = "body_too_large" if body == 413 else "bad_request"
-                    await _problem(send, body, code, "The body is too large or too slow.")
-                return
-            loop = asyncio.get_running_loop()
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="django")
-            await loop.run_in_executor(self._pool, self._respond, scope, body, send, loop)
-        finally:
-            self._waiting -= 1
+            await self._threads.run(self._respond, scope, body, send, asyncio.get_running_loop())
+        except Busy:
+            await _problem(send, 503, "overloaded", "More requests wait than can be answered in time.")
 
     def close(self) -> None:
-        """End the threads, and with them their connections."""
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            pool.shutdown(wait=True)
+        """End the threads and their connections."""
+        self._threads.close()
 
     def _respond(self, scope: Message, body: bytes, send: Send, loop: asyncio.AbstractEventLoop) -> None:
         set_script_prefix(get_script_prefix(scope))
