@@ -14,6 +14,7 @@ from django.conf import settings
 from django.contrib.auth import password_validation
 from django.contrib.auth.forms import AuthenticationForm
 from django.core.exceptions import ValidationError
+from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
 from market.grid.operations import MAX_ONCE_LENGTH
@@ -73,9 +74,10 @@ class ScaledField(forms.DecimalField):
         return f"{Decimal(value).scaleb(-self.decimal_places):f}" if isinstance(value, int) else value
 
 
-def price_field(**kwargs: Any) -> ScaledField:
+def price_field(*, label: Any, **kwargs: Any) -> ScaledField:
     """Return a field for a price in currency per kWh, cleaned to ``_e4``."""
-    return ScaledField(decimal_places=4, max_value=1_000, **kwargs)
+    with_unit = format_lazy(_("{what}, {currency} per kWh"), what=label, currency=settings.MARKET_CURRENCY)
+    return ScaledField(label=with_unit, decimal_places=4, max_value=1_000, **kwargs)
 
 
 def power_field(**kwargs: Any) -> ScaledField:
@@ -96,6 +98,8 @@ class SignInForm(AuthenticationForm):
         super().__init__(*args, **kwargs)
         self.fields["username"].label = _("Name")
         self.fields["username"].widget.attrs["autocomplete"] = "username"
+        # The demo's buttons stand above: a page that jumps past them on a phone hides the easy way.
+        self.fields["username"].widget.attrs.pop("autofocus", None)
         self.fields["password"].label = _("Password")
 
 
@@ -193,7 +197,7 @@ class DepositForm(OnceForm):
     """Money a member is about to send."""
 
     amount = ScaledField(
-        label=_("Amount"),
+        label=format_lazy(_("Amount, {currency}"), currency=settings.MARKET_CURRENCY),
         decimal_places=2,
         min_value="0.01",
         max_value=MAX_DEPOSIT,
@@ -222,8 +226,8 @@ class RequestForm(forms.Form):
 class TariffForm(OnceForm):
     """The prices of the supplier of last resort."""
 
-    topup = price_field(label=_("Top-up price per kWh"), help_text=_("What missing energy costs."))
-    spill = price_field(label=_("Spill price per kWh"), help_text=_("What left-over energy brings."))
+    topup = price_field(label=_("Top-up price"), help_text=_("What missing energy costs."))
+    spill = price_field(label=_("Spill price"), help_text=_("What left-over energy brings."))
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or {}
@@ -236,8 +240,8 @@ class TariffForm(OnceForm):
 class ParamsForm(OnceForm):
     """The limits of the market."""
 
-    max_price = price_field(label=_("Highest price per kWh"), min_value="0.0001")
-    tick = price_field(label=_("Price step per kWh"), min_value="0.0001")
+    max_price = price_field(label=_("Highest price"), min_value="0.0001")
+    tick = price_field(label=_("Price step"), min_value="0.0001")
     max_order_wh = forms.IntegerField(label=_("Largest order, Wh"), min_value=1, max_value=100_000_000)
     max_open_orders = forms.IntegerField(label=_("Open orders of one account"), min_value=1, max_value=1_000_000)
     horizon_min = forms.IntegerField(
@@ -325,9 +329,4 @@ class CapacityForm(OnceForm):
 class FeeForm(OnceForm):
     """What using an edge costs."""
 
-    fee = price_field(label=_("Grid fee per kWh"), help_text=_("For contracts that open from now on."))
-
-
-def currency() -> str:
-    """Return the market's currency code."""
-    return str(settings.MARKET_CURRENCY)
+    fee = price_field(label=_("Grid fee"), help_text=_("For contracts that open from now on."))

@@ -24,7 +24,7 @@ from market.settlement import queries as settlement
 OPERATORS = (Role.OPERATOR, Role.STAFF)
 SHOWN_DECISIONS = 12
 SHOWN_SETTLEMENTS = 8  # two hours of quarter hours
-SHOWN_AHEAD = 24  # intervals of one edge: six hours
+SHOWN_AHEAD = 16  # intervals of one edge: four hours
 SHOWN_AREAS = 600  # rows of the table; the largest city of the benchmarks has 443 areas
 WARN_PERMILLE = 700
 FULL_PERMILLE = 950

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Callable
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
@@ -20,11 +21,14 @@ from ledger import operations as ledger_operations
 from ledger import queries as ledger
 from market.exchange import queries
 from market.exchange.queries import OrderView, TradeView
+from market.exchange.units import parse_at
 from market.grid import queries as grid_queries
 from market.households.models import Role
 from market.pages.roles import LEDGER_ROLES, only_for
+from market.pages.templatetags.market import clock_seconds, day, energy, exact_money, price
+from market.pages.templatetags.official import watts
 
-PAGE_BLOCKS = 25
+PAGE_BLOCKS = 20
 PAGE_ENTRIES = 200  # entries of a block on one page; a block may have 65,536
 PAGE_ROWS = 50  # orders, trades, lines
 MAX_SEQ = 2**53 - 1
@@ -53,6 +57,7 @@ ENTRY_WORDS = {
 }
 # Fields of an entry that name another one, an account, a contract: they become links.
 ENTRY_FIELDS = ("order", "maker", "taker")
+UNITS: dict[str, Callable[[int], str]] = {"e4": price, "e7": exact_money, "wh": energy, "w": watts}
 _SEQ = re.compile(r"[0-9]{1,16}", re.ASCII)
 _CONTRACT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\dZ", re.ASCII)
 _ACCOUNT_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
@@ -70,11 +75,12 @@ class EntryLine(NamedTuple):
 
 
 class Field(NamedTuple):
-    """A field of an entry; ``link`` is "" where it leads nowhere."""
+    """A field of an entry; ``link`` is "" where it leads nowhere, ``meaning`` where the value says all."""
 
     name: str
     value: object
     link: str
+    meaning: str
 
 
 class Step(NamedTuple):
@@ -374,7 +380,16 @@ def _line(fields: dict[str, int | str]) -> EntryLine:
 def _fields(fields: dict[str, int | str]) -> list[Field]:
     first = [name for name in ("seq", "type", "at") if name in fields]
     names = first + [name for name in fields if name not in first]
-    return [Field(name, fields[name], _link(str(fields["type"]), name, fields[name])) for name in names]
+    kind = str(fields["type"])
+    return [Field(name, fields[name], _link(kind, name, fields[name]), _meaning(name, fields[name])) for name in names]
+
+
+def _meaning(name: str, value: int | str) -> str:
+    """Return what an integer of the ledger stands for, by the unit at the end of its name."""
+    if name == "at":
+        return f"{day(parse_at(str(value)))} {clock_seconds(parse_at(str(value)))}"
+    show = UNITS.get(name.rpartition("_")[2]) if isinstance(value, int) else None
+    return show(value) if show is not None else ""
 
 
 def _link(kind: str, name: str, value: int | str) -> str:

@@ -7,8 +7,11 @@ from django.utils.translation import gettext_lazy as _
 
 from market.exchange.units import parse_at
 from market.grid.reasons import reason_text
+from market.pages.templatetags.market import power
 
 register = template.Library()
+
+MEGAWATT_FROM_W = 10_000_000  # smaller ones are easier to compare in kW
 
 WORDS = {
     # contracts
@@ -97,3 +100,11 @@ def short_hash(digits: str) -> str:
 def thousands(number: int) -> str:
     """Return 12345 as "12,345", in every language alike, as all numbers here."""
     return f"{number:,}"
+
+
+@register.filter
+def watts(power_w: int) -> str:
+    """Return a power of the grid: 5300 -> "5.30 kW", 80000000 -> "80 MW"."""
+    if abs(power_w) < MEGAWATT_FROM_W:
+        return power(power_w)
+    return f"{power_w / 1_000_000:,.1f}".removesuffix(".0") + " MW"
