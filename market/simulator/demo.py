@@ -13,6 +13,7 @@ from django.conf import settings
 from django.db import close_old_connections, connection
 
 from ledger import queries as ledger_queries
+from market.agents.runner import DEMO_LEADS
 from market.exchange import gateway
 from market.exchange.exchange import Exchange
 from market.exchange.outcomes import NotRunning, Overloaded
@@ -30,6 +31,8 @@ TICK_S = 0.5  # real time between two looks at the city: two homes of a hundred 
 SLOW_EVERY = 4  # ticks between two looks at the meters, settlement and who lives here
 STOP_TIMEOUT_S = 20.0
 BACK_OFF_S = 2.0  # after an overload
+MAX_LIVELY = 1_000  # homes that look at many contracts an interval; those of a whole city look once
+CALM_LEADS = (1,)
 PERSONS_HOME = "LV4.101-Load-16"  # an ordinary household with a small roof: what visitors of the demo will know best
 
 
@@ -62,6 +65,7 @@ class Demo:
         self._exchange: Exchange | None = None
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
+        self._lively = True
         self._steps = 0
         self._day = -1
         self._wait_until = 0.0
@@ -87,7 +91,8 @@ class Demo:
         now_ms = self._clock()
         found_city(exchange, self._city, now_ms=now_ms)
         ensure_demo_people(self._home_for_a_person())
-        life = Life(exchange, self._city, seed=self._seed)
+        self._lively = len(self._city.homes) <= MAX_LIVELY
+        life = Life(exchange, self._city, leads=DEMO_LEADS if self._lively else CALM_LEADS, seed=self._seed)
         life.move_in()
         self._exchange, self._life = exchange, life
         log.info("%d homes are ready after %.1f s", len(self._city.homes), time.monotonic() - began)
@@ -109,6 +114,8 @@ class Demo:
                 except NotRunning:
                     log.info("the exchange has closed, the demo city rests")
                     return
+                except Exception:
+                    log.exception("a moment of the demo city failed; it goes on")
         finally:
             connection.close()
 
@@ -119,7 +126,7 @@ class Demo:
         assert life is not None, "prepare() comes first"
         if time.monotonic() < self._wait_until:
             return
-        if self._steps == 0:
+        if self._steps == 0 and self._lively:
             self._try("the first look", life.runner.sweep, now_ms)
         self._try("trading", life.trade, now_ms)
         if self._steps % SLOW_EVERY == 0:

@@ -8,6 +8,7 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
+from django.db.models import Count, Q, Sum
 
 from market.agents.battery import Battery
 from market.agents.forecast import Forecaster
@@ -79,6 +80,7 @@ class Life:
             in_flight=in_flight,
         )
         self._metered: dict[str, None] = {}
+        self._seen: dict[str, int] | None = None
         self._persons: list[int] = []
         self._automatic: dict[int, str] = {}  # account -> home code
 
@@ -90,7 +92,16 @@ class Life:
         self.runner.adopt()
 
     def refresh(self) -> None:
-        """Look who lives here now and whom an agent trades for."""
+        """Look who lives here now and whom an agent trades for; costs little while nothing changes."""
+        seen = Account.objects.aggregate(
+            accounts=Count("pk"),
+            automatic=Sum("index", filter=Q(automatic=True)),
+            persons=Sum("index", filter=Q(user__isnull=False)),
+            closed=Count("closed_at"),
+        )
+        if seen == self._seen:
+            return
+        self._seen = seen
         rows = list(
             Account.objects.order_by("index").values_list(
                 "index", "area", "home__code", "user_id", "automatic", "closed_at"

@@ -25,6 +25,7 @@ from market.households import operations as household_operations
 from market.households.models import Account, Home, User
 from market.metering import queries as metering_queries
 from market.metering.models import Reading
+from market.metering.operations import ReadingIn, record_own
 from market.settlement import queries as settlement_queries
 from market.simulator.clock import SteppedClock, at_local
 from market.simulator.demo import PERSONS_HOME, Demo, demo_clock, last_market_ms
@@ -200,6 +201,21 @@ def test_a_person_takes_over(tmp_path: Path) -> None:
         household_operations.set_automatic(account_index=mia.index, automatic=False)
         market.run(0.3)
         assert market.exchange.read(lambda engine: engine.accounts[mia.index].open_orders) == 0
+
+
+def test_what_a_person_reports_is_not_overwritten(tmp_path: Path) -> None:
+    with stepped(tmp_path) as market:
+        mia = Account.objects.get(user__username="mia")
+        contract = contract_name(OPENING_MS + INTERVAL_MS)
+        market.clock.set(OPENING_MS + 2 * INTERVAL_MS)
+        market.catch_up()
+        own = ReadingIn(mia.index, 12_345, 0)
+        record_own(exchange=market.exchange, account=mia.index, readings={contract: own}, now_ms=market.clock.now_ms())
+        market.run(0.5)
+        line = settlement_queries.line(mia.index, contract)
+        assert (line.row.import_wh, line.row.topup_wh) == (12_345, 12_345)
+        assert Reading.objects.filter(account=mia.index).count() == 1
+        assert metering_queries.counts(contract)["LV4.101"] == 41
 
 
 def test_a_new_household_is_metered_too(tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 import pytest
 
 from ledger import queries as ledger_queries
@@ -12,6 +15,7 @@ from market.exchange.units import parse_at
 from market.metering.operations import ReadingIn, record_batches
 from market.settlement import queries
 from market.settlement.operations import DEADLINE_MS, Settlement, settle_due
+from market.settlement.service import SettlementService
 from tests.factories import Market, running_market
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -194,3 +198,20 @@ def test_a_result_adds_up_to_the_wallet() -> None:
         assert (charlie.topup_e7, charlie.earned_e7) == (TOPUP * 200, 0)
         assert [line.contract for line in queries.lines(market.alice)] == [contract]
         assert queries.lines(market.alice, before=queries.lines(market.alice)[0].seq) == []
+
+
+def test_the_service_settles_by_itself() -> None:
+    with running_market() as market:
+        contract = trade_across_the_city(market)
+        deliver(market)
+        service = SettlementService(every_s=0.02)
+        service.start()
+        try:
+            meter(market, contract, alice=(0, 900), bob=(300, 0), charlie=(950, 0))
+            deadline_s = time.monotonic() + 20
+            while queries.line(market.charlie, contract) is None or queries.line(market.alice, contract) is None:
+                assert time.monotonic() < deadline_s, "nothing was settled"
+                time.sleep(0.02)
+        finally:
+            service.stop()
+        assert not [thread for thread in threading.enumerate() if thread.name == "settlement"]

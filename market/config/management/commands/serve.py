@@ -8,7 +8,8 @@ from typing import Any
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandParser
 
-from market.config import server
+from market.config import runtime, server
+from market.settlement.service import SettlementService
 
 
 class Command(BaseCommand):
@@ -22,4 +23,5 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         call_command("migrate", interactive=False, verbosity=0)
+        runtime.configure(services=[SettlementService()])
         sys.exit(server.run(host=options["host"], port=options["port"]))
