@@ -31,8 +31,8 @@ CALL_TIMEOUT_S = 30.0
 SWITCH_INTERVAL_S = 0.0005
 
 
-# A batch makes some ten thousand objects that live on (orders, answers to keys). At Python's default of 700 the collector
-# walks over all of them again and again and finds nothing: a quarter of the time an order takes.
+# A batch makes some ten thousand objects that live on (orders, answers to keys). At Python's default of 700 the
+# collector walks over all of them again and again and finds nothing: a quarter of the time an order takes.
 COLLECT_AFTER = (50_000, 20, 50)
 
 

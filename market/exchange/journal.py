@@ -18,7 +18,7 @@ from market.exchange.leaves import Leaves
 from market.exchange.outcomes import SealInfo
 from market.exchange.stores import Statement, Store
 from market.exchange.tables import Table
-from market.exchange.transfers import MONEY, of_trade, transfers
+from market.exchange.transfers import FROM_TRADES, of_fund, of_settlement
 
 ORDERS = Table.of(models.Order)
 TRADES = Table.of(models.Trade)
@@ -107,8 +107,8 @@ class Journal:
 
     def record(self, events: Iterable[Event]) -> None:
         """Turn events into leaves and rows."""
-        append, leaves, clearing, moves = self._log.append, self._leaves, self._clearing, self._transfers
-        order_leaf, trade_leaf, contracts = leaves.order, leaves.trade, self.unsealed_contracts
+        append, leaves, clearing = self._log.append, self._leaves, self._clearing
+        order_leaf, trade_leaf = leaves.order, leaves.trade
         for event in events:
             kind = type(event)
             if kind is OrderPlaced:
@@ -116,10 +116,7 @@ class Journal:
                 self._orders.append(event)
             elif kind is Traded:
                 append(trade_leaf(event))  # type: ignore[arg-type]
-                self._trades.append(event)
-                contract = event[2]
-                contracts.add(contract)  # type: ignore[arg-type]
-                moves += of_trade(event, clearing[contract])  # type: ignore[arg-type, index]
+                self._trades.append((*event, clearing[event[2]]))  # type: ignore[index]
             elif kind is OrderCancelled:
                 append(leaves.cancel(event))  # type: ignore[arg-type]
                 seq, at_ms, order, account, contract, remaining_wh, reason = event  # type: ignore[misc]
@@ -147,14 +144,14 @@ class Journal:
         elif kind is ev.ContractDelivered:
             self._contract_states[event.contract] = ("delivered", event.seq)
         elif kind is ev.Settled:
-            self._transfers += transfers(event, self._clearing)
+            self._transfers += of_settlement(event, self._clearing[event.contract])
             self._lines += [
                 (event.seq, row.account, event.at_ms, event.contract, event.area, *row[1:]) for row in event.rows
             ]
             if event.complete:
                 self._contract_states[event.contract] = ("settled", event.seq)
         elif kind is ev.Funded:
-            self._transfers += transfers(event, self._clearing)
+            self._transfers += of_fund(event)
 
     def refuse(self, command: Command, refused: Refused, at_ms: int) -> None:
         """Keep a refusal beside the ledger."""
@@ -195,6 +192,9 @@ class Journal:
         self._check_books(dirty)
         tables: list[tuple[Table, Sequence[Any]]] = [(LEDGER[model], rows) for model, rows in self._log.take_rows()]
         statements = batch.statements
+        if self._trades:
+            statements.append((FROM_TRADES, [self._trades[0][0]] * 3))
+            self.unsealed_contracts.update([trade[2] for trade in self._trades])
         accounts = engine.accounts
         opened = set(self._opened)
         if opened:
@@ -247,14 +247,19 @@ class Journal:
         """Check that the batch's transfers explain, to the last unit, how the engine's balances changed."""
         deltas: dict[int, int] = {}
         get = deltas.get
-        for _, _, _, asset, debit, credit, amount, _ in self._transfers:
-            if asset is MONEY or asset == MONEY:
-                deltas[debit] = get(debit, 0) - amount
-                deltas[credit] = get(credit, 0) + amount
+        for trade in self._trades:
+            energy_wh, buyer, seller, cost_e7, margin_e7, clearing = trade[5], trade[9], trade[10], *trade[15:]
+            if energy_wh <= 0 or cost_e7 <= 0 or margin_e7 < 0 or buyer == seller:
+                raise Unbalanced(f"expected a trade that moves energy and money between two accounts, was {trade}")
+            deltas[buyer] = get(buyer, 0) - cost_e7
+            deltas[seller] = get(seller, 0) - margin_e7
+            deltas[clearing] = get(clearing, 0) + cost_e7 + margin_e7
+        for row in self._transfers:
+            debit, credit, amount = row[4:7]
             if amount <= 0 or debit == credit:
-                raise Unbalanced(
-                    f"expected a positive amount between two accounts, was {amount} {asset} {debit}->{credit}"
-                )
+                raise Unbalanced(f"expected a positive amount between two accounts, was {row}")
+            deltas[debit] = get(debit, 0) - amount
+            deltas[credit] = get(credit, 0) + amount
         if sum(deltas.values()) != 0:
             raise Unbalanced(f"expected a sum of 0, was {sum(deltas.values())}")
         accounts, cash = self._engine.accounts, self._cash

@@ -42,7 +42,7 @@ class Order(models.Model):
 class Trade(models.Model):
     """A trade with what the ledger leaves to be derived: accounts, areas, amounts. ``id`` is its ledger sequence.
 
-    The columns stand in the order of ``events.Traded``: the event is the row.
+    The columns stand in the order of ``events.Traded``: the event, and its contract's clearing account, is the row.
     """
 
     id = SequenceField(primary_key=True)
@@ -62,6 +62,7 @@ class Trade(models.Model):
     sell_area = models.CharField(max_length=NAME_LENGTH)
     cost_e7 = models.BigIntegerField()
     margin_e7 = models.BigIntegerField()
+    clearing = models.BigIntegerField()
 
     class Meta:
         indexes = [

@@ -47,7 +47,7 @@ def events_between(first_seq: int, count: int) -> tuple[Event, ...]:
 def _event(leaf: dict[str, Any]) -> Any:
     seq, type_ = leaf["seq"], leaf["type"]
     if type_ == "trade":
-        return ev.Traded(*_row(models.Trade, seq))
+        return ev.Traded(*_row(models.Trade, seq)[:-1])
     if type_ == "order":
         return ev.OrderPlaced(*_row(models.Order, seq))
     if type_ == "settle":

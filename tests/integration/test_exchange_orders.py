@@ -10,6 +10,7 @@ from market.engine.events import OrderAmended, OrderCancelled, OrderPlaced, Trad
 from market.exchange import gateway, models, operations, queries
 from market.exchange.exchange import batch_keys
 from market.exchange.outcomes import Committed, NotRunning
+from market.exchange.transfers import of_trade
 from tests.factories import DEPOSIT_E7, found, running_market
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -188,3 +189,38 @@ def test_founding_twice_does_nothing() -> None:
         assert found(market.exchange) is False
         assert market.exchange.read(lambda engine: engine.state_hash()) == before
         assert operations.is_founded(market.exchange)
+
+
+def test_the_databases_transfers_of_trades_are_those_of_the_rule() -> None:
+    with running_market() as market:
+        for price in ("0.1000", "0.2000", "0.3000", "0.5000"):  # the last one above the top-up price: no margin
+            market.place(market.alice, SELL, price, 300)
+            market.place(market.bob, BUY, price, 200)
+            market.place(market.charlie, BUY, "0.9000", 50)
+    trades = queries.trades()
+    assert len(trades) >= 8
+    pools = dict(models.Contract.objects.values_list("name", "account"))
+    expected = [row for trade in trades for row in of_trade(Traded(*trade), pools[trade.contract])]
+    assert list(models.Transfer.objects.filter(routine=1).order_by("id").values_list()) == expected
+    assert any(len(of_trade(Traded(*trade), 0)) == 2 for trade in trades)
+
+
+def test_statements_lead_to_every_movement_of_an_account() -> None:
+    with running_market() as market:
+        market.place(market.alice, SELL, "0.1000", 300)
+        market.place(market.bob, BUY, "0.2000", 200)
+        market.place(market.charlie, SELL, "0.1500", 100)
+        market.place(market.alice, BUY, "0.3000", 100, contract=market.contract(2))
+    everything = [
+        queries.TransferView(row[0] >> 20, row[0] & 0xFFFFF, *row[1:7]) for row in models.Transfer.objects.values_list()
+    ]
+    pool = models.Contract.objects.get(name=market.contract()).account
+    for account in (market.alice, market.bob, market.charlie, pool, 0):
+        mine = sorted((t for t in everything if account in (t.debit, t.credit)), reverse=True)
+        assert queries.transfers(account=account) == mine
+        assert queries.transfers(account=account, newest_first=False, limit=2) == mine[::-1][:2]
+        assert queries.transfers(account=account, money_only=True) == [t for t in mine if t.asset == "e7"]
+        if mine:
+            middle = mine[len(mine) // 2].seq
+            assert queries.transfers(account=account, before=middle) == [t for t in mine if t.seq < middle]
+            assert queries.transfers(account=account, after=middle) == [t for t in mine if t.seq > middle]
