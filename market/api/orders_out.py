@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from market.engine.commands import BUY
@@ -11,6 +12,9 @@ from market.exchange.queries import OrderView, TradeView
 from market.exchange.units import at_text, money_text, price_text
 
 EXPIRED = "expired"
+
+# All orders of one batch of the exchange have one instant, so the text is nearly always known.
+_at = lru_cache(maxsize=4_096)(at_text)
 
 
 def placed(outcome: Outcome) -> dict[str, Any]:
@@ -52,8 +56,8 @@ def placed(outcome: Outcome) -> dict[str, Any]:
             "status": status,
             "reason": reason,
             "time_in_force": first.time_in_force,
-            "expires_at": at_text(first.expires_at_ms) if first.expires_at_ms else None,
-            "created_at": at_text(first.at_ms),
+            "expires_at": _at(first.expires_at_ms) if first.expires_at_ms else None,
+            "created_at": _at(first.at_ms),
             "changed_seq": changed_seq,
         },
         "trades": trades,
@@ -65,7 +69,7 @@ def _own_trade(trade: Any, order_id: int) -> dict[str, Any]:
     price_e4 = trade.buy_e4 if trade.buy_order == order_id else trade.sell_e4
     return {
         "seq": trade.seq,
-        "at": at_text(trade.at_ms),
+        "at": _at(trade.at_ms),
         "price": price_text(price_e4),
         "energy_wh": trade.energy_wh,
         "amount": money_text(price_e4 * trade.energy_wh),
@@ -86,8 +90,8 @@ def order_out(view: OrderView) -> dict[str, Any]:
         "status": EXPIRED if view.reason == EXPIRED else view.status,
         "reason": view.reason or None,
         "time_in_force": view.time_in_force,
-        "expires_at": at_text(view.expires_at_ms) if view.expires_at_ms else None,
-        "created_at": at_text(view.at_ms),
+        "expires_at": _at(view.expires_at_ms) if view.expires_at_ms else None,
+        "created_at": _at(view.at_ms),
         "changed_seq": view.changed_seq,
     }
 
@@ -102,7 +106,7 @@ def public_trade(view: TradeView) -> dict[str, Any]:
     buy, sell = price_text(view.buy_e4), price_text(view.sell_e4)
     return {
         "seq": view.seq,
-        "at": at_text(view.at_ms),
+        "at": _at(view.at_ms),
         "contract": view.contract,
         "price": sell if view.taker_side == BUY else buy,
         "energy_wh": view.energy_wh,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -44,6 +45,12 @@ async def application(scope: Message, receive: Receive, send: Send) -> None:
         await _lifespan(receive, send)
 
 
+def close_threads() -> None:
+    """End the threads that ask the database; not from an event loop, which must not wait."""
+    django_app.close()
+    LOOKUPS.close()
+
+
 async def _lifespan(receive: Receive, send: Send) -> None:
     market = runtime.current()
     while True:
@@ -59,7 +66,6 @@ async def _lifespan(receive: Receive, send: Send) -> None:
             await send({"type": "lifespan.startup.complete"})
         else:
             await market.stop()
-            django_app.close()
-            LOOKUPS.close()
+            await asyncio.get_running_loop().run_in_executor(None, close_threads)
             await send({"type": "lifespan.shutdown.complete"})
             return

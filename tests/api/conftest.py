@@ -149,8 +149,7 @@ def city(db: None, loop: asyncio.AbstractEventLoop) -> Iterator[City]:
     # Sealed often: tests wait for proofs.
     with running_market(cast=False, seal_every_s=0.05) as market:
         yield City(market, loop)
-    asgi.django_app.close()
-    asgi.LOOKUPS.close()
+    asgi.close_threads()
 
 
 @pytest.fixture
