@@ -6,12 +6,12 @@ import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from ledger.core.encoding import MAX_LEAF_BYTES
 from ledger.core.merkle import HASH_BYTES, Frontier, NodeReader, pair_up
 
 TILE_HEIGHT = 8
 TILE_WIDTH = 1 << TILE_HEIGHT
 MAX_LEVEL = 7  # 256 ** 8 leaves are all that 64 bits can count
-MAX_LEAF_BYTES = 65_535
 
 _PATH = re.compile(r"tile/(entries|[0-9])/((?:x[0-9]{3}/){0,6}[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?", re.ASCII)
 

@@ -166,6 +166,19 @@ def test_two_wrong_salts_that_are_right_together_are_refused() -> None:
         check_entries([entry(0, salt="0" * 31), entry(1, salt="0" * 33)], 0, "")
 
 
+def test_one_entry_with_a_time_of_another_form_is_refused() -> None:
+    for at in ("2026-06-06T12:15:00Z", "2026-02-30T12:15:00.000Z", ""):
+        with pytest.raises(EntryError, match="expected a time"):
+            check_entries([entry(5, at=at)], 5, "")
+
+
+def test_leaves_that_no_bundle_can_hold_are_refused() -> None:
+    long = b'{"t":"%s"}' % (b"x" * (65_536 - 8))
+    for read in (decode, lambda leaf: decode_many([leaf])):
+        with pytest.raises(EncodingError, match="65535 bytes"):
+            read(long)
+
+
 def test_time_does_not_run_back_between_bundles() -> None:
     with pytest.raises(EntryError, match="or later") as caught:
         check_entries([entry(5), entry(6)], 5, "2026-06-06T12:15:00.001Z")
