@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import socket
 import threading
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 import uvicorn
 import uvloop
+from django.db import connection
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
@@ -61,6 +63,7 @@ class City:
     def stop(self) -> None:
         self.uvicorn.should_exit = True
         self.thread.join(10)
+        gc.collect()  # ended threads' database connections
 
     def connect(self, key: str | None = None) -> Any:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
@@ -101,7 +104,13 @@ async def hear_until(
 
 
 async def in_thread(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    return await asyncio.get_running_loop().run_in_executor(None, lambda: fn(*args, **kwargs))
+    def run() -> Any:
+        try:
+            return fn(*args, **kwargs)
+        finally:
+            connection.close()  # or the test database could not be dropped
+
+    return await asyncio.get_running_loop().run_in_executor(None, run)
 
 
 def test_a_trade_reaches_everybody_within_a_second(city: City) -> None:
