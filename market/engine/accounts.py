@@ -75,7 +75,7 @@ def params_problem(params: Params) -> str:
     """Return the name of the first parameter that is out of range, "" if there is none."""
     ranges = {
         "max_price_e4": (1, 10_000_000),
-        "tick_e4": (1, params.max_price_e4 if params.max_price_e4 > 0 else 1),
+        "tick_e4": (1, 10_000_000),
         "max_order_wh": (1, 100_000_000),
         "max_open_orders": (1, 1_000_000),
         "horizon_min": (15, 7 * 24 * 60),
@@ -86,6 +86,8 @@ def params_problem(params: Params) -> str:
         value = getattr(params, name)
         if type(value) is not int or not least <= value <= most:
             return name
+    if params.tick_e4 > params.max_price_e4:
+        return "tick_e4"
     if params.max_price_e4 * params.max_order_wh > MAX_INT:
         return "max_order_wh"
     return ""

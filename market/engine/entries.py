@@ -71,6 +71,7 @@ def time_text(at_ms: int) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{at_ms % 1000:03d}Z"
 
 
+@lru_cache(maxsize=1_024)
 def time_ms(text: str) -> int:
     """Return the time that ``time_text`` wrote; raise ``ValueError`` on any other text."""
     at_ms = (datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC) - _EPOCH) // _MS

@@ -79,7 +79,7 @@ class Governing(Trading):
                 return self.refuse("invalid_value", field)
         if command.interval_min not in INTERVALS_MIN:
             return self.refuse("invalid_value", "interval_min")
-        if type(command.rulebook_version) is not int or command.rulebook_version < 1:
+        if type(command.rulebook_version) is not int or not 0 < command.rulebook_version <= MAX_INT:
             return self.refuse("invalid_value", "rulebook_version")
         if not is_hex(command.rulebook_sha256, 64):
             return self.refuse("invalid_value", "rulebook_sha256")
@@ -108,7 +108,7 @@ class Governing(Trading):
         return [event]
 
     def _publish_rulebook(self, command: PublishRulebook) -> list[Any]:
-        if type(command.version) is not int or command.version < 1:
+        if type(command.version) is not int or not 0 < command.version <= MAX_INT:
             return self.refuse("invalid_value", "version")
         if not is_hex(command.sha256, 64):
             return self.refuse("invalid_value", "sha256")
@@ -205,10 +205,10 @@ class Governing(Trading):
         if command.area not in self.grid:
             return self.refuse("unknown_area", "area")
         # A number is the group of the account with that index alone: nobody may name himself into it.
-        if command.group and (not is_name(command.group) or command.group.isdecimal()):
+        if command.group != "" and (not is_name(command.group) or command.group.isdecimal()):
             return self.refuse("invalid_value", "group")
         for field in ("connection", "commitment"):
-            if getattr(command, field) and not is_hex(getattr(command, field), 64):
+            if getattr(command, field) != "" and not is_hex(getattr(command, field), 64):
                 return self.refuse("invalid_value", field)
         events: list[Any] = []
         self._opened(events, command.account_id, MEMBER, command)
@@ -249,7 +249,7 @@ class Governing(Trading):
             return self.refuse("insufficient_funds", "amount", free_e7=account.free_e7)
         if not is_name(reason):
             return self.refuse("invalid_value", "reason")
-        if reference and not is_hex(reference, 64):
+        if reference != "" and not is_hex(reference, 64):
             return self.refuse("invalid_value", "reference")
         account.cash_e7 += amount_e7
         bank.cash_e7 -= amount_e7
@@ -373,7 +373,7 @@ class Governing(Trading):
             return self.refuse("invalid_value", "on")
         if not is_name(reason):
             return self.refuse("invalid_value", "reason")
-        if scope == "market" and not target:
+        if scope == "market" and target == "":
             return self._halt_market(command)
         if scope == "contract":
             return self._halt_contract(command)

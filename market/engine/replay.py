@@ -10,8 +10,8 @@ from market.engine.engine import Engine
 from market.engine.entries import time_ms, to_command, to_leaf
 from market.engine.events import Refused
 
-# What the journal adds to an event's fields; not the engine's to know.
-JOURNAL_FIELDS = frozenset(("salt", "prev", "root_before", "state", "totals", "rules"))
+# What the journal adds to a seal's fields beside the salt that every entry has; not the engine's to know.
+SEAL_FIELDS = ("prev", "root_before", "state", "totals", "rules")
 
 
 class Divergence(Exception):
@@ -25,8 +25,13 @@ class Divergence(Exception):
 
 
 def _decoded(leaf: bytes | Mapping[str, Any]) -> dict[str, Any]:
-    fields = json.loads(leaf) if isinstance(leaf, bytes | bytearray | memoryview) else leaf
-    return {name: value for name, value in fields.items() if name not in JOURNAL_FIELDS}
+    """Return the engine's part of an entry. Most entries have one field of the journal's, only a seal has all."""
+    fields: dict[str, Any] = json.loads(leaf) if isinstance(leaf, bytes | bytearray | memoryview) else dict(leaf)
+    fields.pop("salt", None)
+    if fields.get("type") == "seal":
+        for name in SEAL_FIELDS:
+            fields.pop(name, None)
+    return fields
 
 
 def _no_rows(seq: int) -> Iterable[bytes]:

@@ -14,6 +14,7 @@ from market.engine.governing import Governing, is_hex
 QUALITIES = ("measured", "estimated", "corrected")
 MAX_ROWS = 100_000  # accounts of one area: three times the homes of a city in a single street's area
 _NO_TALLY = Tally()
+_FIRST_DERIVED = SettleRow._fields.index("position_wh")  # this and all after it follow from tally, reading and tariff
 
 
 class Settling(Governing):
@@ -91,20 +92,34 @@ class Settling(Governing):
         accounts = self.accounts
         payout_e7 = fee_e7 = short_e7 = topup_e7 = spill_e7 = 0
         for row in command.rows:
-            credit_e7 = row.payout_e7 + row.spill_e7
-            if credit_e7:
-                accounts[row.account].cash_e7 += credit_e7
-                self._dirty.add(row.account)
             payout_e7 += row.payout_e7
             fee_e7 += row.fee_e7
             short_e7 += row.short_e7
             topup_e7 += row.topup_e7
             spill_e7 += row.spill_e7
-        accounts[contract.account].cash_e7 -= payout_e7 + fee_e7 + short_e7
-        accounts[OPERATOR_INDEX].cash_e7 += fee_e7
-        accounts[SUPPLIER_INDEX].cash_e7 += short_e7 + topup_e7 - spill_e7
-        accounts[BILLING_INDEX].cash_e7 -= topup_e7
-        self._dirty.update((contract.account, OPERATOR_INDEX, SUPPLIER_INDEX, BILLING_INDEX))
+            if accounts[row.account].cash_e7 + row.payout_e7 + row.spill_e7 > MAX_INT:
+                return self.refuse("invalid_value", "rows", account=row.account)
+        moves = {
+            contract.account: -payout_e7 - fee_e7 - short_e7,
+            OPERATOR_INDEX: fee_e7,
+            SUPPLIER_INDEX: short_e7 + topup_e7 - spill_e7,
+            BILLING_INDEX: -topup_e7,
+        }
+        if max(topup_e7, spill_e7) > MAX_INT or any(
+            abs(accounts[index].cash_e7 + amount_e7) > MAX_INT for index, amount_e7 in moves.items()
+        ):
+            return self.refuse("invalid_value", "rows")
+        if accounts[contract.account].cash_e7 + moves[contract.account] < 0:
+            return self.refuse("insufficient_clearing", "rows")
+        for row in command.rows:
+            credit_e7 = row.payout_e7 + row.spill_e7
+            if credit_e7:
+                accounts[row.account].cash_e7 += credit_e7
+                self._dirty.add(row.account)
+        for index, amount_e7 in moves.items():
+            if amount_e7:
+                accounts[index].cash_e7 += amount_e7
+                self._dirty.add(index)
         contract.settled_areas.add(command.area)
         complete = contract.settled_areas >= contract.areas_due
         events = self._one(
@@ -119,30 +134,36 @@ class Settling(Governing):
 def row_problem(row: SettleRow, tally: Tally, topup_e4: int, spill_e4: int) -> str:
     """Return the first field of a row that is not what the rulebook makes of tally, readings and tariff; "" if none.
 
-    imbalance = import - export - position; short = min(imbalance+, (-position)+); see DESIGN "From meter to money".
+    imbalance = import - export - position; short = min(imbalance+, (-position)+) (rulebook, 8.1 to 8.3).
     """
-    for field in ("import_wh", "export_wh"):
-        value = getattr(row, field)
-        if type(value) is not int or not 0 <= value <= MAX_INT:
-            return field
+    if type(row.import_wh) is not int or not 0 <= row.import_wh <= MAX_INT:
+        return "import_wh"
+    if type(row.export_wh) is not int or not 0 <= row.export_wh <= MAX_INT:
+        return "export_wh"
     if row.quality not in QUALITIES:
         return "quality"
     position_wh = tally.bought_wh - tally.sold_wh
     imbalance_wh = row.import_wh - row.export_wh - position_wh
-    missing_wh = max(imbalance_wh, 0)
-    short_wh = min(missing_wh, max(-position_wh, 0))
-    expected = {
-        "position_wh": position_wh,
-        "short_wh": short_wh,
-        "topup_wh": missing_wh - short_wh,
-        "spill_wh": max(-imbalance_wh, 0),
-        "payout_e7": tally.proceeds_e7 + tally.margin_e7 - short_wh * topup_e4,
-        "fee_e7": tally.fee_e7,
-        "short_e7": short_wh * topup_e4,
-        "topup_e7": (missing_wh - short_wh) * topup_e4,
-        "spill_e7": max(-imbalance_wh, 0) * spill_e4,
-    }
-    for field, value in expected.items():
-        if getattr(row, field) != value or type(getattr(row, field)) is not int:
-            return field
-    return ""
+    short_wh = topup_wh = left_over_wh = 0
+    if imbalance_wh > 0:
+        short_wh = min(imbalance_wh, -position_wh) if position_wh < 0 else 0
+        topup_wh = imbalance_wh - short_wh
+    else:
+        left_over_wh = -imbalance_wh
+    short_e7 = short_wh * topup_e4
+    expected = (
+        position_wh,
+        short_wh,
+        topup_wh,
+        left_over_wh,
+        tally.proceeds_e7 + tally.margin_e7 - short_e7,
+        tally.fee_e7,
+        short_e7,
+        topup_wh * topup_e4,
+        left_over_wh * spill_e4,
+    )
+    was = tuple(row[_FIRST_DERIVED:])
+    if was == expected and all(type(value) is int for value in was):
+        return ""
+    pairs = zip(SettleRow._fields[_FIRST_DERIVED:], expected, was, strict=True)
+    return next(field for field, value, given in pairs if given != value or type(given) is not int)
