@@ -98,6 +98,7 @@ class Terms(NamedTuple):
     tick_e4: int
     max_order_wh: int
     best: dict[str, Best]  # by area
+    halted: frozenset[str]  # areas in which nobody may trade now
 
 
 NOTHING = Standing(0, -1, "", 0, 0, 0)
@@ -230,7 +231,7 @@ class Runner:
         for home in homes:
             charge = self._charge_of(home.account) if home.battery is not None else 0
             for outlook in outlooks:
-                if outlook.contract in terms:
+                if outlook.contract in terms and home.area not in terms[outlook.contract].halted:
                     stands = standing.get((home.account, outlook.contract), NOTHING)
                     intent = self._decide(home, outlook, stands, terms[outlook.contract], charge, now_ms)
                     commands += _commands(home.account, outlook.contract, stands, intent)
@@ -270,13 +271,14 @@ class Runner:
         standing: dict[tuple[int, str], Standing] = {}
         tick_e4, max_order_wh = engine.params.tick_e4, engine.params.max_order_wh
         areas = {home.area for home in homes}
+        halted = frozenset(area.name for area in engine.grid.areas if area.halted_above)
         for outlook in outlooks:
             name = outlook.contract
             contract = engine.contracts.get(name)
-            if contract is None or contract.state != "open":
-                continue
+            if contract is None or contract.state != "open" or contract.halted or engine.halted:
+                continue  # asking would only be refused, and each refusal is kept for the regulator
             best = {area: Best(*(price or 0 for price in engine.best(area, name))) for area in areas}
-            terms[name] = Terms(contract.topup_e4, contract.spill_e4, tick_e4, max_order_wh, best)
+            terms[name] = Terms(contract.topup_e4, contract.spill_e4, tick_e4, max_order_wh, best, halted)
             tallies, orders = contract.tallies, self._orders.get(name, {})
             for account in (home.account for home in homes):
                 tally = tallies.get(account)

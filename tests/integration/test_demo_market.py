@@ -18,8 +18,9 @@ from market.engine.contracts import contract_name
 from market.engine.engine import Engine
 from market.engine.replay import replay
 from market.exchange import gateway
+from market.exchange import operations as exchange_operations
 from market.exchange.exchange import Exchange
-from market.exchange.models import Order, Trade
+from market.exchange.models import Order, Refusal, Trade
 from market.exchange.outcomes import Overloaded
 from market.households import operations as household_operations
 from market.households.models import Account, Home, User
@@ -249,6 +250,27 @@ def test_failures_do_not_stop_the_city(tmp_path: Path, monkeypatch: pytest.Monke
         monkeypatch.delattr(market.life.runner, "tick")
         market.run(1)
         assert Trade.objects.count() > trades
+
+
+@pytest.mark.parametrize(("scope", "target"), [("market", ""), ("area", "MV1.101"), ("contract", "soon")])
+def test_agents_respect_a_halt(tmp_path: Path, scope: str, target: str) -> None:
+    with stepped(tmp_path) as market:
+        market.run(1)
+        target = contract_name(OPENING_MS + 3 * INTERVAL_MS) if target == "soon" else target
+        exchange_operations.set_halt(market.exchange, scope=scope, target=target, on=True, reason="test")
+        since = market.exchange.status()["seq"]
+        market.run(1)
+        assert not Refusal.objects.filter(code__endswith="halted").exists(), "nobody knocks at a closed door"
+        placed = Order.objects.filter(id__gt=since)
+        there = {
+            "market": placed,
+            "area": placed.filter(area__endswith=".101"),
+            "contract": placed.filter(contract=target),
+        }
+        assert not there[scope].exists()
+        exchange_operations.set_halt(market.exchange, scope=scope, target=target, on=False, reason="test")
+        market.run(1)
+        assert there[scope].all().exists(), "and it goes on"
 
 
 def test_an_overloaded_exchange_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
