@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from market.engine.contracts import contract_name
 from market.exchange import gateway, operations
 from market.exchange.exchange import Exchange
 from market.exchange.operations import Area
-from market.exchange.outcomes import Outcome
+from market.exchange.outcomes import Committed, Outcome
 from market.exchange.units import parse_at, parse_price
 
 START = "2026-06-06T10:00:00Z"
@@ -104,17 +104,24 @@ class Market:
 
 @contextlib.contextmanager
 def running_exchange(
-    clock: Clock | None = None, *, folder: Path | None = None, **options: Any
+    clock: Clock | None = None,
+    *,
+    folder: Path | None = None,
+    listener: Callable[[Committed], None] | None = None,
+    **options: Any,
 ) -> Iterator[tuple[Exchange, Clock]]:
     """Start an exchange on the test database, connect it to the gateway, and stop it in the end.
 
-    ``folder`` holds the published checkpoint: give the same one to go on with the same market.
+    ``folder`` holds the published checkpoint: give the same one to go on with the same market. ``listener`` hears all
+    commits from the first one on.
     """
     clock = clock or Clock()
     with contextlib.ExitStack() as stack:
         if folder is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         exchange = Exchange(clock, published_file=folder / "published_checkpoint", **options)
+        if listener is not None:
+            exchange.listen(listener)
         exchange.start()
         gateway.connect(exchange)
         try:

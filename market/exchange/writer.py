@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
+from django.db import connections
+
 from market.engine.commands import Command, CommitSnapshot, Found, PlaceOrder, PublishRulebook, Seal
 from market.engine.engine import Engine
 from market.engine.events import Refused
@@ -141,6 +143,7 @@ class Writer:
                 self._handed.release()
                 self._committer.join()
             self._store.close()
+            connections.close_all()  # this thread's: events of long ago are read through Django
 
     def _burst(self) -> None:
         """Apply and commit batch after batch as long as commands wait and no reader does."""

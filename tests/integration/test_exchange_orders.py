@@ -13,6 +13,8 @@ from market.exchange.outcomes import Committed, NotRunning
 from market.exchange.transfers import of_trade
 from tests.factories import DEPOSIT_E7, found, running_market
 
+FOUNDING = {"genesis", "params", "area", "capacity", "fee", "tariff", "rulebook"}
+
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
@@ -185,9 +187,10 @@ def test_the_gateway_knows_the_running_exchange_only() -> None:
 
 def test_founding_twice_does_nothing() -> None:
     with running_market(cast=False) as market:
-        before = market.exchange.read(lambda engine: engine.state_hash())
+        before = [entry["seq"] for entry in queries.events(limit=1_000) if entry["type"] in FOUNDING]
+        assert len(before) > 10
         assert found(market.exchange) is False
-        assert market.exchange.read(lambda engine: engine.state_hash()) == before
+        assert [entry["seq"] for entry in queries.events(limit=1_000) if entry["type"] in FOUNDING] == before
         assert operations.is_founded(market.exchange)
 
 
