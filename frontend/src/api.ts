@@ -1,7 +1,9 @@
 // REST calls of the signed-in person: session, CSRF token, idempotency key, problem+json.
+import { money, moneyE7 } from "./format";
 import { t } from "./messages";
 
 const TIMEOUT_MS = 15_000;
+const EXACT_MONEY = /\b\d{1,9}\.\d{7}\b/g; // programs want every digit of an amount, people do not
 
 /** What the server refused, with the code and the field it concerns; `field` is "" when none does. */
 export class Problem extends Error {
@@ -57,7 +59,7 @@ export async function call<T>(method: string, path: string, body?: unknown, key?
       response.status,
       problem.code ?? "unknown",
       problem.field ?? "",
-      problem.detail ?? problem.title ?? t("The market answered with an error ({status}).", { status: response.status }),
+      problem.detail?.replace(EXACT_MONEY, (digits) => money(moneyE7(digits))) ?? problem.title ?? t("The market answered with an error ({status}).", { status: response.status }),
     );
   }
   return data as T;

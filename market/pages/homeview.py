@@ -17,6 +17,7 @@ from market.metering import queries as metering
 from market.pages.context import Page, day_span_ms, local
 
 STEP_WH = 10  # an offer is rounded down to this: nobody forecasts single watt-hours
+MIN_OFFER_WH = 50  # less is not worth a person's tap
 LEVELS = 25
 MIN_LEAD_REAL_S = 5  # an interval whose gate closes sooner is gone before a person has read the sentence
 RECENT = 8  # trades in the short list
@@ -277,7 +278,7 @@ def _offer(market: Exchange, account: AccountInfo, price: PriceNow, power: Now |
     placed_wh = max(0, sold_wh) + _waiting_wh(index, name)
     surplus_wh = power.left_w * interval_ms() // MS_AN_HOUR - placed_wh
     energy_wh = surplus_wh // STEP_WH * STEP_WH
-    if energy_wh <= 0:
+    if energy_wh < MIN_OFFER_WH:
         return Offer(name, 0, 0, 0, 0, 0, placed_wh) if placed_wh else None
     now_wh = now_e7 = 0
     limit_e4 = 0

@@ -11,6 +11,7 @@ from django import template
 from django.conf import settings
 from django.utils.formats import date_format
 from django.utils.timesince import timesince
+from django.utils.translation import gettext
 
 from market.engine.contracts import contract_start_ms
 from market.pages.context import currency_symbol, local
@@ -94,7 +95,8 @@ def clock_seconds(at_ms: int) -> str:
 @register.filter
 def day(at_ms: int) -> str:
     """Return the market-local date in the reader's language, "Sat, 6 Jun"."""
-    return date_format(local(at_ms), "D, j M")
+    # Translators: a date format of Django's; weekday, day and month in the order of the language.
+    return date_format(local(at_ms), gettext("D, j M"))
 
 
 @register.filter
