@@ -102,10 +102,7 @@ class Statement(ApiView):
             before=cursors.number_cursor(query),
             limit=limit + MAX_LINES_AN_ENTRY,
         )
-        # A page never ends within an entry: the cursor is an entry's sequence.
-        end = min(limit, len(rows))
-        while 0 < end < len(rows) and rows[end].seq == rows[end - 1].seq:
-            end += 1
+        end = page_end([row.seq for row in rows], limit)
         more = end < len(rows)
         return answer(
             {
@@ -113,6 +110,14 @@ class Statement(ApiView):
                 "next": cursors.encode(rows[end - 1].seq) if more else None,
             }
         )
+
+
+def page_end(seqs: list[int], limit: int) -> int:
+    """Return how many lines make a page: it never ends within an entry, because its cursor is an entry's sequence."""
+    end = min(limit, len(seqs))
+    while 0 < end < len(seqs) and seqs[end] == seqs[end - 1]:
+        end += 1
+    return end
 
 
 def _line(row: queries.TransferView, account: int) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 
 from market.api import access
 from market.households import operations as households
-from market.households.models import ApiKey
+from market.households.models import ApiKey, User
 from tests.api.conftest import CSRF, HOST, NOW, City, Person, refused
 
 LEAN = "/api/v1/orders"
@@ -86,6 +86,13 @@ def test_a_person_who_was_shut_out(city: City, path: str) -> None:
     households.deactivate(user=mallory.user, now=NOW)
     refused(mallory.get(path), 401, "invalid_key")
     refused(city.request("GET", path, cookies=cookies), 401, "not_authenticated")
+
+
+@pytest.mark.parametrize("path", [LEAN, OTHER])
+def test_an_inactive_person(city: City, path: str) -> None:
+    oscar = city.person("oscar" + path[-6:].strip("/"), area="LV1.2")
+    User.objects.filter(pk=oscar.user.pk).update(is_active=False)
+    refused(oscar.get(path), 401, "invalid_key")
 
 
 @pytest.mark.parametrize("path", [LEAN, OTHER])

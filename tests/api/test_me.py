@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from market.api import shapes
+from market.api.me import page_end
 from tests.api.conftest import City, Person, refused, shaped
 
 ME = "/api/v1/me"
@@ -62,6 +65,14 @@ def test_a_statement_in_pages_loses_no_line(city: City) -> None:
         if cursor is None:
             break
     assert seen == whole.results
+
+
+@pytest.mark.parametrize(
+    ("seqs", "limit", "end"),
+    [([], 2, 0), ([5], 2, 1), ([9, 8, 7], 2, 2), ([9, 8, 8, 7], 2, 3), ([9, 9, 9], 1, 3), ([9, 8, 8], 1, 1)],
+)
+def test_a_page_never_ends_within_an_entry(seqs: list[int], limit: int, end: int) -> None:
+    assert page_end(seqs, limit) == end
 
 
 def test_without_an_account(city: City) -> None:

@@ -44,6 +44,16 @@ def test_an_order_rests_until_somebody_takes_it(city: City, alice: Person, bob: 
     assert [t.seq for t in detail.trades] == [taken.seq]
 
 
+def test_between_areas_each_side_sees_its_own_price(city: City, alice: Person, charlie: Person) -> None:
+    contract = city.market.contract(5)
+    ask = alice.order("sell", "0.2000", 500, contract=contract)["order"]["id"]
+    (paid,) = charlie.order("buy", "0.3000", 500, contract=contract)["trades"]
+    (got,) = alice.get(f"{PATH}/{ask}").json()["trades"]
+    assert (paid["price"], paid["amount"]) == ("0.2300", "0.1150000")  # with the fees of four edges
+    assert (got["price"], got["amount"]) == ("0.2000", "0.1000000")
+    assert paid["seq"] == got["seq"]
+
+
 def test_the_rest_of_an_immediate_order_is_cancelled(city: City, alice: Person, bob: Person) -> None:
     contract = city.market.contract(3)
     alice.order("sell", "0.2000", 300, contract=contract)
@@ -100,6 +110,7 @@ BAD: list[tuple[str, dict[str, Any], int, str, str]] = [
      "expires_at"),
     ("expiry at the end of time", {"time_in_force": "gtd", "expires_at": "9999-12-31T23:59:59-23:59"}, 422,
      "expiry_invalid", "expires_at"),
+    ("expiry at the epoch", {"expires_at": "1970-01-01T00:00:00Z"}, 422, "expiry_invalid", "expires_at"),
     ("unknown field", {"prize": "0.2000"}, 400, "unknown_field", "prize"),
 ]  # fmt: skip
 
