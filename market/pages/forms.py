@@ -247,7 +247,7 @@ class ParamsForm(OnceForm):
     horizon_min = forms.IntegerField(
         label=_("Contracts open, minutes ahead"), min_value=15, max_value=10_080, help_text=_("2160 is 36 hours.")
     )
-    lead_min = forms.IntegerField(label=_("The gate closes, minutes before delivery"), min_value=0, max_value=1_440)
+    lead_min = forms.IntegerField(label=_("Gate closes, minutes before"), min_value=0, max_value=1_440)
     netting_permille = forms.IntegerField(
         label=_("Netting, per mille"),
         min_value=0,

@@ -1,0 +1,124 @@
+"""What people do with their own affairs."""
+
+from __future__ import annotations
+
+import re
+
+from market.households import queries
+from market.households.models import Deposit, User
+from tests.integration.pages.conftest import Town, Visitor
+
+KEY = {"name": "my script", "scopes": ["read"]}
+
+
+def token_in(html: str) -> str:
+    """Return the secret a page shows."""
+    found = re.search(r'<code id="secret" class="token">(\S+)</code>', html)
+    assert found, html
+    return found[1]
+
+
+def test_a_member_sees_the_wallet(town: Town) -> None:
+    town.market.buys(town.alice.account, "0.1000", 5_000)
+    html = town.alice.html("/account")
+    held = re.search(r"Set aside for open orders</dt><dd>€(\S+)</dd>", html)
+    assert held and held[1] == "0.50"
+    assert f"Account {town.alice.account} in LV1.1" in html
+    assert "LV2.1" not in html
+
+
+def test_profile_and_language_are_kept(town: Town) -> None:
+    visitor = town.person("paul")
+    response = visitor.post(
+        "/account/profile", page="/account", first_name="Paul", email="paul@new.example", language="zh-hans"
+    )
+    assert response["Location"] == "/account"
+    user = User.objects.get(username="paul")
+    assert (user.first_name, user.email, user.language) == ("Paul", "paul@new.example", "zh-hans")
+    assert 'lang="zh-hans"' in visitor.html("/account")
+    # A new device finds the language again after signing in.
+    device = Visitor(town, None)
+    device.post("/sign-in", username="paul", password="sunny roofs at noon")
+    assert 'lang="zh-hans"' in device.html("/account")
+
+
+def test_a_bad_profile_is_not_kept(town: Town) -> None:
+    response = town.bob.post("/account/profile", page="/account", first_name="Bob", email="bob", language="en")
+    assert response.status_code == 422
+    assert "Enter a valid email address." in response.content.decode()
+    assert User.objects.get(username="bob").email == "bob@sunledger.example"
+
+
+def test_a_key_is_shown_once_works_and_is_revoked(town: Town) -> None:
+    visitor = town.person("keyes", area="LV1.1")
+    response = visitor.post("/account/keys", page="/account", once="first", **KEY)
+    assert response["Cache-Control"].startswith("max-age=0, no-cache, no-store")
+    token = token_in(response.content.decode())
+    identity = queries.identify_key(token)
+    assert identity is not None
+    assert (identity.account_index, identity.scopes) == (visitor.account, frozenset({"read"}))
+    page = visitor.html("/account")
+    assert token not in page
+    assert token[:10] in page
+    [key] = queries.keys_of(visitor.user)
+    assert visitor.post(f"/account/keys/{key.pk}/revoke", page="/account").status_code == 302
+    assert queries.identify_key(token) is None
+    assert "revoked" in visitor.html("/account")
+
+
+def test_sending_the_key_form_twice_makes_one_key(town: Town) -> None:
+    visitor = town.person("twice")
+    visitor.post("/account/keys", page="/account", once="same", **KEY)
+    assert visitor.post("/account/keys", page="/account", once="same", **KEY).status_code == 302
+    assert len(queries.keys_of(visitor.user)) == 1
+
+
+def test_nobody_takes_more_than_the_role_allows(town: Town) -> None:
+    for scopes in (["ledger:read"], ["operate"], [], ["everything"]):
+        response = town.alice.post("/account/keys", page="/account", once=f"x{scopes}", name="all", scopes=scopes)
+        assert response.status_code == 422, scopes
+        assert 'id="id_scopes_error"' in response.content.decode()
+    assert not queries.keys_of(town.alice.user)
+
+
+def test_nobody_revokes_somebody_elses_key(town: Town) -> None:
+    owner = town.person("owner")
+    owner.post("/account/keys", page="/account", once="o", **KEY)
+    [key] = queries.keys_of(owner.user)
+    town.charlie.post(f"/account/keys/{key.pk}/revoke", page="/account")
+    key.refresh_from_db()
+    assert key.revoked_at is None
+
+
+def test_a_deposit_gets_a_reference_and_counts_only_later(town: Town) -> None:
+    wallet = town.state()[1]
+    response = town.charlie.post("/account/deposits", page="/account", once="d1", amount="25.50")
+    assert response["Location"] == "/account"
+    town.charlie.post("/account/deposits", page="/account", once="d1", amount="25.50")
+    [deposit] = Deposit.objects.filter(account__index=town.charlie.account)
+    assert deposit.amount_e7 == 255_000_000
+    html = town.charlie.html("/account")
+    assert deposit.reference in html
+    assert "on its way" in html
+    assert town.state()[1] == wallet
+
+
+def test_impossible_deposits_are_refused_at_the_field(town: Town) -> None:
+    for amount in ("", "0", "-5", "0.001", "100000.01", "NaN", "ten"):
+        response = town.bob.post("/account/deposits", page="/account", once="d2", amount=amount)
+        assert response.status_code == 422, amount
+        assert 'id="id_amount_error"' in response.content.decode(), amount
+    assert not Deposit.objects.filter(account__index=town.bob.account).exists()
+
+
+def test_without_an_account_there_is_no_deposit(town: Town) -> None:
+    visitor = town.person("newcomer")
+    assert "no account for you yet" in visitor.html("/account")
+    visitor.post("/account/deposits", page="/account", once="d3", amount="5")
+    assert not Deposit.objects.filter(account__user=visitor.user).exists()
+
+
+def test_the_account_page_survives_a_closed_market(closed: Town) -> None:
+    html = closed.alice.html("/account")
+    assert "The market is not running at the moment." in html
+    assert "Free to use" in html
