@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from django.contrib.auth.models import AbstractUser
+from typing import Any
+
+from django.contrib.auth.models import AbstractUser, UserManager
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
@@ -16,8 +18,23 @@ class Role(models.TextChoices):
     STAFF = "staff", _("Market operator")
 
 
+class People(UserManager["User"]):
+    """Makes people; whoever is made on the command line as superuser is the market operator."""
+
+    use_in_migrations = False
+
+    def create_superuser(
+        self, username: str, email: str | None = None, password: str | None = None, **extra_fields: Any
+    ) -> User:
+        """Return a new member of the market operator's staff."""
+        extra_fields.setdefault("role", Role.STAFF)
+        return super().create_superuser(username, email, password, **extra_fields)
+
+
 class User(AbstractUser):
     """A person who signs in."""
+
+    objects = People()  # type: ignore[assignment,misc]
 
     role = models.CharField(max_length=16, choices=Role.choices, default=Role.HOUSEHOLD)
     language = models.CharField(max_length=16, blank=True, default="")

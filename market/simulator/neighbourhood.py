@@ -88,7 +88,7 @@ def load_city(folder: Path = DATA, *, week: str = "", areas: Collection[str] = (
     first so many homes.
     """
     profiles = load_profiles(_profile_file(folder, week))
-    all_areas = _load_areas(folder / "areas.csv")
+    all_areas = load_areas(folder / "areas.csv")
     picked = _pick(all_areas, areas)
     found = [home for home in _load_homes(folder / "homes.csv", profiles) if home.area in picked]
     if homes:
@@ -136,7 +136,8 @@ def _profile_file(folder: Path, week: str) -> Path:
     return files[-1]
 
 
-def _load_areas(path: Path) -> list[CityArea]:
+def load_areas(path: Path) -> list[CityArea]:
+    """Return the areas of a CSV file, parents first; raise ``CityError`` with file and line on anything odd."""
     areas: list[CityArea] = []
     known: set[str] = set()
     for line, row in enumerate(_read(path, MAX_AREAS), 2):
