@@ -23,6 +23,12 @@ FORGET_ROWS = 5_000  # at most so many old keys are dropped in one transaction
 LOOKUP_KEYS = 500  # keys of one query
 
 KEYS = Table.of(IdempotencyKey)
+NEWEST = """
+SELECT n, scope, key, at_ms, content, first_seq, count, refused FROM exchange_idempotencykey ORDER BY n DESC LIMIT %s
+"""
+FIND = """
+SELECT scope, key, at_ms, content, first_seq, count, refused FROM exchange_idempotencykey WHERE lookup IN (%s) ORDER BY n
+"""
 
 # What the client called the field, where it differs from the command's name.
 REST_NAMES = {"price_e4": "price", "amount_e7": "amount", "expires_at_ms": "expires_at"}
@@ -62,6 +68,15 @@ def content_of(command: Command) -> str:
         return orjson.dumps(values).decode()
     except orjson.JSONEncodeError:  # lone surrogates: no such command is ever accepted, but its refusal is kept
         return orjson.dumps([value if isinstance(value, int) else ascii(value) for value in values]).decode()
+
+
+def lookup_of(scope: int, key: str) -> int:
+    """Return the 64-bit digest under which a key is found in the database."""
+    return int.from_bytes(hashlib.blake2b(f"{scope} {key}".encode(), digest_size=8).digest(), "big", signed=True)
+
+
+def _read_back(at_ms: int, content: str, first_seq: int, count: int, refused: str) -> Known:
+    return Known(at_ms, None, content, None, first_seq, count, refused)
 
 
 def differing_field(content: str, command: Command) -> str | None:
@@ -107,32 +122,24 @@ class Keys:
 
     def load(self) -> None:
         """Read the newest keys from the database."""
-        rows = self._store.fetch(
-            "SELECT n, scope, key, at_ms, content, first_seq, count, refused FROM exchange_idempotencykey "
-            "ORDER BY n DESC LIMIT %s",
-            [IN_MEMORY + 1],
-        )
+        rows = self._store.fetch(NEWEST, [IN_MEMORY + 1])
         self._complete = len(rows) <= IN_MEMORY
         self._next = rows[0][0] + 1 if rows else 0
-        for _, scope, key, at_ms, content, first_seq, count, refused in reversed(rows[:IN_MEMORY]):
-            self._known[scope, key] = Known(at_ms, None, content, None, first_seq, count, refused)
+        for _, scope, key, *rest in reversed(rows[:IN_MEMORY]):
+            self._known[scope, key] = _read_back(*rest)
         self._oldest = self._find_oldest()
 
     def prefetch(self, pairs: Iterable[tuple[int, str]]) -> None:
         """Bring keys of a coming batch into memory that only the database knows."""
         if self._complete:
             return
-        missing = [pair for pair in pairs if pair not in self._known]
+        missing = [lookup_of(scope, key) for scope, key in pairs if (scope, key) not in self._known]
         for start in range(0, len(missing), LOOKUP_KEYS):
             part = missing[start : start + LOOKUP_KEYS]
-            marks = ",".join(["(%s,%s)"] * len(part))
-            found = self._store.fetch(
-                "SELECT scope, key, at_ms, content, first_seq, count, refused FROM exchange_idempotencykey "  # noqa: S608
-                f"WHERE (scope, key) IN (VALUES {marks}) ORDER BY n",
-                [value for pair in part for value in pair],
-            )
-            for scope, key, at_ms, content, first_seq, count, refused in found:
-                self._known[scope, key] = Known(at_ms, None, content, None, first_seq, count, refused)
+            marks = ",".join(["%s"] * len(part))
+            # Another key with the same digest may come along: it is what it is, under its own name.
+            for scope, key, *rest in self._store.fetch(FIND % marks, part):
+                self._known[scope, key] = _read_back(*rest)
         while len(self._known) > IN_MEMORY:
             self._known.popitem(last=False)
 
@@ -167,7 +174,9 @@ class Keys:
         first_seq = events[0].seq if events else -1  # type: ignore[union-attr]
         refused = "" if outcome.refused is None else refused_text(outcome.refused)
         content = "" if events and type(events[0]) is OrderPlaced else content_of(command)
-        self._rows.append((self._next, at_ms, scope, key, content, first_seq, len(events), refused))
+        self._rows.append(
+            (self._next, at_ms, lookup_of(scope, key), scope, key, content, first_seq, len(events), refused)
+        )
         self._next += 1
         self._known[scope, key] = Known(at_ms, command, "", outcome, first_seq, len(events), refused)
         if len(self._known) > IN_MEMORY:

@@ -178,6 +178,7 @@ class IdempotencyKey(models.Model):
 
     n = SequenceField(primary_key=True)  # counts up, so that the oldest can be found and dropped
     at_ms = models.BigIntegerField()
+    lookup = models.BigIntegerField()  # digest of scope and key: a small index, whatever the keys look like
     scope = models.BigIntegerField()
     key = models.TextField()
     content = models.TextField()
@@ -186,7 +187,7 @@ class IdempotencyKey(models.Model):
     refused = models.TextField()  # JSON list: code, field, detail; "" when it was accepted
 
     class Meta:
-        indexes = [models.Index(fields=["scope", "key"], name="idempotencykey_key")]
+        indexes = [models.Index(fields=["lookup"], name="idempotencykey_lookup")]
 
 
 class Refusal(models.Model):

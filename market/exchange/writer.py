@@ -33,7 +33,7 @@ IDLE_S = 0.05  # between two looks at what is due, when no command comes
 MAX_SCHEDULE_ROUNDS = 64  # the engine's lists of due commands are bounded; so many of them are worked off in one batch
 SEAL_ENTRIES = 65_536  # a block has about as many entries at most
 SEAL_IDLE_S = 60.0  # an idle market seals this often, so that its checkpoint stays fresh
-READ_GRACE_S = 1.0  # the writer lets waiting readers pass this long at most
+READ_GRACE_S = 0.02  # the writer lets waiting readers pass this long at most; a read takes far less
 
 
 class Writer:
