@@ -5,7 +5,7 @@ What the entries mean is none of this module's business, so it reads any C2SP ti
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from ledger.core.merkle import EMPTY_ROOT, ProofError, consistency_path, leaf_hashes, range_root, verify_growth
 from ledger.core.note import Checkpoint, VerifierKey, open_checkpoint
@@ -39,12 +39,12 @@ class Follower:
         self.head = head
         return head
 
-    def entries(self, read: Source, first: int = 0) -> list[bytes]:
-        """Return the leaves of the accepted head from the bundle that holds ``first`` on, checked against the tiles.
+    def entries(self, read: Source, first: int = 0) -> Iterator[bytes]:
+        """Yield the leaves of the accepted head from ``first`` on, bundle by bundle, checked against the tiles.
 
         Raises ``ProofError`` naming the first entry that does not hash to its place.
         """
-        leaves: list[bytes] = []
+        skip = first % TILE_WIDTH
         full, partial = widths(self.head.size, 0)
         for number in range(first // TILE_WIDTH, full + (partial > 0)):
             width = TILE_WIDTH if number < full else partial
@@ -56,5 +56,5 @@ class Follower:
             for at, (one, other) in enumerate(zip(hashes, was, strict=True)):
                 if one != other:
                     raise ProofError(f"entry {number * TILE_WIDTH + at}: does not hash to its tile")
-            leaves += bundle
-        return leaves[first % TILE_WIDTH :]
+            yield from bundle[skip:]
+            skip = 0

@@ -202,6 +202,21 @@ def test_a_tree_of_seventy_thousand_has_the_tiles_of_the_specification() -> None
     assert (tiles[-1].level, tiles[-1].number, tiles[-1].root) == (1, 0, tree.root())
 
 
+def test_a_tree_is_restored_from_fitting_parts_only() -> None:
+    for size, nodes in ((4, [None, None]), (3, [HASHES[0], None]), (2, [HASHES[0], HASHES[1]]), (0, [HASHES[0]])):
+        with pytest.raises(ValueError, match="expected"):
+            Frontier.of(size, nodes)
+    for size, edges in ((3, [HASHES[:2]]), (3, []), (256, [[]]), (3, [HASHES[:3], []])):
+        with pytest.raises(ValueError, match="partial tiles"):
+            TileTree.restore(size, edges)
+    for start, end in ((0, 0), (1, 3), (2, 1)):
+        with pytest.raises(ValueError, match="range"):
+            range_root(start, end, nodes_of(HASHES[:4]))
+    for build in (inclusion_path, consistency_path):
+        with pytest.raises(ValueError, match="expected"):
+            build(5, 4, nodes_of(HASHES[:4]))
+
+
 def test_paths_are_those_of_the_specification() -> None:
     assert tile_path(0, 1234067) == "tile/0/x001/x234/067"
     assert tile_path(1, 0, 17) == "tile/1/000.p/17"

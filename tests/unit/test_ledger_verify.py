@@ -10,6 +10,7 @@ import pytest
 
 from ledger.core.blocks import parse_totals, totals_text
 from ledger.core.encoding import encode
+from ledger.core.follow import Follower
 from ledger.core.merkle import leaf_hashes
 from ledger.core.note import Signer, parse_vkey
 from ledger.core.rows import join_rows
@@ -19,6 +20,7 @@ from tests.unit.ledger_logs import RULES, SALT, LogMaker, make_log, rewritten, s
 
 SMALL = (3, 4)  # entries of the blocks of a log small enough to change each of its bytes
 LARGE = (3, 250, 5, 300)  # more than two bundles, seals at and around their borders
+ROW = encode({"account": 1, "import_wh": 10, "salt": SALT})
 SAMPLES = 60  # changed bytes of each file of the large log
 
 
@@ -261,6 +263,9 @@ Change = Callable[[LogMaker], object]
         (lambda log: (log.add("readings", count=1), log.seal()), "entry 5", "root: expected a text"),
         (lambda log: (log.add("settle", count="1", root="a"), log.seal()), "entry 5", "count: expected"),
         (lambda log: (log.add("settle", count=-1, root="a"), log.seal()), "entry 5", "count: expected"),
+        (lambda log: (log.readings([ROW], count=2), log.seal()), "rows/5", "expected 2 rows, was 1"),
+        (lambda log: (log.readings([ROW], root="0" * 64), log.seal()), "rows/5", "expected rows with the root"),
+        (lambda log: (log.readings([b'{"a":1}']), log.seal()), "rows/5", "expected a salt"),
         (lambda log: (log.add("rulebook", sha256="A" * 64), log.seal()), "entry 5", "SHA-256 of a rulebook"),
         (lambda log: (log.add("rulebook"), log.seal()), "entry 5", "sha256: expected a text"),
         (lambda log: (log.add("key", action="add", vkey="x"), log.seal()), "entry 5", "vkey: expected"),
@@ -317,6 +322,18 @@ def test_a_bundle_of_an_empty_entry_is_refused() -> None:
     files = make_log(SMALL).files()
     (path,) = (path for path in files if path.startswith("tile/entries"))
     assert fault({**files, path: encode_bundle([b""] * len(parse_bundle(files[path])))}).place == "entry 0"
+
+
+def test_a_follower_reads_our_log_as_it_grows() -> None:
+    log = LogMaker()
+    log.found()
+    follower = Follower(log.signer.name, [parse_vkey(log.signer.vkey)])
+    for count in (2, 250, 0, 300):
+        log.orders(count)
+        log.seal()
+        head = follower.advance(log.head[2].encode(), source(log.files()))
+        assert (head.size, head.root) == log.head[:2]
+    assert list(follower.entries(source(log.files()), first=260)) == log.leaves[260:]
 
 
 def test_totals_are_written_in_one_way() -> None:
