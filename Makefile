@@ -40,7 +40,7 @@ frontend: $(VENV)/installed  ## rebuild frontend/dist (Node comes from a wheel)
 	$(BIN)/python frontend/build.py
 
 messages: $(VENV)/installed  ## collect and compile translations (needs gettext)
-	$(BIN)/python manage.py makemessages -l zh_Hans -i .venv -i var -i build -i frontend/node_modules --no-obsolete --no-location
+	$(BIN)/python manage.py makemessages -l zh_Hans -i .venv -i var -i build -i frontend -i tests --no-obsolete --no-location
 	$(BIN)/python manage.py compilemessages -i .venv
 
 clean:

