@@ -62,8 +62,8 @@ def _look_up_key(token: str) -> Identity | None:
     from django.utils import timezone
 
     identity = households.identify_key(token)
-    if identity is not None and identity.key_id is not None:
-        households_operations.note_key_use(key_id=identity.key_id, now=timezone.now())
+    if identity is not None:
+        households_operations.note_key_use(identity=identity, now=timezone.now())
     return identity
 
 

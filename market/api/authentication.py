@@ -29,8 +29,7 @@ class KeyAuthentication(BaseAuthentication):
         user = None if identity is None else queries.user_with_key(identity)
         if identity is None or user is None:
             raise Problem(401, "invalid_key", headers=CHALLENGE)
-        if identity.key_id is not None:
-            operations.note_key_use(key_id=identity.key_id, now=timezone.now())
+        operations.note_key_use(identity=identity, now=timezone.now())
         return user, identity
 
     def authenticate_header(self, request: Request) -> str:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from datetime import datetime
 from typing import NamedTuple
 
 KEY_TTL_S = 5.0  # other processes honour a revocation after at most this long; this one at once
@@ -23,6 +24,7 @@ class Identity(NamedTuple):
     area: str = ""
     language: str = ""
     key_id: int | None = None  # None: a session
+    key_used_at: datetime | None = None
 
 
 class IdentityCache:

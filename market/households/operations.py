@@ -24,7 +24,7 @@ from market.engine.events import AccountOpened, Refused
 from market.exchange import operations as exchange_operations
 from market.exchange.exchange import Exchange
 from market.households import keys
-from market.households.identities import CACHE
+from market.households.identities import CACHE, Identity
 from market.households.models import Account, AccountRequest, ApiKey, Deposit, Home, Role, User
 
 SALT_BYTES = 32
@@ -386,7 +386,8 @@ def revoke_key(*, user: User, key_id: int, now: datetime) -> bool:
     return True
 
 
-def note_key_use(*, key_id: int, now: datetime) -> None:
+def note_key_use(*, identity: Identity, now: datetime) -> None:
     """Remember when a key was last used, to the hour: more would be a write for every request."""
     hour = now.replace(minute=0, second=0, microsecond=0)
-    ApiKey.objects.filter(pk=key_id).exclude(last_used_at__gte=hour).update(last_used_at=hour)
+    if identity.key_id is not None and (identity.key_used_at is None or identity.key_used_at < hour):
+        ApiKey.objects.filter(pk=identity.key_id).exclude(last_used_at__gte=hour).update(last_used_at=hour)

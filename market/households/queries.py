@@ -99,8 +99,8 @@ def area_sizes() -> dict[str, int]:
 
 
 # --- identities ------------------------------------------------------------------------------------------------------
-def identity_of(user: User, *, scopes: frozenset[str] | None = None, key_id: int | None = None) -> Identity:
-    """Return the identity of a person, limited to ``scopes`` when a key is used."""
+def identity_of(user: User, *, key: ApiKey | None = None) -> Identity:
+    """Return the identity of a person, limited to what its key may do when one is used."""
     account = (
         Account.objects.filter(user_id=user.pk, closed_at=None).order_by("index").values_list("index", "area").first()
     )
@@ -109,10 +109,11 @@ def identity_of(user: User, *, scopes: frozenset[str] | None = None, key_id: int
         user_id=user.pk,
         role=user.role,
         account_index=None if account is None else account[0],
-        scopes=allowed if scopes is None else scopes & allowed,
+        scopes=allowed if key is None else allowed.intersection(key.scopes.split()),
         area="" if account is None else account[1],
         language=user.language,
-        key_id=key_id,
+        key_id=None if key is None else key.pk,
+        key_used_at=None if key is None else key.last_used_at,
     )
 
 
@@ -137,7 +138,7 @@ def identify_key(token: str) -> Identity | None:
         .select_related("user")
         .first()
     )
-    identity = None if key is None else identity_of(key.user, scopes=frozenset(key.scopes.split()), key_id=key.pk)
+    identity = None if key is None else identity_of(key.user, key=key)
     CACHE.put(digest, identity, generation)
     return identity
 

@@ -171,9 +171,19 @@ _OWN: dict[type, Callable[[Any, Container[int]], Iterator[tuple[int, Item]]]] = 
 }
 
 
+_OF_ONE = frozenset({OrderPlaced, OrderAmended, OrderCancelled, Funded, AccountOpened, AccountClosed})
+
+
 def own_items(event: Event, accounts: Container[int]) -> Iterator[tuple[int, Item]]:
     """Yield (account, item) for each of ``accounts`` that the event concerns."""
-    make = _OWN.get(type(event))
+    kind = type(event)
+    # Nearly all events concern nobody who looks: making their items first would cost more than placing the order did.
+    if kind is Traded:
+        if event.buyer not in accounts and event.seller not in accounts:  # type: ignore[union-attr]
+            return
+    elif kind in _OF_ONE and event.account not in accounts:  # type: ignore[union-attr]
+        return
+    make = _OWN.get(kind)
     if make is not None:
         for account, item in make(event, accounts):
             if account in accounts:
