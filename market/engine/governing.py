@@ -40,7 +40,7 @@ from market.engine.commands import (
 from market.engine.contracts import MINUTE_MS, Contract, contract_name, contract_start_ms
 from market.engine.grid import MAX_AREAS
 from market.engine.state import SETTLED_KEPT
-from market.engine.trading import Trading
+from market.engine.trading import Trading, is_code
 
 INTERVALS_MIN = (15, 30, 60)
 LEVELS = ("EHV", "HV", "MV", "LV")
@@ -177,7 +177,7 @@ class Governing(Trading):
             value = getattr(command, field)
             if type(value) is not int or not 0 <= value <= MAX_POWER_W:
                 return self.refuse("invalid_value", field)
-        if not is_name(command.reason):
+        if not is_code(command.reason):
             return self.refuse("invalid_value", "reason")
         area.import_w, area.export_w = command.import_w, command.export_w
         events = self._one(ev.CapacitySet, *command)
@@ -247,7 +247,7 @@ class Governing(Trading):
             return self.refuse("invalid_value", "amount")
         if account.free_e7 + amount_e7 < 0:
             return self.refuse("insufficient_funds", "amount", free_e7=account.free_e7)
-        if not is_name(reason):
+        if not is_code(reason):
             return self.refuse("invalid_value", "reason")
         if reference != "" and not is_hex(reference, 64):
             return self.refuse("invalid_value", "reference")
@@ -371,7 +371,7 @@ class Governing(Trading):
         scope, target, on, reason = command
         if on not in (0, 1) or type(on) is not int:
             return self.refuse("invalid_value", "on")
-        if not is_name(reason):
+        if not is_code(reason):
             return self.refuse("invalid_value", "reason")
         if scope == "market" and target == "":
             return self._halt_market(command)

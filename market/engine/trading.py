@@ -37,13 +37,18 @@ MAX_AT_MS = 253_402_300_799_999  # the last instant an entry can write: its year
 _new = tuple.__new__  # a NamedTuple without the cost of its keyword constructor
 _new_order: Callable[[type[Order]], Order] = object.__new__
 _TIMES = {text: text for text in TIMES_IN_FORCE}  # to keep one object of each, not one an order
-_REASON = re.compile(r"[a-z0-9_]{1,32}", re.ASCII)
+_CODE = re.compile(r"[a-z0-9_]{1,32}", re.ASCII)
 RULES_REASONS = frozenset(("ioc", "gate", "expired", "self_trade", "account_closed"))  # of cancels nobody asked for
+
+
+def is_code(text: object) -> bool:
+    """Return whether a text is a code: no free text ever enters the ledger, for it stays there."""
+    return type(text) is str and _CODE.fullmatch(text) is not None
 
 
 def is_reason(text: object) -> bool:
     """Return whether a text can be the reason of a wanted cancellation: a code, and none that the rules give themselves."""
-    return type(text) is str and _REASON.fullmatch(text) is not None and text not in RULES_REASONS
+    return is_code(text) and text not in RULES_REASONS
 
 
 class Trading(State):

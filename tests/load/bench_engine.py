@@ -23,16 +23,42 @@ ACCOUNTS = 2_000
 RUNS = 5
 
 
-def market(accounts: int) -> tuple[Engine, list[int]]:
-    """Return an engine with one area and so many rich members."""
+MV_AREAS = 4
+LV_AREAS = 436  # with the rest of the tree 443 areas, as many as the SimBench city has
+LV_W, MV_W, HV_W = 400_000, 40_000_000, 900_000_000
+
+
+def one_area() -> list[Any]:
+    """Return the commands that make a grid of one area."""
+    return [c.SetArea("LV1", "", "LV")]
+
+
+def city() -> list[Any]:
+    """Return the commands that make a tree of 443 areas on four levels, every edge with a fee and capacities."""
+    edges = [(f"HV{n}", "EHV", "HV", HV_W) for n in range(2)]
+    edges += [(f"MV{n}", f"HV{n % 2}", "MV", MV_W) for n in range(MV_AREAS)]
+    edges += [(f"LV{n}", f"MV{n % MV_AREAS}", "LV", LV_W) for n in range(LV_AREAS)]
+    found: list[Any] = [c.SetArea("EHV", "", "EHV")]
+    for area, parent, level, power_w in edges:
+        found += [
+            c.SetArea(area, parent, level),
+            c.SetCapacity(area, power_w, power_w, "opening"),
+            c.SetFee(area, 100),
+        ]
+    return found
+
+
+def market(grid: list[Any], accounts: int) -> tuple[Engine, list[int]]:
+    """Return an engine with this grid and so many rich members, spread over its lowest areas."""
     engine = Engine()
     setup: list[Any] = [
         c.Found("bench.example/log", "EUR", 15, "vkey", 1, "0" * 64),
         c.SetParams(40_000, 1, 1_000_000, 1_000_000, 180, 0, 1_000),
-        c.SetArea("LV1", "", "LV"),
+        *grid,
         c.SetTariff(3_000, 800),
     ]
-    setup += [c.OpenAccount(f"{number:032x}", "LV1", "", "", "") for number in range(accounts)]
+    homes = [command.area for command in grid if type(command) is c.SetArea and command.level == "LV"]
+    setup += [c.OpenAccount(f"{n:032x}", homes[n % len(homes)], "", "", "") for n in range(accounts)]
     for command in setup:
         answer = engine.apply(command, START_MS)
         assert answer and not isinstance(answer[0], Refused), answer
@@ -67,10 +93,10 @@ def script(draw: random.Random, members: list[int], ids: list[int], count: int) 
     return found
 
 
-def engine_rate(seed: int) -> float:
+def engine_rate(grid: list[Any], seed: int) -> float:
     """Return commands a CPU second of one run."""
     draw = random.Random(seed)
-    engine, members = market(ACCOUNTS)
+    engine, members = market(grid, ACCOUNTS)
     for _ in range(RESTING):
         engine.apply(resting_order(draw, members), START_MS)
     assert len(engine.orders) == RESTING
@@ -140,15 +166,25 @@ def bare_rate(seed: int) -> float:
     return COMMANDS / (time.process_time() - started)
 
 
-def engine_one_area() -> Figure:
-    """One area, 100,000 resting orders."""
-    rates = [(engine_rate(seed), bare_rate(seed)) for seed in range(RUNS)]
+def figure(grid: list[Any], text: str) -> Figure:
+    """Return the engine's rate on a grid beside the bare book's, runs taken in turn."""
+    rates = [(engine_rate(grid, seed), bare_rate(seed)) for seed in range(RUNS)]
     value, reference = (statistics.median(column) for column in zip(*rates, strict=True))
     return Figure(
         value, "commands/CPU s", reference, value / reference,
-        f"median of {RUNS}; 60 % adds, 25 % cancels, 15 % takers on {RESTING:,} resting orders, garbage collector on; "
-        "reference: a bare heap book without accounts, checks, holds, events",
+        f"{text}, median of {RUNS}; 60 % adds, 25 % cancels, 15 % takers on {RESTING:,} resting orders of one contract, "
+        "garbage collector on; reference: a bare heap book without accounts, checks, holds, events",
     )  # fmt: skip
 
 
-BENCHES = {"engine_one_area": engine_one_area}
+def engine_one_area() -> Figure:
+    """One area, 100,000 resting orders."""
+    return figure(one_area(), "one area")
+
+
+def engine_443_areas() -> Figure:
+    """A city's tree with fees and capacities; the reference knows no areas."""
+    return figure(city(), "443 areas with fees and capacities")
+
+
+BENCHES = {"engine_one_area": engine_one_area, "engine_443_areas": engine_443_areas}
