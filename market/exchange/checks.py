@@ -31,15 +31,15 @@ def check_command(command: Command, rows: Sequence[bytes] = ()) -> None:
                 if type(value) is str and (len(value) > MAX_TEXT_LENGTH):
                     raise ValueError(f"{kind.__name__}: expected at most {MAX_TEXT_LENGTH} characters in a text")
     elif kind is Settle:
-        _check_settle(command)  # type: ignore[arg-type]
+        _check_settle(command)
     else:
         raise TypeError(f"expected a command of {commands.__name__}, was {kind.__name__}")
     if kind is CommitReadings or kind is Settle:
-        count = command.count if kind is CommitReadings else len(command.rows)  # type: ignore[union-attr]
+        count = command.count if kind is CommitReadings else len(command.rows)
         if len(rows) != count:
             raise ValueError(f"{kind.__name__}: expected {count} salted rows, was {len(rows)}")
-        if rows_root(list(rows)).hex() != command.root:  # type: ignore[union-attr]
-            raise ValueError(f"{kind.__name__}: the rows do not have the root {command.root}")  # type: ignore[union-attr]
+        if rows_root(list(rows)).hex() != command.root:
+            raise ValueError(f"{kind.__name__}: the rows do not have the root {command.root}")
     elif rows:
         raise ValueError(f"{kind.__name__} commits to no rows")
 

@@ -42,7 +42,7 @@ class Known(NamedTuple):
     content: str  # of a command that was read back; "" = in the order's row
     outcome: Outcome | None
     first_seq: int
-    count: int
+    entries: int
     refused: str
 
 
@@ -157,7 +157,7 @@ class Keys:
             return Outcome((), conflict=differs)
         outcome = known.outcome
         if outcome is None:
-            events = self._events_between(known.first_seq, known.count) if known.count else ()
+            events = self._events_between(known.first_seq, known.entries) if known.entries else ()
             outcome = Outcome(events, refused_of(known.refused))
         return outcome._replace(repeated=True)
 
@@ -171,7 +171,7 @@ class Keys:
     def remember(self, scope: int, key: str, command: Command, outcome: Outcome, at_ms: int) -> None:
         """Note a key's first use for the running batch."""
         events = outcome.events
-        first_seq = events[0].seq if events else -1  # type: ignore[union-attr]
+        first_seq = events[0].seq if events else -1
         refused = "" if outcome.refused is None else refused_text(outcome.refused)
         content = "" if events and type(events[0]) is OrderPlaced else content_of(command)
         self._rows.append(

@@ -112,14 +112,14 @@ class Journal:
         for event in events:
             kind = type(event)
             if kind is OrderPlaced:
-                append(order_leaf(event))  # type: ignore[arg-type]
+                append(order_leaf(event))
                 self._orders.append(event)
             elif kind is Traded:
-                append(trade_leaf(event))  # type: ignore[arg-type]
-                self._trades.append((*event, clearing[event[2]]))  # type: ignore[index]
+                append(trade_leaf(event))
+                self._trades.append((*event, clearing[event[2]]))
             elif kind is OrderCancelled:
-                append(leaves.cancel(event))  # type: ignore[arg-type]
-                seq, at_ms, order, account, contract, remaining_wh, reason = event  # type: ignore[misc]
+                append(leaves.cancel(event))
+                seq, at_ms, order, account, contract, remaining_wh, reason = event
                 self._changes.append((seq, at_ms, "cancel", order, account, contract, 0, 0, remaining_wh, 0, reason))
             else:
                 append(leaves.leaf(event))

@@ -51,7 +51,7 @@ class Leaves:
     def leaf(self, event: Event, extra: dict[str, Any] | None = None) -> bytes:
         """Return the event's canonical leaf; ``extra`` holds fields the journal adds (a seal's)."""
         fields = to_leaf(event)
-        fields["salt"] = self._salt(event.seq)  # type: ignore[union-attr]
+        fields["salt"] = self._salt(event.seq)
         if extra:
             fields.update(extra)
         return encode(fields)

@@ -1,0 +1,167 @@
+"""The shapes of what ``queries`` returns, where callers find them: plain tuples in the system's integers."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class OrderView(NamedTuple):
+    """An order with what became of it. ``status``: open, filled, cancelled; ``reason`` says why it was cancelled."""
+
+    id: int
+    at_ms: int
+    account: int
+    area: str
+    contract: str
+    side: str
+    price_e4: int
+    energy_wh: int
+    filled_wh: int
+    remaining_wh: int
+    status: str
+    reason: str
+    time_in_force: str
+    expires_at_ms: int
+    changed_seq: int  # the last entry that changed it
+
+
+class TradeView(NamedTuple):
+    """A trade; ``buyer`` and ``seller`` are accounts and not for the public."""
+
+    seq: int
+    at_ms: int
+    contract: str
+    maker: int
+    taker: int
+    energy_wh: int
+    buy_e4: int
+    sell_e4: int
+    taker_side: str
+    buyer: int
+    seller: int
+    buy_order: int
+    sell_order: int
+    buy_area: str
+    sell_area: str
+    cost_e7: int
+    margin_e7: int
+
+
+class ChangeView(NamedTuple):
+    """An amendment or a cancellation of an order; see ``models.OrderChange``."""
+
+    seq: int
+    at_ms: int
+    kind: str
+    order: int
+    price_e4: int
+    energy_wh: int
+    remaining_wh: int
+    requeued: int
+    reason: str
+
+
+class TransferView(NamedTuple):
+    """A movement between two accounts; see ``models.Transfer``."""
+
+    seq: int
+    n: int
+    at_ms: int
+    kind: str
+    asset: str
+    debit: int
+    credit: int
+    amount: int
+
+
+class BalanceView(NamedTuple):
+    """An account's money. ``cash_e7`` is the whole wallet; ``free_e7 = cash_e7 - held_e7``."""
+
+    account: int
+    account_id: str
+    kind: str
+    area: str
+    cash_e7: int
+    held_e7: int
+    arrears_e7: int
+
+    @property
+    def free_e7(self) -> int:
+        """What may be spent or taken out."""
+        return self.cash_e7 - self.held_e7
+
+
+class ContractView(NamedTuple):
+    """A delivery interval; see ``models.Contract``."""
+
+    name: str
+    state: str
+    account: int
+    topup_e4: int
+    spill_e4: int
+    opened_seq: int
+    opened_at_ms: int
+    changed_seq: int
+
+
+class LineView(NamedTuple):
+    """Settlement of one account in one contract; see ``models.SettlementLine``."""
+
+    seq: int
+    account: int
+    at_ms: int
+    contract: str
+    area: str
+    import_wh: int
+    export_wh: int
+    quality: str
+    position_wh: int
+    short_wh: int
+    topup_wh: int
+    spill_wh: int
+    payout_e7: int
+    fee_e7: int
+    short_e7: int
+    topup_e7: int
+    spill_e7: int
+
+
+class PositionView(NamedTuple):
+    """What an account bought and sold in a contract, and for how much (buyer's all-in cost, seller's proceeds)."""
+
+    contract: str
+    bought_wh: int
+    sold_wh: int
+    paid_e7: int
+    proceeds_e7: int
+
+    @property
+    def position_wh(self) -> int:
+        """Bought minus sold energy."""
+        return self.bought_wh - self.sold_wh
+
+
+class Earned(NamedTuple):
+    """What trading brought and cost an account in a span of time, by the time of the trades and settlements."""
+
+    sold_wh: int
+    sold_e7: int
+    bought_wh: int
+    bought_e7: int
+    spilled_wh: int
+    spilled_e7: int
+    topup_wh: int
+    topup_e7: int
+
+
+class RefusalView(NamedTuple):
+    """A command that changed nothing; ``command`` and ``detail`` are JSON texts."""
+
+    n: int
+    at_ms: int
+    next_seq: int
+    account: int
+    code: str
+    field: str
+    command: str
+    detail: str
