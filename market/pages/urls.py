@@ -1,11 +1,12 @@
 """All pages; each module lists its own."""
 
-from market.pages import account, auth, home, operator, regulator, staff, trade
+from market.pages import account, auth, home, operator, regulator, staff, statement, trade
 
 urlpatterns = [
     *auth.urlpatterns,
     *account.urlpatterns,
     *home.urlpatterns,
+    *statement.urlpatterns,
     *trade.urlpatterns,
     *staff.urlpatterns,
     *operator.urlpatterns,

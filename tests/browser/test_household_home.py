@@ -104,7 +104,7 @@ def test_the_language_is_one_tap_and_stays(visit: Visit) -> None:
     expect(page.get_by_role("heading", name="New order")).to_be_visible()
 
 
-@pytest.mark.parametrize("path", ["/home", "/trade"])
+@pytest.mark.parametrize("path", ["/home", "/trade", "/statement"])
 @pytest.mark.parametrize("language", ["en", "zh-hans"])
 @pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["390", "1280"])
 def test_nobody_is_shut_out(
@@ -121,7 +121,7 @@ def test_nobody_is_shut_out(
         shoot(page, f"{path[1:]}-{language}-{size[0]}-{scheme}")
 
 
-@pytest.mark.parametrize("path", ["/home", "/trade"])
+@pytest.mark.parametrize("path", ["/home", "/trade", "/statement"])
 def test_nothing_runs_off_the_smallest_screen(visit: Visit, path: str) -> None:
     visitor = visit("household", size=(320, 640))
     page = visitor.goto(path)
