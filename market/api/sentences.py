@@ -83,7 +83,10 @@ SENTENCES: dict[str, tuple[str, ...]] = {
     "not_sealed": (_("This entry is not sealed yet; ask again in a second."),),
     "too_many_readings": (_("At most %(limit)s readings at once."), _("Too many readings at once.")),
     "duplicate_contract": (_("There are two readings for this contract."),),
-    "contract_not_delivered": (_("This contract has not been delivered yet."),),
+    "duplicate_reading": (_("There are two readings for this connection."),),
+    "already_founded": (_("The market has been founded already."),),
+    "conservation": (_("These transfers do not add up, so nothing was done."),),
+    "insufficient_clearing": (_("What was paid in does not cover this, so nothing was done."),),
     "not_founded": (_("The market has not been founded yet."),),
 }
 
