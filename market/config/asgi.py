@@ -14,6 +14,8 @@ import django
 
 django.setup()
 
+from channels.routing import ProtocolTypeRouter  # noqa: E402
+
 from market.api.lean import PATH, order_app  # noqa: E402
 from market.api.threads import LOOKUPS  # noqa: E402
 from market.config import runtime  # noqa: E402
@@ -30,19 +32,13 @@ django_app = ThreadedDjango()
 _ORDERS = PATH + "/"
 
 
-async def application(scope: Message, receive: Receive, send: Send) -> None:
-    """Serve one connection, request or life of the server."""
-    kind = scope["type"]
-    if kind == "http":
-        path: str = scope["path"]
-        if path == PATH or path.startswith(_ORDERS):
-            await order_app(scope, receive, send)
-        else:
-            await django_app(scope, receive, send)
-    elif kind == "websocket":
-        await socket_app(scope, receive, send)
+async def http_app(scope: Message, receive: Receive, send: Send) -> None:
+    """Serve one request: orders by the lean endpoints, everything else by Django."""
+    path: str = scope["path"]
+    if path == PATH or path.startswith(_ORDERS):
+        await order_app(scope, receive, send)
     else:
-        await _lifespan(receive, send)
+        await django_app(scope, receive, send)
 
 
 def close_threads() -> None:
@@ -51,7 +47,8 @@ def close_threads() -> None:
     LOOKUPS.close()
 
 
-async def _lifespan(receive: Receive, send: Send) -> None:
+async def lifespan_app(scope: Message, receive: Receive, send: Send) -> None:
+    """Open the market before the first request, close it after the last."""
     market = runtime.current()
     while True:
         message = await receive()
@@ -69,3 +66,6 @@ async def _lifespan(receive: Receive, send: Send) -> None:
             await asyncio.get_running_loop().run_in_executor(None, close_threads)
             await send({"type": "lifespan.shutdown.complete"})
             return
+
+
+application = ProtocolTypeRouter({"http": http_app, "websocket": socket_app, "lifespan": lifespan_app})
