@@ -38,11 +38,14 @@ class Disconnected(Exception):
     """The client has gone before its request was complete; nobody waits for an answer."""
 
 
-async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
-    """Return the request's body. Raise ``Problem`` (413 as soon as it is clear, 408) or ``Disconnected``.
+async def read_body(receive: Receive, declared: bytes | None, limit: int) -> bytes:
+    """Return the request's body; ``declared`` is its Content-Length header. Raise ``Problem`` (413, 408) or ``Disconnected``.
 
-    The server throws away what comes after an answer, so a client that sends on still gets to read it.
+    Too much is refused as soon as that is clear, before anything is read where the length is declared. The server throws
+    away what comes after an answer, so a client that sends on still gets to read it.
     """
+    if declared is not None and len(declared) > 4 and declared.isdigit() and int(declared[:18]) > limit:
+        raise _too_large(limit)
     message = await receive()
     if message["type"] != "http.request":
         raise Disconnected
@@ -51,9 +54,6 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
         raise _too_large(limit)
     if not message.get("more_body"):
         return body
-    for name, value in scope["headers"]:
-        if name == b"content-length" and value.isdigit() and len(value) < 19 and int(value) > limit:
-            raise _too_large(limit)
     parts = [body]
     size = len(body)
     try:

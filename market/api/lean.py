@@ -67,12 +67,14 @@ async def order_app(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def _route(scope: Scope, receive: Receive) -> Body:
-    authorization = cookie = key = content_type = host = None
+    authorization = cookie = key = content_type = host = length = None
     for name, value in scope["headers"]:
         if name == b"authorization":
             authorization = value
         elif name == b"content-type":
             content_type = value
+        elif name == b"content-length":
+            length = value
         elif name == b"idempotency-key":
             key = value
         elif name == b"host":
@@ -90,17 +92,25 @@ async def _route(scope: Scope, receive: Receive) -> Body:
         raise Problem(405, "method_not_allowed", headers=(("Allow", ", ".join(handlers)),))
     identity = await access.identify(scope, authorization, cookie)
     access.need_scope(identity, keys.READ if method in access.SAFE_METHODS else keys.TRADE)
-    call = _Call(scope, receive, access.need_account(identity), order_id, _key_of(key), content_type)
-    return await handler(call)
+    return await handler(
+        _Call(scope, receive, access.need_account(identity), order_id, _key_of(key), content_type, length)
+    )
 
 
 class _Call:
     """A request whose caller is known."""
 
-    __slots__ = ("account", "content_type", "key", "order_id", "receive", "scope")
+    __slots__ = ("account", "content_type", "key", "length", "order_id", "receive", "scope")
 
     def __init__(
-        self, scope: Scope, receive: Receive, account: int, order_id: int, key: str | None, content_type: bytes | None
+        self,
+        scope: Scope,
+        receive: Receive,
+        account: int,
+        order_id: int,
+        key: str | None,
+        content_type: bytes | None,
+        length: bytes | None,
     ):
         self.scope = scope
         self.receive = receive
@@ -108,10 +118,11 @@ class _Call:
         self.order_id = order_id
         self.key = key
         self.content_type = content_type
+        self.length = length
 
     async def body(self, limit: int) -> bytes:
         """Return the JSON body; raise ``Problem`` 413 or 415."""
-        body = await http.read_body(self.scope, self.receive, limit)
+        body = await http.read_body(self.receive, self.length, limit)
         kind = self.content_type
         if kind != b"application/json":
             plain = b"" if kind is None else kind.split(b";")[0].strip().lower()
