@@ -30,7 +30,7 @@ from tests.load.http_client import Load, request
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = float(os.environ.get("BENCH_HTTP_SECONDS", "15"))
 WARM_UP_S = 3.0
-CONNECTIONS = 64
+CONNECTIONS = 128
 BATCH_CONNECTIONS = 4
 BATCH = 1_000
 RATE = 200.0
