@@ -219,13 +219,14 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the harness; return 1 on a violation."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--database", default="", help="a PostgreSQL URL; its tables are emptied. SQLite by default")
+    parser.add_argument(
+        "--database", default="", help="a PostgreSQL URL; ALL its tables are dropped. SQLite by default"
+    )
     parser.add_argument("--seed", type=int, default=int(time.time()))
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="crash-") as folder:
         environment = {**os.environ, "SUNLEDGER_DATA": folder, "SUNLEDGER_LOG_LEVEL": "ERROR"}
         environment["DATABASE_URL"] = options.database or f"sqlite:///{folder}/crash.sqlite3"
-        environment["CRASH_FRESH"] = "1"
         print(f"seed {options.seed}, database {environment['DATABASE_URL']}", flush=True)
         began_s = time.monotonic()
         try:

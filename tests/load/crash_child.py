@@ -49,10 +49,12 @@ def market_clock(began_s: float) -> Any:
 
 
 def prepare() -> None:
-    """Make the tables and found the market."""
+    """Empty the database, make the tables and found the market."""
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("DROP SCHEMA public CASCADE")
+            cursor.execute("CREATE SCHEMA public")
     call_command("migrate", verbosity=0)
-    if os.environ.get("CRASH_FRESH"):
-        call_command("flush", verbosity=0, interactive=False)
     exchange = Exchange(lambda: MARKET_START_MS)
     exchange.start()
     operations.found_market(exchange, areas=GRID, tariff=TARIFF, params=PARAMS, rulebook=RULEBOOK)
