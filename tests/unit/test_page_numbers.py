@@ -1,0 +1,44 @@
+"""Numbers as people read them: nothing earned looks like nothing, nothing gains a digit."""
+
+from __future__ import annotations
+
+import pytest
+
+from market.pages.templatetags import market as filters
+
+
+@pytest.mark.parametrize(
+    ("amount_e7", "text"),
+    [
+        (0, "€0.00"),
+        (4_275_000, "€0.43"),
+        (-4_275_000, "−€0.43"),
+        (12_345_678_900_000, "€1,234,567.89"),
+        (49_999, "€0.0050"),
+        (50_000, "€0.01"),
+        (1, "€0.0000"),
+        (-1, "€0.0000"),
+    ],
+)
+def test_money(amount_e7: int, text: str) -> None:
+    assert filters.money(amount_e7) == text
+
+
+@pytest.mark.parametrize(("price_e4", "text"), [(2_850, "€0.285"), (2_800, "€0.28"), (2_858, "€0.2858"), (0, "€0.00")])
+def test_unit_price(price_e4: int, text: str) -> None:
+    assert filters.unit_price(price_e4) == text
+
+
+@pytest.mark.parametrize(
+    ("energy_wh", "text"),
+    [(0, "0 Wh"), (999, "999 Wh"), (1_000, "1.00 kWh"), (3_244, "3.24 kWh"), (32_449, "32.4 kWh"), (-500, "−500 Wh"),
+     (1_234_567, "1,234.6 kWh")],
+)  # fmt: skip
+def test_energy_and_power(energy_wh: int, text: str) -> None:
+    assert filters.energy(energy_wh) == text
+    assert filters.power(energy_wh) == text.replace("Wh", "W")
+
+
+def test_intervals_stand_in_the_markets_time_zone() -> None:
+    assert filters.slot("2026-06-06T10:00Z") == "12:00–12:15"
+    assert filters.slot("2026-12-06T22:45Z") == "23:45–00:00"
