@@ -26,6 +26,7 @@ from ledger.core.merkle import leaf_hash, verify_consistency, verify_inclusion
 from ledger.core.note import Signer, open_checkpoint, parse_vkey
 from ledger.core.receipt import parse_receipt, verify_receipt
 from ledger.core.rows import rows_root
+from ledger.core.source import Missing
 from ledger.core.tiles import Place
 from ledger.core.verify import Bad, verify_log
 from ledger.exports import export
@@ -295,6 +296,14 @@ def test_an_exported_folder_verifies_and_every_changed_file_is_named(tmp_path: P
     call_command("verify_ledger", str(folder), stdout=out)
     assert "entries 510, blocks 3, seconds" in out.getvalue()
     assert "trusted on first use" in out.getvalue()
+
+
+def test_a_folder_gives_nothing_from_outside(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("x")
+    (tmp_path / "export").mkdir()
+    for path in ("../secret", "tile/../../secret", "", "tile"):
+        with pytest.raises(Missing):
+            FolderSource(tmp_path / "export")(path)
 
 
 def test_an_export_grows_with_the_log(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def mth(hashes: list[bytes]) -> bytes:
 
 
 @given(INSIDE)
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 def test_inside_the_subset_our_bytes_are_those_of_rfc8785(fields: dict[str, int | str]) -> None:
     leaf = encode(fields)
     assert leaf == rfc8785.dumps(fields)
@@ -84,7 +84,7 @@ def is_inside(fields: dict) -> bool:
 
 
 @given(st.dictionaries(st.text(max_size=5), ANY_JSON, min_size=1, max_size=4))
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 def test_outside_the_subset_everything_is_refused(fields: dict) -> None:
     if is_inside(fields):
         assert encode(fields) == rfc8785.dumps(fields)
@@ -103,6 +103,7 @@ def test_outside_the_subset_everything_is_refused(fields: dict) -> None:
 
 
 @given(INSIDE, st.data())
+@settings(deadline=None)
 def test_a_changed_byte_never_decodes_to_the_same_fields(fields: dict[str, int | str], data: st.DataObject) -> None:
     leaf = bytearray(encode(fields))
     leaf[data.draw(st.integers(0, len(leaf) - 1))] ^= 1 << data.draw(st.integers(0, 7))
@@ -111,6 +112,7 @@ def test_a_changed_byte_never_decodes_to_the_same_fields(fields: dict[str, int |
 
 
 @given(st.lists(st.integers(0, 300), max_size=8))
+@settings(deadline=None)
 def test_a_frontier_has_the_root_of_the_definition(chunks: list[int]) -> None:
     frontier, size = Frontier(), 0
     for chunk in chunks:
@@ -135,6 +137,7 @@ def test_small_trees_have_the_roots_of_the_definition() -> None:
 
 
 @given(st.integers(1, 600), st.data())
+@settings(deadline=None)
 def test_proofs_that_are_made_verify_and_changed_ones_do_not(size: int, data: st.DataObject) -> None:
     index = data.draw(st.integers(0, size - 1))
     old = data.draw(st.integers(1, size))
@@ -238,6 +241,7 @@ def test_paths_are_those_of_the_specification() -> None:
 
 
 @given(st.integers(0, 10**12), st.integers(0, 7), st.integers(1, 256))
+@settings(deadline=None)
 def test_paths_read_back(number: int, level: int, width: int) -> None:
     assert parse_path(tile_path(level, number, width)) == Place(level, number, width)
     assert parse_path(entries_path(number, width)) == Place(-1, number, width)
@@ -249,11 +253,13 @@ def test_a_log_covers_exactly_its_tiles() -> None:
 
 
 @given(st.lists(st.binary(max_size=40), max_size=TILE_WIDTH))
+@settings(deadline=None)
 def test_bundles_read_back(leaves: list[bytes]) -> None:
     assert parse_bundle(encode_bundle(leaves)) == leaves
 
 
 @given(st.binary(max_size=200))
+@settings(deadline=None)
 def test_bundles_of_any_bytes_read_back_or_are_refused(data: bytes) -> None:
     try:
         leaves = parse_bundle(data)
@@ -274,6 +280,7 @@ def test_bundles_have_bounds() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(-5, 5), st.booleans()), max_size=60))
+@settings(deadline=None)
 def test_the_account_vector_has_the_root_of_the_definition(steps: list[tuple[int, int, bool]]) -> None:
     vector, leaves = AccountVector(), []
     assert vector.root() == EMPTY_ROOT
@@ -300,6 +307,7 @@ def test_an_account_leaf_is_canonical() -> None:
 
 
 @given(st.lists(st.integers(0, 1000), min_size=1, max_size=40), st.data())
+@settings(deadline=None)
 def test_rows_read_back_and_each_has_a_receipt(values: list[int], data: st.DataObject) -> None:
     rows = [encode({"account": n, "import_wh": value, "salt": f"{n:032x}"}) for n, value in enumerate(values)]
     root = rows_root(rows)

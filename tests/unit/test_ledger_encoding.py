@@ -156,9 +156,10 @@ def test_entries_in_order_pass_and_give_the_last_time() -> None:
     ],
 )
 def test_the_first_wrong_entry_is_named(bad: dict[str, Any], what: str) -> None:
-    with pytest.raises(EntryError, match=what) as caught:
-        check_entries([entry(5), entry(6, **bad), entry(7), entry(9)], 5, "2026-06-06T12:15:00.000Z")
-    assert caught.value.seq == 6
+    for rest in ([], [entry(7)], [entry(7), entry(9)]):
+        with pytest.raises(EntryError, match=what) as caught:
+            check_entries([entry(5), entry(6, **bad), *rest], 5, "2026-06-06T12:15:00.000Z")
+        assert caught.value.seq == 6
 
 
 def test_two_wrong_salts_that_are_right_together_are_refused() -> None:

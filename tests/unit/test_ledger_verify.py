@@ -105,6 +105,19 @@ def test_every_changed_byte_of_a_small_log_is_named(key_is_given: bool) -> None:
         assert fault(changed, *vkeys).place in places(path, files[path], offset), (path, offset)
 
 
+@pytest.mark.parametrize("key_is_given", [False, True])
+def test_every_changed_bit_of_the_checkpoint_is_named(key_is_given: bool) -> None:
+    """A changed size asks for files that are not there: still it is the checkpoint that is wrong."""
+    for log in (make_log(SMALL), make_log(LARGE)):
+        files = log.files()
+        data = files["checkpoint"]
+        for bit in range(8 * len(data)):
+            changed = bytearray(data)
+            changed[bit // 8] ^= 1 << bit % 8
+            bad = fault({**files, "checkpoint": bytes(changed)}, *([log.signer.vkey] if key_is_given else []))
+            assert bad.place == "checkpoint", bit
+
+
 def test_changed_bytes_of_a_large_log_are_named() -> None:
     files = make_log(LARGE).files()
     for path, offset, changed in changes(files, SAMPLES, seed=2):
