@@ -85,7 +85,7 @@ def load_city(folder: Path = DATA, *, week: str = "", areas: Collection[str] = (
     """Read a city; raise ``CityError``.
 
     ``week`` picks ``profiles-WEEK.csv`` (default: the newest), ``areas`` some areas with all below them, ``homes`` the
-    first so many homes.
+    first so many homes; of the other areas only those above the homes are kept.
     """
     profiles = load_profiles(_profile_file(folder, week))
     all_areas = load_areas(folder / "areas.csv")
@@ -95,6 +95,8 @@ def load_city(folder: Path = DATA, *, week: str = "", areas: Collection[str] = (
         found = found[:homes]
     if not found:
         raise CityError(f"{folder}: expected homes in {', '.join(areas) or 'some area'}, there are none")
+    if not areas and not homes:
+        return City(all_areas, found, profiles)  # areas without homes are part of the grid too
     by_name = {area.area: area for area in all_areas}
     needed: set[str] = set()
     for name in {home.area for home in found}:

@@ -109,3 +109,12 @@ def test_a_city_needs_homes(tmp_path: Path) -> None:
     (folder / "homes.csv").write_text("".join(line for line in lines if ",LV4.201," not in line))
     with pytest.raises(CityError, match=r"expected homes in LV4\.201, there are none"):
         load_city(folder, areas=["LV4.201"])
+
+
+def test_a_whole_city_keeps_its_areas_without_homes(tmp_path: Path) -> None:
+    folder = tmp_path / "city"
+    shutil.copytree(DATA, folder)
+    with (folder / "areas.csv").open("a") as file:
+        file.write("MV9.999,HV1,MV,80000\n")
+    assert "MV9.999" in [area.area for area in load_city(folder).areas]
+    assert "MV9.999" not in [area.area for area in load_city(folder, homes=20).areas]
