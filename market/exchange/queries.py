@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from django.db.models import Q, Sum
+from django.db.models import Count, Max, Q, Sum
 
 from market.exchange import models
 from market.exchange.history import MAX_LIMIT, candles, events, seq_before
@@ -31,7 +31,7 @@ from market.exchange.views import (
 __all__ = [
     "account_by_id", "balance", "balances", "candles", "changes_of_order", "contract", "contracts", "counts", "earned",
     "events", "money_by_kind", "order", "orders", "positions", "refusals", "seq_before", "settlement_lines", "trades",
-    "trades_of_order", "transfers",
+    "trade_totals", "trades_of_order", "transfers",
 ]  # fmt: skip
 
 
@@ -171,6 +171,16 @@ def changes_of_order(order: OrderView) -> list[ChangeView]:
     """Return what an order's owner, or the market, did to it, oldest first."""
     rows = models.OrderChange.objects.filter(account=order.account, order=order.id, seq__gt=order.id).order_by("seq")
     return [ChangeView(*row) for row in rows.values_list(*ChangeView._fields)[:MAX_LIMIT]]
+
+
+def trade_totals(*, after: int = -1) -> tuple[int, int, int]:
+    """Return number and energy (Wh) of the trades after a sequence, and the last one's sequence (``after``: no trade).
+
+    Trades only ever arrive at the end: who keeps the sums adds the next answer to them and never counts twice.
+    """
+    rows = models.Trade.objects.filter(id__gt=after)
+    found = rows.aggregate(count=Count("id"), energy_wh=Sum("energy_wh", default=0), last=Max("id", default=after))
+    return found["count"], int(found["energy_wh"]), found["last"]
 
 
 # --- contracts --------------------------------------------------------------------------------------------------------

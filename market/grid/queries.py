@@ -163,10 +163,7 @@ def area(exchange: Exchange, name: str) -> AreaInfo | None:
 
 def _areas(engine: Engine) -> list[AreaInfo]:
     grid = engine.areas.areas
-    homes = [0] * len(grid)
-    for account in engine.accounts:
-        if account.kind == "member" and not account.closed:
-            homes[engine.areas.index[account.area]] += 1
+    homes = engine.members_by_area
     children: dict[int, list[int]] = {}
     for node in grid:
         children.setdefault(node.parent, []).append(node.index)
@@ -182,7 +179,7 @@ def _areas(engine: Engine) -> list[AreaInfo]:
                 parent,
                 node.level,
                 depth,
-                homes[index],
+                homes.get(node.name, 0),
                 node.import_w,
                 node.export_w,
                 node.fee_e4,

@@ -20,6 +20,7 @@ from market.exchange import operations as exchange_operations
 from market.households import operations as households
 from market.households.identities import CACHE
 from market.households.models import Role, User
+from market.pages import auth
 from tests.factories import DEPOSIT_E7, Market, running_market
 
 NOW = datetime(2026, 6, 6, 10, tzinfo=UTC)
@@ -110,6 +111,7 @@ def db(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
     with django_db_blocker.unblock():
         CACHE.clear()
         cache.clear()
+        auth.totals = auth.Totals()
         yield
         call_command("flush", interactive=False, verbosity=0)
 
