@@ -36,7 +36,7 @@ class Account:
         "index",
         "kind",
         "node",
-        "open_orders",
+        "open_ids",
     )
 
     def __init__(self, index: int, id: str, kind: str, area: str, node: int, group: str):
@@ -51,7 +51,12 @@ class Account:
         self.arrears_e7 = 0
         self.closed = False
         self.halted = False
-        self.open_orders = 0
+        self.open_ids: dict[int, None] = {}  # its open orders
+
+    @property
+    def open_orders(self) -> int:
+        """How many orders it has open."""
+        return len(self.open_ids)
 
     @property
     def free_e7(self) -> int:

@@ -368,6 +368,11 @@ class Governing(Trading):
     # --- halts -----------------------------------------------------------------------------------------------------
 
     def _set_halt(self, command: SetHalt) -> list[Any]:
+        events = self._halt(command)
+        self.note_halts()
+        return events
+
+    def _halt(self, command: SetHalt) -> list[Any]:
         scope, target, on, reason = command
         if on not in (0, 1) or type(on) is not int:
             return self.refuse("invalid_value", "on")

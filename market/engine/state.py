@@ -32,6 +32,7 @@ class State:
         self.topup_e4 = -1  # no tariff yet
         self.spill_e4 = -1
         self.halted = False
+        self.some_halt = False  # whether any halt is on: spares every order the look at each scope
         self.params = Params()
         self.grid = Grid()
         self.accounts: list[Account] = []
@@ -39,7 +40,7 @@ class State:
         self.members_by_area: dict[str, int] = {}  # open member accounts
         self.contracts: dict[str, Contract] = {}
         self.orders: dict[int, Order] = {}
-        self.orders_of: dict[int, dict[int, None]] = {}  # account -> ids of its resting orders, oldest first
+        self.orders_of: dict[int, dict[int, None]] = {}  # every account's ``open_ids``
         self.groups: dict[str, list[int]] = {}  # accounts that never trade with each other
         self.expiries: list[tuple[int, int]] = []  # heap of (expires_at_ms, order id), cleaned when read
         self.settled: list[str] = []  # contracts settled last, oldest first
@@ -75,6 +76,7 @@ class State:
         node = self.grid.index[area] if area else -1
         account = Account(index, id, kind, area, node, group or str(index))
         self.accounts.append(account)
+        self.orders_of[index] = account.open_ids
         self.groups.setdefault(account.group, []).append(index)
         self.ids.add(id)
         self._dirty.add(index)
@@ -186,6 +188,7 @@ class State:
         for order_values in values["orders"]:
             state._restore_order(order_values)
         state.settled = values["settled"]
+        state.note_halts()
         state.take_dirty()
         return state
 
@@ -221,6 +224,15 @@ class State:
         if resting:
             self.book_of(order).insert(order)
 
+    def note_halts(self) -> None:
+        """Look whether any halt is on."""
+        self.some_halt = (
+            self.halted
+            or any(contract.halted for contract in self.contracts.values())
+            or any(area.halted for area in self.grid.areas)
+            or any(account.halted for account in self.accounts)
+        )
+
     # --- orders ----------------------------------------------------------------------------------------------------
 
     def book_of(self, order: Order) -> Book:
@@ -233,20 +245,15 @@ class State:
         """Make an order known as open."""
         id, index = order.id, order.account
         self.orders[id] = order
-        mine = self.orders_of.get(index)
-        if mine is None:
-            mine = self.orders_of[index] = {}
-        mine[id] = None
-        self.accounts[index].open_orders += 1
+        self.accounts[index].open_ids[id] = None
         if order.expires_at_ms:
             self._push_expiry(order)
 
     def forget(self, order: Order) -> None:
         """An order is filled or cancelled; its hold has been released by the caller."""
-        id, index = order.id, order.account
+        id = order.id
         del self.orders[id]
-        del self.orders_of[index][id]
-        self.accounts[index].open_orders -= 1
+        del self.accounts[order.account].open_ids[id]
 
     def open_orders_of(self, account: int) -> list[Order]:
         """Return an account's open orders by id; the tables themselves are filled in another sequence after a recovery."""

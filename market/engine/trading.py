@@ -8,7 +8,7 @@ from heapq import heappop
 from typing import Any
 
 from market.engine import contracts as states
-from market.engine.accounts import MEMBER
+from market.engine.accounts import MEMBER, Account
 from market.engine.book import NOTHING, PRIORITY_MASK, Book, Order
 from market.engine.commands import (
     BUY,
@@ -38,6 +38,12 @@ _new = tuple.__new__  # a NamedTuple without the cost of its keyword constructor
 _new_order: Callable[[type[Order]], Order] = object.__new__
 _TIMES = {text: text for text in TIMES_IN_FORCE}  # to keep one object of each, not one an order
 _CODE = re.compile(r"[a-z0-9_]{1,32}", re.ASCII)
+_HALTED_FIELDS = {
+    "market_halted": "",
+    "contract_halted": "contract",
+    "account_halted": "account",
+    "area_halted": "area",
+}
 RULES_REASONS = frozenset(("ioc", "gate", "expired", "self_trade", "account_closed"))  # of cancels nobody asked for
 
 
@@ -89,9 +95,9 @@ class Trading(State):
             time_in_force != GOOD_TILL_DATE or type(expires_at_ms) is not int or not at_ms < expires_at_ms <= MAX_AT_MS
         ):
             return self.refuse("expiry_invalid", "expires_at")
-        if self.halted or contract.halted or account.halted or self.grid.areas[account.node].halted_above:
-            return self._refuse_halted(contract, index)
-        if account.open_orders >= params.max_open_orders:
+        if self.some_halt and (code := self._halt_of(contract, account)):
+            return self._refuse_halted(code)
+        if len(account.open_ids) >= params.max_open_orders:
             return self.refuse("too_many_orders", "account", max_open_orders=params.max_open_orders)
         book = contract.book
         assert book is not None
@@ -140,28 +146,35 @@ class Trading(State):
             )
         ]  # fmt: skip
         self.seq = seq + 1
-        # The first key worse than the limit is the lowest of the next price.
-        if book.may_cross(node, is_buy, (cost_e4 + 1) << PRIORITY_BITS):
+        bound = (cost_e4 + 1) << PRIORITY_BITS  # the first key worse than the limit is the lowest of the next price
+        if (book.asks if is_buy else book.bids).best[node] < bound or (node and book.may_cross(node, is_buy, bound)):
             self._take(events, contract, book, order, account.group)
         if order.remaining_wh:
             if time_in_force == IMMEDIATE_OR_CANCEL:
                 account.held_e7 -= hold_e4 * order.remaining_wh
                 self._cancelled(events, order, "ioc")
             else:
-                self.register(order)
+                self.orders[seq] = order
+                account.open_ids[seq] = None
+                if expires_at_ms:
+                    self._push_expiry(order)
                 book.insert(order)
         if book.opened:
             self._uncross(events, contract)
         return events
 
-    def _refuse_halted(self, contract: Contract, index: int) -> list[Any]:
+    def _halt_of(self, contract: Contract, account: Account) -> str:
+        """Return the code of the widest halt that stops an account in a contract, "" if there is none."""
         if self.halted:
-            return self.refuse("market_halted", "")
+            return "market_halted"
         if contract.halted:
-            return self.refuse("contract_halted", "contract")
-        if self.accounts[index].halted:
-            return self.refuse("account_halted", "account")
-        return self.refuse("area_halted", "area")
+            return "contract_halted"
+        if account.halted:
+            return "account_halted"
+        return "area_halted" if self.grid.areas[account.node].halted_above else ""
+
+    def _refuse_halted(self, code: str) -> list[Any]:
+        return self.refuse(code, _HALTED_FIELDS[code])
 
     def _fillable(self, book: Book, order: Order, group: str) -> bool:
         """Return whether the order could trade whole, now, without those it would cancel as its own group's."""
@@ -379,8 +392,8 @@ class Trading(State):
             return self.refuse("energy_out_of_range", "energy_wh", max_order_wh=params.max_order_wh)
         if (price_e4, energy_wh) == (order.price_e4, order.energy_wh):
             return self.refuse("nothing_to_change", "price")
-        if self.halted or contract.halted or account.halted or self.grid.areas[account.node].halted_above:
-            return self._refuse_halted(contract, index)
+        if code := self._halt_of(contract, account):
+            return self._refuse_halted(code)
         remaining_wh = energy_wh - order.filled_wh
         hold_e4 = price_e4 if order.is_buy else max(0, contract.topup_e4 - price_e4)
         more_e7 = hold_e4 * remaining_wh - order.hold_e7
