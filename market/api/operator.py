@@ -18,6 +18,7 @@ from market.engine.engine import Engine
 from market.exchange import operations
 from market.exchange.outcomes import Outcome
 from market.exchange.units import price_text
+from market.grid import operations as grid
 from market.households import keys
 from market.households.models import Role
 from market.settlement import queries as settlement
@@ -32,14 +33,16 @@ class OperatorView(ApiView):
     roles = frozenset({Role.OPERATOR.value, Role.STAFF.value})
     write_scope = keys.OPERATE
 
-
-def decided(outcome: Outcome) -> HttpResponse:
-    """Return the ledger entry of a decision; raise ``Problem`` where the engine refused it."""
-    if outcome.refused is not None:
-        raise problems.from_refused(outcome.refused)
-    if outcome.conflict is not None:
-        raise Problem(409, "idempotency_conflict", outcome.conflict)
-    return answer({"seq": outcome.events[0].seq})  # type: ignore[union-attr]
+    def decided(
+        self, outcome: Outcome, kind: str, *, target: str = "", reason: str = "", **values: int | str
+    ) -> HttpResponse:
+        """Return the ledger entry of a decision and keep who made it; raise ``Problem`` where the engine refused it."""
+        if outcome.refused is not None:
+            raise problems.from_refused(outcome.refused)
+        if outcome.conflict is not None:
+            raise Problem(409, "idempotency_conflict", outcome.conflict)
+        made = grid.note(outcome, by=self.request.user, kind=kind, target=target, reason=reason, values=values)
+        return answer({"seq": made.seq})
 
 
 def _price(text: str, field: str) -> int:
@@ -69,16 +72,17 @@ class Capacity(OperatorView):
     def put(self, request: Request, area: str) -> HttpResponse:
         """Set what the edge between an area and its parent can carry."""
         body = self.decode(shapes.CapacityIn)
-        return decided(
-            operations.set_capacity(
-                self.exchange(),
-                area=area_of(area),
-                import_w=_bounded(body.import_w, "import_w"),
-                export_w=_bounded(body.export_w, "export_w"),
-                reason=_reason(body.reason),
-                key=self.idempotency_key(),
-            )
+        import_w, export_w = _bounded(body.import_w, "import_w"), _bounded(body.export_w, "export_w")
+        reason, name = _reason(body.reason), area_of(area)
+        outcome = operations.set_capacity(
+            self.exchange(),
+            area=name,
+            import_w=import_w,
+            export_w=export_w,
+            reason=reason,
+            key=self.idempotency_key(),
         )
+        return self.decided(outcome, "capacity", target=name, reason=reason, import_w=import_w, export_w=export_w)
 
 
 class Fee(OperatorView):
@@ -89,9 +93,9 @@ class Fee(OperatorView):
         """Set the fee of the edge between an area and its parent, for contracts opened from now on."""
         body = self.decode(shapes.FeeIn)
         fee_e4 = _price(body.fee, "fee")
-        return decided(
-            operations.set_fee(self.exchange(), area=area_of(area), fee_e4=fee_e4, key=self.idempotency_key())
-        )
+        name = area_of(area)
+        outcome = operations.set_fee(self.exchange(), area=name, fee_e4=fee_e4, key=self.idempotency_key())
+        return self.decided(outcome, "fee", target=name, fee_e4=fee_e4)
 
 
 class Tariff(OperatorView):
@@ -101,14 +105,11 @@ class Tariff(OperatorView):
     def put(self, request: Request) -> HttpResponse:
         """Set top-up and spill price, for contracts opened from now on."""
         body = self.decode(shapes.TariffIn)
-        return decided(
-            operations.set_tariff(
-                self.exchange(),
-                topup_e4=_price(body.topup_price, "topup_price"),
-                spill_e4=_price(body.spill_price, "spill_price"),
-                key=self.idempotency_key(),
-            )
+        topup_e4, spill_e4 = _price(body.topup_price, "topup_price"), _price(body.spill_price, "spill_price")
+        outcome = operations.set_tariff(
+            self.exchange(), topup_e4=topup_e4, spill_e4=spill_e4, key=self.idempotency_key()
         )
+        return self.decided(outcome, "tariff", topup_e4=topup_e4, spill_e4=spill_e4)
 
 
 class Halts(OperatorView):
@@ -121,16 +122,16 @@ class Halts(OperatorView):
         target = body.target
         if len(target) > 64 or not (target.isprintable() or not target):
             raise Problem(422, "invalid_value", "target")
-        return decided(
-            operations.set_halt(
-                self.exchange(),
-                scope=body.scope,
-                target=target,
-                on=body.on,
-                reason=_reason(body.reason),
-                key=self.idempotency_key(),
-            )
+        reason = _reason(body.reason)
+        outcome = operations.set_halt(
+            self.exchange(),
+            scope=body.scope,
+            target=target,
+            on=body.on,
+            reason=reason,
+            key=self.idempotency_key(),
         )
+        return self.decided(outcome, "halt", target=target, reason=reason, scope=body.scope, on=int(body.on))
 
 
 def _params(engine: Engine) -> dict[str, Any]:
@@ -168,7 +169,8 @@ class Params(OperatorView):
             lead_min=_bounded(body.lead_min, "lead_min"),
             netting_permille=_bounded(body.netting_permille, "netting_permille"),
         )
-        return decided(operations.set_params(self.exchange(), params=params, key=self.idempotency_key()))
+        outcome = operations.set_params(self.exchange(), params=params, key=self.idempotency_key())
+        return self.decided(outcome, "params", **params._asdict())
 
 
 def _flows(contract: str, engine: Engine) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from market.api import shapes
+from market.grid import queries as grid
 from tests.api.conftest import CSRF, City, Person, refused, shaped
 
 BASE = "/api/v1/operator"
@@ -47,6 +48,16 @@ def test_a_session_of_the_operator(city: City, olga: Person) -> None:
 
 def entry(city: City, seq: int) -> dict[str, Any]:
     return city.rita.get(f"/api/v1/ledger/entries/{seq}").json()["entry"]
+
+
+def test_who_decided_is_kept_beside_the_ledger(city: City, olga: Person) -> None:
+    headers = {"Idempotency-Key": "noted"}
+    for _ in range(2):
+        seq = shaped(put(olga, *WRITES[0], headers=headers), shapes.Decision).seq
+    noted = grid.decision(seq)
+    assert noted is not None
+    assert (noted.by, noted.kind, noted.target, noted.reason) == (olga.user, "capacity", "LV1.2", "works")
+    assert noted.values == {"import_w": 50_000, "export_w": 60_000}
 
 
 def test_capacity_fee_and_tariff_are_entries(city: City, olga: Person) -> None:
