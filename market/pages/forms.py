@@ -292,6 +292,7 @@ class HaltForm(OnceForm):
         max_length=64,
         required=False,
         help_text=_("Contract, area or account number; empty for the whole market."),
+        widget=forms.TextInput(attrs={"list": "targets", "autocomplete": "off", "spellcheck": "false"}),
     )
     reason = forms.ChoiceField(label=_("Reason"), choices=list(HALT_REASONS.items()))
 

@@ -42,7 +42,7 @@ class Row(NamedTuple):
     import_bar: int
     export_bar: int
     percent: int
-    state: str  # "", "warn", "full"
+    state: str  # "", "warn", "full", "cut"
 
 
 def row_of(load: EdgeLoad, interval_min: int) -> Row:
@@ -52,6 +52,9 @@ def row_of(load: EdgeLoad, interval_min: int) -> Row:
         return energy_wh * 60 // interval_min
 
     permille = load.load_permille
+    state = "full" if permille >= FULL_PERMILLE else "warn" if permille >= WARN_PERMILLE else ""
+    if not load.import_capacity_wh and not load.export_capacity_wh:
+        state = "cut"
     return Row(
         load=load,
         import_w=watts(load.import_used_wh),
@@ -61,7 +64,7 @@ def row_of(load: EdgeLoad, interval_min: int) -> Row:
         import_bar=min(BAR, load.import_permille // 10),
         export_bar=min(BAR, load.export_permille // 10),
         percent=permille // 10,
-        state="full" if permille >= FULL_PERMILLE else "warn" if permille >= WARN_PERMILLE else "",
+        state=state,
     )
 
 
