@@ -124,7 +124,7 @@ def _trades(account: int, after: int, limit: int) -> Iterator[dict[str, Any]]:
 def _funds(account: int, after: int, limit: int) -> Iterator[dict[str, Any]]:
     first = (after + 1) * models.TRANSFERS_AN_ENTRY
     for side in ("debit", "credit"):
-        rows = models.Transfer.objects.filter(**{side: account}, routine=0, kind="fund", id__gte=first)
+        rows = models.Transfer.objects.filter(**{side: account}, kind="fund", id__gte=first)
         for row in rows.order_by("id")[:limit]:
             amount_e7 = row.amount if side == "credit" else -row.amount
             seq = row.id // models.TRANSFERS_AN_ENTRY

@@ -27,7 +27,8 @@ NEWEST = """
 SELECT n, scope, key, at_ms, content, first_seq, count, refused FROM exchange_idempotencykey ORDER BY n DESC LIMIT %s
 """
 FIND = """
-SELECT scope, key, at_ms, content, first_seq, count, refused FROM exchange_idempotencykey WHERE lookup IN (%s) ORDER BY n
+SELECT scope, key, at_ms, content, first_seq, count, refused FROM exchange_idempotencykey WHERE lookup IN (%s) ORDER BY
+n
 """
 
 # What the client called the field, where it differs from the command's name.

@@ -18,7 +18,7 @@ from market.exchange.leaves import Leaves
 from market.exchange.outcomes import SealInfo
 from market.exchange.stores import Statement, Store
 from market.exchange.tables import Table
-from market.exchange.transfers import FROM_TRADES, of_fund, of_settlement
+from market.exchange.transfers import of_fund, of_settlement
 
 ORDERS = Table.of(models.Order)
 TRADES = Table.of(models.Trade)
@@ -193,7 +193,6 @@ class Journal:
         tables: list[tuple[Table, Sequence[Any]]] = [(LEDGER[model], rows) for model, rows in self._log.take_rows()]
         statements = batch.statements
         if self._trades:
-            statements.append((FROM_TRADES, [self._trades[0][0]] * 3))
             self.unsealed_contracts.update([trade[2] for trade in self._trades])
         accounts = engine.accounts
         opened = set(self._opened)
@@ -255,7 +254,7 @@ class Journal:
             deltas[seller] = get(seller, 0) - margin_e7
             deltas[clearing] = get(clearing, 0) + cost_e7 + margin_e7
         for row in self._transfers:
-            debit, credit, amount = row[4:7]
+            debit, credit, amount = row[3:]
             if amount <= 0 or debit == credit:
                 raise Unbalanced(f"expected a positive amount between two accounts, was {row}")
             deltas[debit] = get(debit, 0) - amount

@@ -92,27 +92,27 @@ class OrderChange(models.Model):
 
 
 class Transfer(models.Model):
-    """A movement of one asset between two accounts: ``amount`` leaves ``debit`` and reaches ``credit``.
+    """A movement of money between two accounts that no trade made: ``amount`` e7 leaves ``debit`` and reaches
+    ``credit``.
 
-    ``asset`` is "e7" for money (0.0000001 currency) or "wh:<contract>" for energy (Wh). ``kind`` says what for: fund,
-    trade, margin, energy, payout, fee, short, topup, spill. ``id = seq * TRANSFERS_AN_ENTRY + n`` numbers the transfers
-    of one ledger entry. Those of a trade (``routine``) are found through the trade: two more index entries for each of
-    them would be the largest part of what a trade costs.
+    ``kind`` says what for: fund, payout, fee, short, topup, spill. ``id = seq * TRANSFERS_AN_ENTRY + n`` numbers the
+    transfers of one ledger entry. What a trade moves (money of the buyer and the seller into clearing, energy from one
+    to the other) is in its own row: stored once more as three transfers it would be the largest part of what a trade
+    costs. The view ``exchange_movement`` (see ``transfers.MOVEMENTS``) has both: every movement, of money and of
+    energy.
     """
 
     id = SequenceField(primary_key=True)
     at_ms = models.BigIntegerField()
     kind = models.CharField(max_length=8)
-    asset = models.CharField(max_length=3 + CONTRACT_LENGTH)
     debit = models.BigIntegerField()
     credit = models.BigIntegerField()
     amount = models.BigIntegerField()
-    routine = models.SmallIntegerField()
 
     class Meta:
         indexes = [
-            models.Index(fields=["debit", "id"], name="transfer_debit", condition=models.Q(routine=0)),
-            models.Index(fields=["credit", "id"], name="transfer_credit", condition=models.Q(routine=0)),
+            models.Index(fields=["debit", "id"], name="transfer_debit"),
+            models.Index(fields=["credit", "id"], name="transfer_credit"),
         ]
 
 

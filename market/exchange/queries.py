@@ -14,7 +14,7 @@ from django.db.models import Count, Max, Q, Sum
 from market.exchange import models
 from market.exchange.history import MAX_LIMIT, candles, events, seq_before
 from market.exchange.models import TRANSFERS_AN_ENTRY
-from market.exchange.transfers import TRANSFERS_A_TRADE
+from market.exchange.transfers import MONEY, of_trade
 from market.exchange.views import (
     BalanceView,
     ChangeView,
@@ -259,43 +259,63 @@ def transfers(
     newest_first: bool = True,
 ) -> list[TransferView]:
     """Return movements of an account (statement lines) or of one ledger entry, newest first by default."""
-    rows = models.Transfer.objects.all()
+    limit = _limited(limit)
     if seq is not None:
-        rows = rows.filter(id__gte=seq * TRANSFERS_AN_ENTRY, id__lt=(seq + 1) * TRANSFERS_AN_ENTRY)
-    if money_only:
-        rows = rows.filter(asset="e7")
+        after, before = seq - 1, seq + 1
+    rows = models.Transfer.objects.order_by("-id" if newest_first else "id")
     if after is not None:
         rows = rows.filter(id__gte=(after + 1) * TRANSFERS_AN_ENTRY)
     if before is not None:
         rows = rows.filter(id__lt=before * TRANSFERS_AN_ENTRY)
-    rows = rows.order_by("-id" if newest_first else "id")
-    limit = _limited(limit)
     if account is None:
-        return [_transfer(row) for row in rows[:limit].values_list()]
-    found = set(rows.filter(debit=account, routine=0)[:limit].values_list())
-    found |= set(rows.filter(credit=account, routine=0)[:limit].values_list())
-    ids = [
-        trade_seq * TRANSFERS_AN_ENTRY + n
-        for trade_seq in _trade_seqs(account, after, before, limit, newest_first)
-        for n in range(TRANSFERS_A_TRADE)
+        stored = set(rows.values_list()[:limit])
+    else:
+        stored = set(rows.filter(debit=account).values_list()[:limit])
+        stored |= set(rows.filter(credit=account).values_list()[:limit])
+    found = [
+        TransferView(*divmod(id_, TRANSFERS_AN_ENTRY), at_ms, kind, MONEY, debit, credit, amount)
+        for id_, at_ms, kind, debit, credit, amount in stored
     ]
-    for start in range(0, len(ids), MAX_LIMIT):
-        part = rows.filter(id__in=ids[start : start + MAX_LIMIT]).values_list()
-        found |= {row for row in part if account in (row[4], row[5])}
-    return [_transfer(row) for row in sorted(found, reverse=newest_first)[:limit]]
+    found += _trade_transfers(account, after, before, limit, newest_first)
+    if money_only:
+        found = [transfer for transfer in found if transfer.asset == MONEY]
+    return sorted(found, reverse=newest_first)[:limit]
 
 
-def _transfer(row: tuple[Any, ...]) -> TransferView:
-    seq, n = divmod(row[0], TRANSFERS_AN_ENTRY)
-    return TransferView(seq, n, *row[1:7])
-
-
-def _trade_seqs(account: int, after: int | None, before: int | None, limit: int, newest_first: bool) -> list[int]:
-    """Return the trades that moved something of an account; of a clearing account, all trades of its contract."""
-    contract = models.Contract.objects.filter(account=account).values_list("name", flat=True).first()
-    wanted = {"contract": contract} if contract is not None else {"account": account}
-    found = trades(**wanted, after=after, before=before, limit=limit, newest_first=newest_first)
-    return [trade.seq for trade in found]
+def _trade_transfers(
+    account: int | None, after: int | None, before: int | None, limit: int, newest_first: bool
+) -> list[TransferView]:
+    """Return what trades moved: of an account (of a clearing account: the trades of its contract), or of everybody."""
+    contract = None
+    if account is not None:
+        contract = models.Contract.objects.filter(account=account).values_list("name", flat=True).first()
+    found = trades(
+        contract=contract,
+        account=None if contract is not None else account,
+        after=after,
+        before=before,
+        limit=limit,
+        newest_first=newest_first,
+    )
+    clearing = dict(
+        models.Contract.objects.filter(name__in={trade.contract for trade in found}).values_list("name", "account")
+    )
+    moves = [
+        move
+        for trade in found
+        for move in of_trade(
+            seq=trade.seq,
+            at_ms=trade.at_ms,
+            contract=trade.contract,
+            energy_wh=trade.energy_wh,
+            buyer=trade.buyer,
+            seller=trade.seller,
+            cost_e7=trade.cost_e7,
+            margin_e7=trade.margin_e7,
+            clearing=clearing[trade.contract],
+        )
+    ]
+    return [move for move in moves if account is None or account in (move.debit, move.credit)]
 
 
 def settlement_lines(

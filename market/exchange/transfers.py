@@ -2,50 +2,35 @@
 
 from __future__ import annotations
 
-from market.engine.events import Funded, Settled, Traded
+from market.engine.events import Funded, Settled
 from market.exchange.models import TRANSFERS_AN_ENTRY
+from market.exchange.views import TransferView
 
 MONEY = "e7"
-TRANSFERS_A_TRADE = 3  # at most: cost, energy, margin
 BANK, OPERATOR, SUPPLIER, BILLING = 0, 1, 2, 3  # the system accounts, in the order ``Found`` opens them
 
-# id, at_ms, kind, asset, debit, credit, amount, routine: the columns of ``models.Transfer``
-Row = tuple[int, int, str, str, int, int, int, int]
+# id, at_ms, kind, debit, credit, amount: the columns of ``models.Transfer``
+Row = tuple[int, int, str, int, int, int]
 
 
-# The transfers of trades are made by the database, from the trade rows of the same transaction: three rows for each
-# trade need not be written out and read in again. ``of_trade`` says the same of one trade.
-FROM_TRADES = """
-INSERT INTO exchange_transfer (id, at_ms, kind, asset, debit, credit, amount, routine)
-SELECT id * 1048576, at_ms, 'trade', 'e7', buyer, clearing, cost_e7, 1 FROM exchange_trade WHERE id >= %s
-UNION ALL
-SELECT id * 1048576 + 1, at_ms, 'energy', 'wh:' || contract, seller, buyer, energy_wh, 1
-FROM exchange_trade WHERE id >= %s
-UNION ALL
-SELECT id * 1048576 + 2, at_ms, 'margin', 'e7', seller, clearing, margin_e7, 1
-FROM exchange_trade WHERE id >= %s AND margin_e7 > 0
-ORDER BY 1
-"""
-assert str(TRANSFERS_AN_ENTRY) in FROM_TRADES
-
-
-def of_trade(trade: Traded, clearing: int) -> list[Row]:
+def of_trade(
+    *, seq: int, at_ms: int, contract: str, energy_wh: int, buyer: int, seller: int, cost_e7: int, margin_e7: int,
+    clearing: int,
+) -> list[TransferView]:  # fmt: skip
     """Return what a trade moves: money into its contract's clearing account, energy from seller to buyer."""
-    at_ms, buyer, seller = trade.at_ms, trade.buyer, trade.seller
-    first = trade.seq * TRANSFERS_AN_ENTRY
-    rows: list[Row] = [
-        (first, at_ms, "trade", MONEY, buyer, clearing, trade.cost_e7, 1),
-        (first + 1, at_ms, "energy", f"wh:{trade.contract}", seller, buyer, trade.energy_wh, 1),
+    moves = [
+        TransferView(seq, 0, at_ms, "trade", MONEY, buyer, clearing, cost_e7),
+        TransferView(seq, 1, at_ms, "energy", f"wh:{contract}", seller, buyer, energy_wh),
     ]
-    if trade.margin_e7:
-        rows.append((first + 2, at_ms, "margin", MONEY, seller, clearing, trade.margin_e7, 1))
-    return rows
+    if margin_e7:
+        moves.append(TransferView(seq, 2, at_ms, "margin", MONEY, seller, clearing, margin_e7))
+    return moves
 
 
 def of_fund(event: Funded) -> list[Row]:
     """Return what a deposit or a withdrawal moves."""
     debit, credit = (BANK, event.account) if event.amount_e7 > 0 else (event.account, BANK)
-    return [(event.seq * TRANSFERS_AN_ENTRY, event.at_ms, "fund", MONEY, debit, credit, abs(event.amount_e7), 0)]
+    return [(event.seq * TRANSFERS_AN_ENTRY, event.at_ms, "fund", debit, credit, abs(event.amount_e7))]
 
 
 def of_settlement(event: Settled, clearing: int) -> list[Row]:
@@ -63,7 +48,4 @@ def of_settlement(event: Settled, clearing: int) -> list[Row]:
         if amount
     ]
     first = event.seq * TRANSFERS_AN_ENTRY
-    return [
-        (id_, event.at_ms, kind, MONEY, debit, credit, amount, 0)
-        for id_, (kind, debit, credit, amount) in enumerate(moves, first)
-    ]
+    return [(id_, event.at_ms, *move) for id_, move in enumerate(moves, first)]

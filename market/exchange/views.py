@@ -62,7 +62,12 @@ class ChangeView(NamedTuple):
 
 
 class TransferView(NamedTuple):
-    """A movement between two accounts; see ``models.Transfer``."""
+    """A movement of one asset: ``amount`` leaves ``debit`` and reaches ``credit``; ``n`` numbers those of one ledger
+    entry.
+
+    ``asset`` is "e7" for money (0.0000001 currency) or "wh:<contract>" for energy (Wh). ``kind`` says what for: fund,
+    trade, margin, energy, payout, fee, short, topup, spill.
+    """
 
     seq: int
     n: int

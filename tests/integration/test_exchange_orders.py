@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from django.db import connection
 
 from ledger import queries as ledger_queries
 from market.engine.commands import BUY, SELL, AmendOrder, CancelOrder, Fund, PlaceOrder
@@ -10,7 +11,6 @@ from market.engine.events import OrderAmended, OrderCancelled, OrderPlaced, Trad
 from market.exchange import gateway, models, operations, queries
 from market.exchange.exchange import batch_keys
 from market.exchange.outcomes import Committed, NotRunning
-from market.exchange.transfers import of_trade
 from tests.factories import DEPOSIT_E7, found, running_market
 
 FOUNDING = {"genesis", "params", "area", "capacity", "fee", "tariff", "rulebook"}
@@ -194,18 +194,32 @@ def test_founding_twice_does_nothing() -> None:
         assert operations.is_founded(market.exchange)
 
 
-def test_the_databases_transfers_of_trades_are_those_of_the_rule() -> None:
+def movements() -> list[queries.TransferView]:
+    """Return every movement as the database shows it to whoever reads it without this program."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT seq, n, at_ms, kind, asset, debit, credit, amount FROM exchange_movement ORDER BY seq, n"
+        )
+        return [queries.TransferView(*row) for row in cursor.fetchall()]
+
+
+def test_movements_explain_every_balance_and_position() -> None:
     with running_market() as market:
         for price in ("0.1000", "0.2000", "0.3000", "0.5000"):  # the last one above the top-up price: no margin
             market.place(market.alice, SELL, price, 300)
             market.place(market.bob, BUY, price, 200)
             market.place(market.charlie, BUY, "0.9000", 50)
-    trades = queries.trades()
-    assert len(trades) >= 8
-    pools = dict(models.Contract.objects.values_list("name", "account"))
-    expected = [row for trade in trades for row in of_trade(Traded(*trade), pools[trade.contract])]
-    assert list(models.Transfer.objects.filter(routine=1).order_by("id").values_list()) == expected
-    assert any(len(of_trade(Traded(*trade), 0)) == 2 for trade in trades)
+        positions = {account: queries.positions(account) for account in (market.alice, market.bob, market.charlie)}
+    assert {move.kind for move in movements()} == {"fund", "trade", "energy", "margin"}
+    sums: dict[tuple[str, int], int] = {}
+    for move in movements():
+        sums[move.asset, move.debit] = sums.get((move.asset, move.debit), 0) - move.amount
+        sums[move.asset, move.credit] = sums.get((move.asset, move.credit), 0) + move.amount
+    assert {b.account: sums.get(("e7", b.account), 0) for b in queries.balances()} == {
+        b.account: b.cash_e7 for b in queries.balances()
+    }
+    for account, (position,) in positions.items():
+        assert sums[f"wh:{position.contract}", account] == position.position_wh != 0
 
 
 def test_statements_lead_to_every_movement_of_an_account() -> None:
@@ -214,9 +228,7 @@ def test_statements_lead_to_every_movement_of_an_account() -> None:
         market.place(market.bob, BUY, "0.2000", 200)
         market.place(market.charlie, SELL, "0.1500", 100)
         market.place(market.alice, BUY, "0.3000", 100, contract=market.contract(2))
-    everything = [
-        queries.TransferView(row[0] >> 20, row[0] & 0xFFFFF, *row[1:7]) for row in models.Transfer.objects.values_list()
-    ]
+    everything = movements()
     pool = models.Contract.objects.get(name=market.contract()).account
     for account in (market.alice, market.bob, market.charlie, pool, 0):
         mine = sorted((t for t in everything if account in (t.debit, t.credit)), reverse=True)

@@ -78,9 +78,7 @@ def compare(exchange: Exchange, memory: dict[str, Any], replayed: int) -> dict[s
     replay(fresh, itertools.islice(ledger_queries.iter_leaves(), seq), ledger_queries.rows)
     if fresh.state_hash() != state:
         violations.append(f"recovered state {state}, full replay {fresh.state_hash()}")
-    total = sum(balance.cash_e7 for balance in models.Balance.objects.all())
-    if total:
-        violations.append(f"the books sum to {total} e7")
+    violations += compare_books()
     violations += compare_orders(memory, accounts)
     violations += verify()
     return {
@@ -92,6 +90,25 @@ def compare(exchange: Exchange, memory: dict[str, Any], replayed: int) -> dict[s
         "orders": models.Order.objects.count(),
         "trades": models.Trade.objects.count(),
     }
+
+
+def compare_books() -> list[str]:
+    """Check that all movements together give every balance, and that the balances sum to zero."""
+    sums: dict[int, int] = {}
+    with connection.cursor() as cursor:
+        for side, sign in (("debit", -1), ("credit", 1)):
+            cursor.execute(f"SELECT {side}, sum(amount) FROM exchange_movement WHERE asset = 'e7' GROUP BY {side}")
+            for account, amount in cursor.fetchall():
+                sums[account] = sums.get(account, 0) + sign * int(amount)
+    balances = {balance.account: balance.cash_e7 for balance in models.Balance.objects.all()}
+    violations = [
+        f"account {account}: its movements sum to {sums.get(account, 0)} e7, its balance is {cash_e7}"
+        for account, cash_e7 in balances.items()
+        if sums.get(account, 0) != cash_e7
+    ]
+    if sum(balances.values()):
+        violations.append(f"the books sum to {sum(balances.values())} e7")
+    return violations
 
 
 def compare_orders(memory: dict[str, Any], accounts: list[int]) -> list[str]:

@@ -25,8 +25,7 @@ from market.engine.events import AccountOpened, OrderPlaced, Traded  # noqa: E40
 from market.exchange import operations  # noqa: E402
 from market.exchange.exchange import Exchange, wall_clock_ms  # noqa: E402
 from market.exchange.idempotency import KEYS  # noqa: E402
-from market.exchange.journal import CHANGES, LEDGER, ORDERS, TRADES, TRANSFERS  # noqa: E402
-from market.exchange.models import TRANSFERS_AN_ENTRY  # noqa: E402
+from market.exchange.journal import CHANGES, LEDGER, ORDERS, TRADES  # noqa: E402
 from market.exchange.operations import Area  # noqa: E402
 from market.exchange.outcomes import Committed  # noqa: E402
 from market.exchange.stores import Store, open_store  # noqa: E402
@@ -39,7 +38,7 @@ IN_FLIGHT = 3  # batches submitted and not acknowledged
 KEPT_BATCHES = 200  # the last ones are written again without the exchange
 INTERVAL_MS = 15 * 60_000
 PARAMS = SetParams(10_000, 1, 1_000_000, 1_000_000, 360, 0, 1_000)
-STREAMS = (ORDERS, TRADES, CHANGES, TRANSFERS, KEYS, LEDGER[Entry])
+STREAMS = (ORDERS, TRADES, CHANGES, KEYS, LEDGER[Entry])
 GRID = (Area("CITY", "", "LV", 0, 0, 0),)
 
 
@@ -111,24 +110,11 @@ def accepted(future: Any) -> int:
     return len(outcomes)
 
 
-def with_transfers(store: Store, tables: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
-    """Return a batch's rows with the transfers that the database made of its trades."""
-    trades = next((rows for table, rows in tables if table is TRADES), None)
-    if not trades:
-        return tables
-    low, high = trades[0][0] * TRANSFERS_AN_ENTRY, (trades[-1][0] + 1) * TRANSFERS_AN_ENTRY
-    columns = ", ".join(TRANSFERS.columns)
-    rows = store.fetch(
-        f"SELECT {columns} FROM exchange_transfer WHERE id >= %s AND id < %s AND routine = 1 ORDER BY id", [low, high]
-    )
-    return [*tables, (TRANSFERS, rows)]
-
-
 def write_bare(batches: list[list[tuple[Any, Any]]]) -> tuple[int, int, float]:
     """Take the recorded rows out of their tables and write them again, batch by batch; return orders, rows, seconds."""
     store = open_store()
     # The streams: tables whose first column counts up. What was recorded is all they have from its first number on.
-    batches = [[part for part in with_transfers(store, tables) if part[0] in STREAMS] for tables in batches]
+    batches = [[part for part in tables if part[0] in STREAMS] for tables in batches]
     first: dict[Any, int] = {}
     for tables in batches:
         for table, rows in tables:

@@ -69,6 +69,6 @@ def test_insert_takes_rows_of_a_model() -> None:
     table = Table.of(models.Transfer)
     database = sqlite3.connect(":memory:")
     database.execute(f"CREATE TABLE exchange_transfer ({', '.join(table.columns)})")
-    row = (1 << 20, 5, "fund", "e7", 0, 4, 100, 0)
+    row = (1 << 20, 5, "fund", 0, 4, 100)
     database.execute(table.insert_sql(2), row + row)
     assert database.execute("SELECT * FROM exchange_transfer").fetchall() == [row, row]
