@@ -241,7 +241,8 @@ class Book:
             while heap and heap[0] & PRIORITY_MASK not in orders:
                 heappop(heap)
             side.own[node] = heap[0] if heap else NOTHING
-            self._refresh(side, node)
+            if order.key == side.best[node]:
+                self._refresh(side, node)
         elif len(heap) > 2 * side.live[node] + GARBAGE_KEPT:
             # A set: an order that a halt took out and let in again has its key in the heap twice.
             heap[:] = {key for key in heap if key & PRIORITY_MASK in orders}

@@ -33,7 +33,8 @@ class State:
         self.spill_e4 = -1
         self.halted = False
         self.some_halt = False  # whether any halt is on: spares every order the look at each scope
-        self.params = Params()
+        self._params = Params()
+        self._order_limits: tuple[int, ...] = self._params[:4]  # a plain tuple unpacks in a third of the time
         self.grid = Grid()
         self.accounts: list[Account] = []
         self.ids: set[str] = set()
@@ -54,6 +55,16 @@ class State:
     def areas(self) -> Grid:
         """The grid."""
         return self.grid
+
+    @property
+    def params(self) -> Params:
+        """The limits of the market."""
+        return self._params
+
+    @params.setter
+    def params(self, params: Params) -> None:
+        self._params = params
+        self._order_limits = params[:4]
 
     def take_dirty(self) -> set[int]:
         """Return the accounts whose balances changed since the last call."""

@@ -81,13 +81,13 @@ class Trading(State):
             is_buy = False
         else:
             return self.refuse("invalid_side", "side")
-        params = self.params
-        if type(price_e4) is not int or not 0 < price_e4 <= params.max_price_e4:
-            return self.refuse("price_out_of_range", "price", max_price_e4=params.max_price_e4)
-        if price_e4 % params.tick_e4:
-            return self.refuse("price_off_tick", "price", tick_e4=params.tick_e4)
-        if type(energy_wh) is not int or not 0 < energy_wh <= params.max_order_wh:
-            return self.refuse("energy_out_of_range", "energy_wh", max_order_wh=params.max_order_wh)
+        max_price_e4, tick_e4, max_order_wh, max_open_orders = self._order_limits
+        if type(price_e4) is not int or not 0 < price_e4 <= max_price_e4:
+            return self.refuse("price_out_of_range", "price", max_price_e4=max_price_e4)
+        if price_e4 % tick_e4:
+            return self.refuse("price_off_tick", "price", tick_e4=tick_e4)
+        if type(energy_wh) is not int or not 0 < energy_wh <= max_order_wh:
+            return self.refuse("energy_out_of_range", "energy_wh", max_order_wh=max_order_wh)
         time_in_force = _TIMES.get(time_in_force, "")
         if not time_in_force:
             return self.refuse("invalid_time_in_force", "time_in_force")
@@ -97,8 +97,8 @@ class Trading(State):
             return self.refuse("expiry_invalid", "expires_at")
         if self.some_halt and (code := self._halt_of(contract, account)):
             return self._refuse_halted(code)
-        if len(account.open_ids) >= params.max_open_orders:
-            return self.refuse("too_many_orders", "account", max_open_orders=params.max_open_orders)
+        if len(account.open_ids) >= max_open_orders:
+            return self.refuse("too_many_orders", "account", max_open_orders=max_open_orders)
         book = contract.book
         assert book is not None
         node = account.node
@@ -206,7 +206,7 @@ class Trading(State):
 
         ``key`` is the maker's as the taker sees it, fees included. The maker rests; the taker may.
         """
-        fee_e4 = (key >> PRIORITY_BITS) - (maker.key >> PRIORITY_BITS)
+        fee_e4 = (key - maker.key) >> PRIORITY_BITS
         if maker.is_buy:
             buy, sell = maker, taker
             buy_e4 = maker.price_e4
@@ -272,7 +272,8 @@ class Trading(State):
         taker.remaining_wh = wanted_wh - energy_wh
         if left_wh == energy_wh:
             book.remove(maker)
-            self.forget(maker)
+            del self.orders[maker.id]
+            del (seller if maker is sell else buyer).open_ids[maker.id]
         if wanted_wh == energy_wh and taker.resting:
             book.remove(taker)
             self.forget(taker)
@@ -325,11 +326,17 @@ class Trading(State):
         """Cancel an open order and release its hold."""
         if order.resting and book is not None:
             book.remove(order)
-        self.forget(order)
-        index = order.account
-        self.accounts[index].held_e7 -= order.hold_e4 * order.remaining_wh
+        id, index, remaining_wh = order.id, order.account, order.remaining_wh
+        account = self.accounts[index]
+        del self.orders[id]
+        del account.open_ids[id]
+        account.held_e7 -= order.hold_e4 * remaining_wh
         self._dirty.add(index)
-        self._cancelled(events, order, reason)
+        seq = self.seq
+        self.seq = seq + 1
+        events.append(
+            _new(OrderCancelled, (seq, self.at_ms, id, index, order.contract, remaining_wh, reason)),
+        )
 
     def _cancel(self, command: CancelOrder) -> list[Any]:
         index, id, reason = command
