@@ -104,7 +104,7 @@ def market(tmp_path_factory: pytest.TempPathFactory, chromium: Browser) -> Itera
     running.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     """The installed Chromium."""
     path = shutil.which(CHROMIUM)
@@ -113,6 +113,8 @@ def chromium() -> Iterator[Browser]:
         if os.environ.get("CI"):
             pytest.fail(reason)
         pytest.skip(reason)
+    # One browser a file, not one a run: Playwright's event loop lives as long as it does, and Django refuses to touch a
+    # database in a thread with a running loop.
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_ARGS)
         yield browser
