@@ -12,7 +12,7 @@ from market.api import cursors, shapes
 from market.api.openapi import PAGE, describe, query
 from market.api.problems import Problem
 from market.api.views import ApiView, answer, area_of, contract_of
-from market.engine.contracts import contract_start_ms
+from market.engine.contracts import SETTLED, contract_start_ms
 from market.engine.engine import Engine
 from market.exchange import queries
 from market.exchange.units import at_text, price_text
@@ -24,6 +24,7 @@ MAX_DEPTH = 100  # levels a side; walking them holds up the writer
 
 
 def _live(names: list[str], engine: Engine) -> dict[str, tuple[bool, int, int]]:
+    """Return halted, last price and volume of the contracts the engine holds: all but the settled ones."""
     found = {}
     for name in names:
         contract = engine.contracts.get(name)
@@ -33,7 +34,7 @@ def _live(names: list[str], engine: Engine) -> dict[str, tuple[bool, int, int]]:
 
 
 def _out(row: queries.ContractView, live: dict[str, tuple[bool, int, int]], interval_ms: int) -> dict[str, Any]:
-    halted, last_e4, volume_wh = live.get(row.name) or (False, 0, 0)
+    halted, last_e4, volume_wh = live[row.name]
     start_ms = contract_start_ms(row.name)
     return {
         "contract": row.name,
@@ -69,20 +70,28 @@ class Contracts(ApiView):
         rows = queries.contracts(state=state, after=cursors.name_cursor(query), limit=limit + 1)
         exchange = self.exchange()
         live = exchange.read(partial(_live, [row.name for row in rows]))
+        gone = [row.name for row in rows if row.name not in live]
+        traded = queries.traded(gone)
+        live |= {name: (False, *traded.get(name, (0, 0))) for name in gone}
         interval_ms = exchange.read(lambda engine: engine.interval_ms)
         return answer(cursors.page(rows, limit, lambda row: row.name, lambda row: _out(row, live, interval_ms)))
 
 
-def _book(area: str, contract: str, depth: int, viewer: access.Viewer, engine: Engine) -> dict[str, Any]:
-    if contract not in engine.contracts:
+def _book(
+    area: str, contract: str, depth: int, viewer: access.Viewer, stored: str | None, engine: Engine
+) -> dict[str, Any]:
+    """Return a book; ``stored`` is the contract's state in the database: the engine forgets contracts it has settled."""
+    held = engine.contracts.get(contract)
+    if held is None and stored is None:
         raise Problem(404, "unknown_contract", "contract")
     if area not in engine.areas:
         raise Problem(404, "unknown_area", "area")
     if not access.in_audience(viewer, access.audience(engine, area)):
         raise Problem(403, "forbidden", "area")
-    bids, asks = engine.depth(area, contract, depth)
+    bids, asks = ([], []) if held is None else engine.depth(area, contract, depth)
     return {
         "contract": contract,
+        "state": SETTLED if held is None else held.state,
         "area": area,
         "seq": engine.seq - 1,
         **{
@@ -124,7 +133,8 @@ class Book(ApiView):
             viewer = access.Viewer(identity.user_id, identity.role, identity.account_index, identity.area, True)
         exchange = self.exchange()
         area = query.get("area") or viewer.area or exchange.read(_root)
-        return answer(exchange.read(partial(_book, area_of(area), contract, depth, viewer)))
+        stored = queries.contract_states([contract]).get(contract)
+        return answer(exchange.read(partial(_book, area_of(area), contract, depth, viewer, stored)))
 
 
 def _root(engine: Engine) -> str:

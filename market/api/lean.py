@@ -144,12 +144,27 @@ def _done(outcome: Outcome, field: str = "Idempotency-Key") -> tuple[tuple[bytes
     return _REPLAYED if outcome.repeated else ()
 
 
+def _is_unknown(outcome: Outcome) -> bool:
+    return outcome.refused is not None and outcome.refused.code == "unknown_contract"
+
+
+async def _past(names: set[str]) -> dict[str, str]:
+    """Return the states of those contracts, unknown to the engine, that the market once had: it forgets settled ones."""
+    return await LOOKUPS.run(queries.contract_states, names)
+
+
+def _gate_closed() -> Problem:
+    return Problem(409, "gate_closed", "contract")
+
+
 # --- writing ---------------------------------------------------------------------------------------------------------
 async def _post_order(call: _Call) -> Body:
     order = orders_in.decode_order(await call.body(MAX_ORDER_BYTES))
     http.query_of(call.scope, _NO_QUERY)
     command = orders_in.place_order(order, call.account)
     outcome = await gateway.current().aexecute(command, key=call.key)
+    if _is_unknown(outcome) and await _past({command.contract}):
+        raise _gate_closed()
     headers = _done(outcome)
     return 201, orjson.dumps(orders_out.placed(outcome)), headers
 
@@ -175,13 +190,18 @@ async def _post_batch(call: _Call) -> Body:
         # Item i keeps the key KEY#i, whatever became of its neighbours.
         places = [i for i, found in enumerate(answers) if found is None]
         pairs = [(command, f"{call.key}#{i}") for i, command in zip(places, commands, strict=True)]
-    outcomes = iter(await gateway.current().aexecute_many(pairs))
+    done = await gateway.current().aexecute_many(pairs)
+    unknown = {c.contract for c, outcome in zip(commands, done, strict=True) if _is_unknown(outcome)}
+    past = await _past(unknown) if unknown else {}
+    outcomes = iter(zip(commands, done, strict=True))
     results = []
     for found in answers:
         try:
             if found is not None:
                 raise found
-            outcome = next(outcomes)
+            command, outcome = next(outcomes)
+            if _is_unknown(outcome) and command.contract in past:
+                raise _gate_closed()
             _done(outcome)
         except Problem as problem:
             results.append({"status": problem.status, "problem": http.problem_dict(call.scope, problem)})
@@ -222,6 +242,8 @@ async def _delete_all(call: _Call) -> Body:
     if "contract" in query and (len(contract) != orders_in.CONTRACT_LENGTH or not contract.isascii()):
         raise Problem(422, "unknown_contract", "contract")
     outcome = await gateway.current().aexecute(CancelAll(call.account, contract, "owner"), key=call.key)
+    if _is_unknown(outcome) and await _past({contract}):
+        return 200, orjson.dumps({"cancelled": [], "seq": None}), ()
     headers = _done(outcome)
     cancelled = [event.order for event in outcome.events if type(event) is OrderCancelled]
     seq = outcome.events[-1].seq if outcome.events else None  # type: ignore[union-attr]

@@ -167,9 +167,13 @@ class Level(Shape):
 
 
 class Book(Shape):
-    """What can really be executed now, seen from an area, fees included: bids descending, asks ascending."""
+    """What can really be executed now, seen from an area, fees included: bids descending, asks ascending.
+
+    Of a contract whose gate has closed there is nothing left: both sides are empty.
+    """
 
     contract: Contract
+    state: Literal["open", "closed", "delivered", "settled"]
     area: str
     seq: Annotated[int, Meta(description="ledger entries so far")]
     bids: list[Level]

@@ -29,9 +29,9 @@ from market.exchange.views import (
 )
 
 __all__ = [
-    "account_by_id", "balance", "balances", "candles", "changes_of_order", "contract", "contracts", "counts", "earned",
-    "events", "money_by_kind", "order", "orders", "positions", "refusals", "seq_before", "settlement_lines", "trades",
-    "trade_totals", "trades_of_order", "transfers",
+    "account_by_id", "balance", "balances", "candles", "changes_of_order", "contract", "contract_states", "contracts",
+    "counts", "earned", "events", "money_by_kind", "order", "orders", "positions", "refusals", "seq_before",
+    "settlement_lines", "trade_totals", "traded", "trades", "trades_of_order", "transfers",
 ]  # fmt: skip
 
 
@@ -183,11 +183,35 @@ def trade_totals(*, after: int = -1) -> tuple[int, int, int]:
     return found["count"], int(found["energy_wh"]), found["last"]
 
 
+def traded(contracts: Iterable[str]) -> dict[str, tuple[int, int]]:
+    """Return the last trade's price (e4, what its seller got) and the energy (Wh) of those contracts that have trades.
+
+    At most ``MAX_LIMIT`` contracts (``ValueError``). For settled ones, which the engine no longer holds.
+    """
+    names = list(contracts)
+    if len(names) > MAX_LIMIT:
+        raise ValueError(f"expected at most {MAX_LIMIT} contracts, was {len(names)}")
+    if not names:
+        return {}
+    rows = models.Trade.objects.filter(contract__in=names).values("contract")
+    found = list(rows.annotate(last=Max("id"), energy_wh=Sum("energy_wh")).order_by())
+    prices = dict(models.Trade.objects.filter(id__in=[row["last"] for row in found]).values_list("id", "sell_e4"))
+    return {row["contract"]: (prices[row["last"]], int(row["energy_wh"])) for row in found}
+
+
 # --- contracts --------------------------------------------------------------------------------------------------------
 def contract(name: str) -> ContractView | None:
     """Return a contract, or None."""
     row = models.Contract.objects.filter(name=name).values_list(*ContractView._fields).first()
     return None if row is None else ContractView(*row)
+
+
+def contract_states(names: Iterable[str]) -> dict[str, str]:
+    """Return the states of those of the names (at most ``MAX_LIMIT``, else ``ValueError``) that are contracts."""
+    wanted = set(names)
+    if len(wanted) > MAX_LIMIT:
+        raise ValueError(f"expected at most {MAX_LIMIT} contracts, was {len(wanted)}")
+    return dict(models.Contract.objects.filter(name__in=wanted).values_list("name", "state"))
 
 
 def contracts(*, state: str | None = None, after: str = "", limit: int = 1_000) -> list[ContractView]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from market.engine.contracts import contract_start_ms
+from market.engine.contracts import SETTLED, contract_start_ms
 from market.engine.engine import Engine, Level
 from market.exchange import queries as exchange
 from market.exchange.units import at_text, price_text
@@ -125,7 +125,8 @@ def load(page: Page, account: AccountInfo | None, wanted: str) -> Trade | None:
         return None
     area = "" if account is None else account.area
     now_ms, lead_ms = page.now_ms, round(MIN_LEAD_REAL_S * 1000 * page.speed)
-    live = page.exchange.read(lambda engine: _read(engine, wanted, area, now_ms, lead_ms))
+    past = _past(wanted)
+    live = page.exchange.read(lambda engine: _read(engine, wanted, area, now_ms, lead_ms, past))
     if live is None:
         return None
     orders: list[exchange.OrderView] = []
@@ -170,31 +171,55 @@ def _orders(account: int) -> list[exchange.OrderView]:
 def _line(engine: Engine, area: str, name: str) -> Line:
     contract = engine.contracts[name]
     bid, ask = engine.best(area, name) if area else (None, None)
-    state = "halted" if contract.halted and contract.state == "open" else contract.state
+    state = "closed" if contract.state != "open" else "halted" if contract.halted else "open"
     return Line(name, bid, ask, contract.last_e4 or None, contract.volume_wh, state)
 
 
-def _read(engine: Engine, wanted: str, area: str, now_ms: int, lead_ms: int) -> _Live | None:
+@dataclass(frozen=True)
+class _Past:
+    """A contract as the database has it: the engine forgets those that are settled."""
+
+    line: Line
+    topup_e4: int
+    spill_e4: int
+
+
+def _past(name: str) -> _Past | None:
+    row = exchange.contract(name) if name else None
+    if row is None or row.state != SETTLED:
+        return None
+    last_e4, volume_wh = exchange.traded([name]).get(name, (None, 0))
+    return _Past(Line(name, None, None, last_e4, volume_wh, "closed"), row.topup_e4, row.spill_e4)
+
+
+def _read(engine: Engine, wanted: str, area: str, now_ms: int, lead_ms: int, past: _Past | None = None) -> _Live | None:
     tradable = sorted(
         name
         for name, contract in engine.contracts.items()
         if contract.state == "open" and contract_start_ms(name) > now_ms
     )[:MAX_CONTRACTS]
     name = wanted or next_contract(engine, now_ms, lead_ms) or (tradable[0] if tradable else "")
-    if name and name not in engine.contracts:
+    contract = engine.contracts.get(name)
+    if name and contract is None and past is None:
         return None
     params = engine.params
     shown = tradable[:STRIP]
     if name and name not in shown:
         shown = sorted([*shown, name])
-    bids, asks = engine.depth(area, name, LEVELS) if name and area else ([], [])
-    contract = engine.contracts[name] if name else None
+    bids, asks = engine.depth(area, name, LEVELS) if contract is not None and area else ([], [])
+    state, prices = "", contract or past
+    if contract is not None:
+        state = _line(engine, "", name).state
+    elif past is not None:
+        state = past.line.state
     return _Live(
         name=name,
-        state="" if contract is None else _line(engine, "", name).state,
-        topup_e4=0 if contract is None else contract.topup_e4,
-        spill_e4=0 if contract is None else contract.spill_e4,
-        lines=[_line(engine, area, one) for one in shown],
+        state=state,
+        topup_e4=0 if prices is None else prices.topup_e4,
+        spill_e4=0 if prices is None else prices.spill_e4,
+        lines=[
+            past.line if past is not None and one not in engine.contracts else _line(engine, area, one) for one in shown
+        ],
         later=tradable[STRIP:],
         bids=bids,
         asks=asks,
