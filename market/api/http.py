@@ -21,6 +21,7 @@ MAX_BATCH_BYTES = 1024 * 1024  # 1,000 orders of 200 bytes, with room for genero
 BODY_TIMEOUT_S = 20.0  # for a body that comes in pieces
 MAX_QUERY_BYTES = 4_096
 MAX_QUERY_FIELDS = 20
+UTF_8 = ("utf-8", "utf8")
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -102,6 +103,18 @@ def host_allowed(host: bytes) -> bool:
     """Whether a Host header names us; the same check as Django's."""
     domain, _port = split_domain_port(host.decode("latin-1"))
     return bool(domain) and validate_host(domain, settings.ALLOWED_HOSTS)
+
+
+def is_json_type(content_type: str) -> bool:
+    """Whether a Content-Type header announces JSON in UTF-8, the only charset JSON has between programs (RFC 8259)."""
+    kind, *parameters = content_type.split(";")
+    if kind.strip().lower() != "application/json":
+        return False
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip().lower() == "charset" and value.strip().strip('"').lower() not in UTF_8:
+            return False
+    return True
 
 
 @lru_cache(maxsize=512)

@@ -124,10 +124,8 @@ class _Call:
         """Return the JSON body; raise ``Problem`` 413 or 415."""
         body = await http.read_body(self.receive, self.length, limit)
         kind = self.content_type
-        if kind != b"application/json":
-            plain = b"" if kind is None else kind.split(b";")[0].strip().lower()
-            if plain != b"application/json":
-                raise Problem(415, "unsupported_media_type", "Content-Type")
+        if kind != b"application/json" and (kind is None or not http.is_json_type(kind.decode("latin-1"))):
+            raise Problem(415, "unsupported_media_type", "Content-Type")
         return body
 
 

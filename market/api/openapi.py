@@ -12,6 +12,11 @@ from market.api import cursors, lean, orders_in, shapes
 
 _REF = "#/components/schemas/"
 _PROBLEM_TYPE = "application/problem+json"
+_PROBLEM_TEXT = (
+    "A problem document. 400: the request is not of this shape (malformed_json, unknown_field, missing_field, "
+    "invalid_type for a value of another JSON type); 422: it is, but a value cannot be (invalid_price, "
+    "energy_out_of_range, …); `field` names it."
+)
 
 
 def _all_shapes() -> list[type]:
@@ -92,7 +97,7 @@ def describe(
         request={"application/json": ref(body)} if body is not None else None,
         responses={
             status: OpenApiResponse(ref(shape), description=(shape.__doc__ or "").strip().splitlines()[0]),
-            "default": OpenApiResponse(ref(shapes.Problem), description="A problem document."),
+            "default": OpenApiResponse(ref(shapes.Problem), description=_PROBLEM_TEXT),
         },
     )
 
@@ -135,7 +140,7 @@ def _operation(
                 "content": {"application/json": {"schema": ref(shape)}},
             },
             "default": {
-                "description": "A problem document.",
+                "description": _PROBLEM_TEXT,
                 "content": {_PROBLEM_TYPE: {"schema": ref(shapes.Problem)}},
             },
         },

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Iterable
+from typing import Annotated, Any
 
 import msgspec
+import orjson
+from django.utils.translation import gettext_lazy
 
 from market.api.problems import Problem, shorten
+from market.api.sentences import SENTENCES
 from market.engine.commands import GOOD_TILL_GATE, AmendOrder, PlaceOrder
-from market.exchange.units import parse_at, parse_price
+from market.exchange.units import PRICE_DIGITS, parse_at, parse_price
 
 MAX_BATCH = 1_000
 MAX_AT_MS = 253_402_300_799_999  # the last instant that has a name of four digits for its year
@@ -27,7 +33,10 @@ class OrderIn(msgspec.Struct, forbid_unknown_fields=True):
     price: str
     energy_wh: int
     time_in_force: str = GOOD_TILL_GATE
-    expires_at: str | None = None
+    expires_at: Annotated[
+        str | None,
+        msgspec.Meta(description="only with gtd: an RFC 3339 instant in the future; at the gate the order ends anyway"),
+    ] = None
 
 
 class AmendIn(msgspec.Struct, forbid_unknown_fields=True):
@@ -43,9 +52,16 @@ class BatchIn(msgspec.Struct, forbid_unknown_fields=True):
     orders: list[msgspec.Raw]
 
 
+class _PlainBatch(msgspec.Struct, forbid_unknown_fields=True):
+    """``BatchIn`` when all of its orders can be read: the usual case, decoded in one go."""
+
+    orders: list[OrderIn]
+
+
 _ORDER = msgspec.json.Decoder(OrderIn, strict=True)
 _AMEND = msgspec.json.Decoder(AmendIn, strict=True)
 _BATCH = msgspec.json.Decoder(BatchIn, strict=True)
+_PLAIN_BATCH = msgspec.json.Decoder(_PlainBatch, strict=True)
 _ORDERS = msgspec.json.Decoder(list[OrderIn], strict=True)
 _RAWS = msgspec.json.Decoder(list[msgspec.Raw], strict=True)
 
@@ -56,10 +72,26 @@ _OUTSIDE = re.compile(r"^(Expected `.*?` (>=|<=|of length|matching)|Invalid enum
 _EXPECTED = re.compile(r"^Expected `(.*?)`(?:, got `(.*?)`)?")
 
 
-def problem_of(error: msgspec.MsgspecError | UnicodeDecodeError | RecursionError) -> Problem:
-    """Return the problem for what the decoder did not accept."""
+_REQUIRED_QUOTES = 14  # of the four names and three texts that every order has; with a name more there are 16 or more
+
+
+def _is_json(body: bytes | msgspec.Raw) -> bool:
+    try:
+        orjson.loads(bytes(body))
+    except ValueError:
+        return False
+    return True
+
+
+def problem_of(
+    error: msgspec.MsgspecError | UnicodeDecodeError | RecursionError, body: bytes | msgspec.Raw = b"{}"
+) -> Problem:
+    """Return the problem for what the decoder did not accept.
+
+    The decoder stops at the first thing that is wrong: whether the rest of ``body`` is JSON at all is asked first.
+    """
     text = str(error)
-    if not isinstance(error, msgspec.ValidationError):
+    if not isinstance(error, msgspec.ValidationError) or not _is_json(body):
         return Problem(400, "malformed_json")
     if found := _UNKNOWN.search(text):
         name = shorten(found.group(1))
@@ -69,7 +101,7 @@ def problem_of(error: msgspec.MsgspecError | UnicodeDecodeError | RecursionError
     place = _PATH.search(text)
     field = place.group(1) if place else ""
     if field.endswith("price"):
-        return Problem(422, "invalid_price", field)
+        return Problem(400, "invalid_type", field, sentence=gettext_lazy(SENTENCES["invalid_price"][0]))
     if _OUTSIDE.search(text):
         return Problem(422, "invalid_value", field)
     if expected := _EXPECTED.search(text):
@@ -92,8 +124,8 @@ def price_e4(text: str) -> int:
     number = re.fullmatch(r"-?([0-9]+)(?:\.([0-9]+))?", text[:1000], re.ASCII)
     if number is None or len(text) > 1000:
         raise Problem(422, "invalid_price", "price")
-    if len((number[2] or "").rstrip("0")) > 4:
-        raise Problem(422, "price_off_tick", "price")
+    if len(number[2] or "") > PRICE_DIGITS:
+        raise Problem(422, "price_off_tick", "price", params={"decimals": PRICE_DIGITS})
     raise Problem(422, "price_out_of_range", "price")
 
 
@@ -134,39 +166,81 @@ def idempotency_key(text: str | None) -> str | None:
     return text
 
 
+def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        name = shorten(next(name for name in found if names.count(name) > 1))
+        raise Problem(400, "malformed_json", name, params={"name": name})
+    return found
+
+
+_ORDER_NAMES = tuple(f'"{name}"'.encode() for name in OrderIn.__struct_fields__)
+_AMEND_NAMES = tuple(f'"{name}"'.encode() for name in AmendIn.__struct_fields__)
+
+
+def _check_repeated(body: bytes, names: Iterable[bytes]) -> None:
+    """Raise ``Problem`` when a name stands twice in a flat object: readers differ in which of the values counts.
+
+    The thorough look is only for what cannot be cleared by counting: names that an escape may hide or a text contain.
+    """
+    if b"\\" in body or any(body.count(name) > 1 for name in names):
+        json.loads(body, object_pairs_hook=_pairs)
+
+
 def decode_order(body: bytes) -> OrderIn:
     """Decode one order; raise ``Problem``."""
     try:
-        return _ORDER.decode(body)
+        order = _ORDER.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise problem_of(error) from None
+        raise problem_of(error, body) from None
+    if body.count(b'"') != _REQUIRED_QUOTES:
+        _check_repeated(body, _ORDER_NAMES)
+    return order
 
 
 def decode_batch(body: bytes) -> list[OrderIn | Problem]:
     """Decode a batch: a list of orders, or an object with ``orders``. An order that cannot be read is its problem."""
+    wrapped = body.lstrip(b" \t\r\n")[:1] == b"{"
+    orders: list[OrderIn]
     try:
-        if body.lstrip(b" \t\r\n")[:1] == b"{":
-            raws = _BATCH.decode(body).orders
-            return _sized([_decode_item(raw) for raw in raws])
         try:
-            return _sized(_ORDERS.decode(body))  # type: ignore[arg-type]
-        except msgspec.ValidationError:
-            return _sized([_decode_item(raw) for raw in _RAWS.decode(body)])
+            orders = _PLAIN_BATCH.decode(body).orders if wrapped else _ORDERS.decode(body)
+            if body.count(b'"') == _REQUIRED_QUOTES * len(orders) + 2 * wrapped:
+                return _sized(orders)  # type: ignore[arg-type]
+        except msgspec.ValidationError as error:
+            if not _is_json(body):
+                raise problem_of(error, body) from None
+        raws = _BATCH.decode(body).orders if wrapped else _RAWS.decode(body)
+        if wrapped and (b"\\" in body or body.count(b'"orders"') > 1):
+            json.loads(body, object_pairs_hook=_check_wrapper)
+        if len(raws) > MAX_BATCH:
+            raise _size_problem()
+        return _sized([_decode_item(raw) for raw in raws])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise problem_of(error) from None
+        raise problem_of(error, body) from None
+
+
+def _check_wrapper(pairs: list[tuple[str, Any]]) -> None:
+    if [name for name, _ in pairs].count("orders") > 1:
+        raise Problem(400, "malformed_json", "orders", params={"name": "orders"})
+
+
+def _size_problem() -> Problem:
+    return Problem(422, "batch_size", "orders", params={"limit": MAX_BATCH})
 
 
 def _sized(items: list[OrderIn | Problem]) -> list[OrderIn | Problem]:
     if not 0 < len(items) <= MAX_BATCH:
-        raise Problem(422, "batch_size", "orders", params={"limit": MAX_BATCH})
+        raise _size_problem()
     return items
 
 
 def _decode_item(raw: msgspec.Raw) -> OrderIn | Problem:
     try:
-        return _ORDER.decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        return problem_of(error)
+        return decode_order(bytes(raw))
+    except Problem as problem:
+        return problem
 
 
 def decode_amend(body: bytes, account: int, order: int) -> AmendOrder:
@@ -174,7 +248,8 @@ def decode_amend(body: bytes, account: int, order: int) -> AmendOrder:
     try:
         change = _AMEND.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise problem_of(error) from None
+        raise problem_of(error, body) from None
+    _check_repeated(body, _AMEND_NAMES)
     price = -1
     if change.price is not None:
         price = price_e4(change.price)

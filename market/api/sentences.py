@@ -8,8 +8,8 @@ from django.utils.translation import gettext_noop as _
 
 SENTENCES: dict[str, tuple[str, ...]] = {
     # --- the request itself
-    "malformed_json": (_("The body is not valid JSON."),),
-    "unsupported_media_type": (_("Send the body as application/json."),),
+    "malformed_json": (_("The field %(name)s stands there twice."), _("The body is not valid JSON.")),
+    "unsupported_media_type": (_("Send the body as application/json, in UTF-8."),),
     "body_too_large": (_("The body is too large; at most %(limit)s bytes are read."), _("The body is too large.")),
     "unknown_field": (_("There is no field %(name)s here."),),
     "missing_field": (_("This field is missing."),),
@@ -54,6 +54,7 @@ SENTENCES: dict[str, tuple[str, ...]] = {
         _("The price must be above zero and not above the market's highest price."),
     ),
     "price_off_tick": (
+        _("A price has at most %(decimals)s decimals."),
         _("The price must be a multiple of %(tick)s per kWh."),
         _("The price must be a multiple of the price step."),
     ),
@@ -61,7 +62,7 @@ SENTENCES: dict[str, tuple[str, ...]] = {
         _("The energy must be a whole number of Wh, above zero and at most %(max_order_wh)s."),
         _("The energy must be a whole number of Wh above zero and not above the largest order."),
     ),
-    "expiry_invalid": (_("An order that is good till date expires in the future, before the gate closes."),),
+    "expiry_invalid": (_("A good-till-date order expires in the future; other orders have no expiry."),),
     "insufficient_funds": (
         _("This needs %(needed)s, and %(free)s are free."),
         _("There is not enough free money for this order."),

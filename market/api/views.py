@@ -12,6 +12,7 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from market.api import orders_in
+from market.api.http import is_json_type
 from market.api.problems import Problem, shorten
 from market.exchange import gateway
 from market.exchange.exchange import Exchange
@@ -79,13 +80,13 @@ class ApiView(APIView):
 
     def decode(self, kind: type[T]) -> T:
         """Return the JSON body as ``kind``; raise ``Problem``: 415, 413, 400 naming the field."""
-        content_type = self.request.META.get("CONTENT_TYPE", "").split(";")[0].strip().lower()
-        if content_type != "application/json":
+        if not is_json_type(self.request.META.get("CONTENT_TYPE", "")):
             raise Problem(415, "unsupported_media_type", "Content-Type")
+        body = self.request._request.body
         try:
-            return msgspec.json.decode(self.request._request.body, type=kind, strict=True)
+            return msgspec.json.decode(body, type=kind, strict=True)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise orders_in.problem_of(error) from None
+            raise orders_in.problem_of(error, body) from None
 
     def idempotency_key(self) -> str | None:
         """Return the Idempotency-Key header; raise ``Problem`` when it is none of ours."""

@@ -46,7 +46,7 @@ def test_a_smaller_quantity(city: City, alice: Person) -> None:
         ({"price": "0.0000"}, 422, "price_out_of_range", "price"),
         ({"price": "-0.0001"}, 422, "price_out_of_range", "price"),
         ({"price": "1.00001"}, 422, "price_off_tick", "price"),
-        ({"price": 1}, 422, "invalid_price", "price"),
+        ({"price": 1}, 400, "invalid_type", "price"),
         ({"energy_wh": 0}, 422, "energy_out_of_range", "energy_wh"),
         ({"energy_wh": -1}, 422, "energy_out_of_range", "energy_wh"),
         ({"energy_wh": 10**40}, 422, "energy_out_of_range", "energy_wh"),

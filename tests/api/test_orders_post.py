@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 import pytest
 
 from market.api import shapes
@@ -85,12 +86,13 @@ BAD: list[tuple[str, dict[str, Any], int, str, str]] = [
     ("astronomic price", {"price": "9" * 400}, 422, "price_out_of_range", "price"),
     ("endless price", {"price": "9" * 4_000}, 422, "invalid_price", "price"),
     ("off-tick price", {"price": "0.20005"}, 422, "price_off_tick", "price"),
+    ("price with a zero too many", {"price": "0.25000"}, 422, "price_off_tick", "price"),
     ("price in words", {"price": "cheap"}, 422, "invalid_price", "price"),
     ("empty price", {"price": ""}, 422, "invalid_price", "price"),
     ("price with exponent", {"price": "2e-1"}, 422, "invalid_price", "price"),
     ("price not a number", {"price": "NaN"}, 422, "invalid_price", "price"),
-    ("price as a JSON number", {"price": 0.2}, 422, "invalid_price", "price"),
-    ("price as a whole number", {"price": 1}, 422, "invalid_price", "price"),
+    ("price as a JSON number", {"price": 0.2}, 400, "invalid_type", "price"),
+    ("price as a whole number", {"price": 1}, 400, "invalid_type", "price"),
     ("zero energy", {"energy_wh": 0}, 422, "energy_out_of_range", "energy_wh"),
     ("negative energy", {"energy_wh": -5}, 422, "energy_out_of_range", "energy_wh"),
     ("fractional energy", {"energy_wh": 1.5}, 400, "invalid_type", "energy_wh"),
@@ -126,13 +128,46 @@ def test_bad_input_names_its_field_and_changes_nothing(
 
 @pytest.mark.parametrize(
     "raw",
-    [b"", b"{", b"nonsense", b'{"contract":', b"\xff\xfe", b"[" * 10_000, b'{"side":"\xc3\x28"}'],
+    [
+        b"", b"{", b"nonsense", b'{"contract":', b'{"colour":', b"{} {}", b"\xff\xfe", b"[" * 10_000,
+        b'{"side":"\xc3\x28"}', b'{"colour":"\xc3\x28"}',
+    ],
     ids=lambda raw: repr(raw[:12]),
-)
+)  # fmt: skip
 def test_malformed_json(city: City, alice: Person, raw: bytes) -> None:
-    response = alice.request("POST", PATH, content=raw, headers={"Content-Type": "application/json"})
-    assert response.status_code == 400, response.text
-    assert response.json()["code"] in {"malformed_json", "invalid_type"}
+    for path in (PATH, f"{PATH}/batch"):
+        response = alice.request("POST", path, content=raw, headers={"Content-Type": "application/json"})
+        refused(response, 400, "malformed_json")
+
+
+@pytest.mark.parametrize(
+    ("more", "name"),
+    [
+        (b',"price":"0.9000"', "price"),
+        (b',"pric\\u0065":"0.9000"', "price"),
+        (b',"time_in_force":"gtg","time_in_force":"ioc"', "time_in_force"),
+        (b',"expires_at":null,"expires_at":null', "expires_at"),
+        (b',"energy_wh":1', "energy_wh"),
+    ],
+    ids=repr,
+)
+def test_a_field_stands_once(city: City, alice: Person, more: bytes, name: str) -> None:
+    before = city.state()
+    raw = orjson.dumps(body(city))[:-1] + more + b"}"
+    json_type = {"Content-Type": "application/json"}
+    problem = refused(alice.request("POST", PATH, content=raw, headers=json_type), 400, "malformed_json", name)
+    assert name in problem["detail"]
+    for batch in (b"[%b]" % raw, b'{"orders":[%b]}' % raw):
+        (item,) = alice.request("POST", f"{PATH}/batch", content=batch, headers=json_type).json()["results"]
+        assert (item["status"], item["problem"]["code"], item["problem"]["field"]) == (400, "malformed_json", name)
+    twice = b'{"orders":[],"orders":[%b]}' % raw
+    refused(alice.request("POST", f"{PATH}/batch", content=twice, headers=json_type), 400, "malformed_json", "orders")
+    assert city.state() == before
+
+
+def test_values_may_look_like_names(city: City, alice: Person) -> None:
+    refused(post(alice, body(city, side="price", time_in_force="ioc")), 422, "invalid_side", "side")
+    refused(post(alice, body(city, side='"', time_in_force="ioc")), 422, "invalid_side", "side")
 
 
 @pytest.mark.parametrize("raw", [b"[]", b'"x"', b"5", b"null", b"true"], ids=repr)
@@ -151,7 +186,17 @@ def test_a_body_of_ten_megabytes_is_not_read(city: City, alice: Person) -> None:
     assert city.state() == before
 
 
-@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "application/jsonx", ""])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "application/jsonx",
+        "",
+        "application/json; charset=utf-16",
+        "application/json;charset=latin1",
+    ],
+)
 def test_other_content_types(city: City, alice: Person, kind: str) -> None:
     response = alice.request("POST", PATH, content=b"{}", headers={"Content-Type": kind})
     refused(response, 415, "unsupported_media_type", "Content-Type")
