@@ -7,13 +7,20 @@ in the same run.
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import json
+import os
+import shutil
+import socket
+import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+CLUSTER = Path(__file__).resolve().parents[1] / "postgres.sh"
 OUTPUT = Path(__file__).resolve().parents[2] / "build" / "bench.json"
 
 
@@ -36,6 +43,24 @@ def find() -> dict[str, Callable[[], Figure]]:
     return benches
 
 
+def provide_postgres() -> None:
+    """Start a PostgreSQL cluster for this run unless BENCH_POSTGRES_URL names a server or none is installed."""
+    if os.environ.get("BENCH_POSTGRES_URL") or os.environ.get("DATABASE_URL", "").startswith("postgres"):
+        return
+    folder = tempfile.mkdtemp(prefix="bench-postgres-")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    started = subprocess.run(["bash", str(CLUSTER), "start", folder, str(port)], capture_output=True, text=True)
+    if started.returncode:
+        print(started.stderr.strip(), file=sys.stderr)
+        shutil.rmtree(folder)
+        return
+    os.environ["BENCH_POSTGRES_URL"] = started.stdout.strip()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    atexit.register(subprocess.run, ["bash", str(CLUSTER), "stop", folder])
+
+
 def main(wanted: list[str]) -> int:
     """Run the wanted benchmarks (all of them by default) and return the exit code."""
     benches = find()
@@ -43,11 +68,18 @@ def main(wanted: list[str]) -> int:
     if unknown:
         print(f"unknown benchmark {unknown[0]!r}; there are: {', '.join(benches)}", file=sys.stderr)
         return 2
+    provide_postgres()
     OUTPUT.parent.mkdir(exist_ok=True)
     results: dict[str, dict[str, object]] = {}
+    failed = False
     print(f"{'name':<20}{'value':>14} {'unit':<22}{'reference':>14}{'ratio':>8}  note", flush=True)
     for name in wanted or benches:
-        figure = benches[name]()
+        try:
+            figure = benches[name]()
+        except SystemExit as missing:  # a server it needs is not there
+            print(f"{name:<20} not measured: {missing}", flush=True)
+            failed = True
+            continue
         results[name] = figure._asdict()
         print(
             f"{name:<20}{figure.value:>14,.2f} {figure.unit:<22}{figure.reference:>14,.2f}"
@@ -55,7 +87,7 @@ def main(wanted: list[str]) -> int:
             flush=True,
         )
         OUTPUT.write_text(json.dumps(results, indent=2) + "\n")
-    return 0
+    return int(failed)
 
 
 if __name__ == "__main__":
