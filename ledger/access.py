@@ -9,16 +9,19 @@ from django.utils.module_loading import import_string
 ROLES = frozenset(("regulator", "operator", "staff"))
 
 
-def may_read_entries(request: HttpRequest) -> bool:
-    """Return whether a request may read entry bundles and rows.
+def may_read_entries(request: HttpRequest) -> bool | None:
+    """Return whether a request may read entry bundles and rows; None when it comes from nobody we know.
 
     Yes in an open ledger (setting ``LEDGER_OPEN``), for a signed-in user with one of ``ROLES``, and where the function
-    that the setting ``LEDGER_ACCESS`` names (dotted path, called with the request) says so, which is how API keys get in.
+    that the setting ``LEDGER_ACCESS`` names (dotted path, called with the request) says so, which is how API keys get in;
+    like this one it answers None where there is no valid key.
     """
     if settings.LEDGER_OPEN:
         return True
     user = getattr(request, "user", None)
-    if user is not None and user.is_authenticated and user.is_active and getattr(user, "role", None) in ROLES:
+    known = user is not None and user.is_authenticated and user.is_active
+    if known and getattr(user, "role", None) in ROLES:
         return True
     hook = getattr(settings, "LEDGER_ACCESS", "")
-    return bool(hook) and bool(import_string(hook)(request))
+    answer: bool | None = import_string(hook)(request) if hook else None
+    return False if answer is None and known else answer

@@ -13,7 +13,7 @@ from ledger.core.merkle import NodeReader, consistency_path, inclusion_path
 from ledger.core.note import MAX_SIZE
 from ledger.core.receipt import format_receipt
 from ledger.core.rows import join_rows
-from ledger.core.tiles import Place, covers, encode_bundle, node_reader
+from ledger.core.tiles import Place, covers, encode_bundle, entries_path, node_reader, tile_path
 from ledger.loading import LogDamaged as LogDamaged
 from ledger.models import Checkpoint, Entry, HashTile, Row, Rulebook
 
@@ -171,7 +171,8 @@ def tile(place: Place, covered: int | None = None) -> bytes:
     ``covered`` spares the look-up of the newest checkpoint's size.
     """
     if not covers(sealed_size() if covered is None else covered, place):
-        raise NotThere(f"tile {place}")
+        path = entries_path if place.level < 0 else lambda *rest: tile_path(place.level, *rest)
+        raise NotThere(path(place.number, place.width))
     if place.level < 0:
         return encode_bundle(loading.cut_leaves(place.number, place.width))
     stored = HashTile.objects.filter(level=place.level, number=place.number).values_list("data", flat=True).first()

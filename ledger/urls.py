@@ -10,4 +10,5 @@ urlpatterns = [
     path("tile/<path:rest>", views.tile, name="tile"),
     path("rows/<str:seq>", views.rows, name="rows"),
     path("rulebook/<str:sha256>", views.rulebook, name="rulebook"),
+    path("<path:path>", views.nothing),
 ]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import wraps
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.csrf import csrf_exempt
 
 from ledger import queries
 from ledger.access import may_read_entries
@@ -23,7 +24,8 @@ View = Callable[..., HttpResponse]
 
 def problem(status: int, title: str, code: str, field: str, detail: str) -> HttpResponse:
     """Return an error as ``application/problem+json`` with a stable code."""
-    body = {"type": "about:blank", "title": title, "status": status, "code": code, "field": field, "detail": detail}
+    kind = f"urn:sunledger:problem:{code}"
+    body = {"type": kind, "title": title, "status": status, "code": code, "field": field, "detail": detail}
     return JsonResponse(body, status=status, content_type="application/problem+json")
 
 
@@ -34,6 +36,7 @@ def _not_found(field: str, detail: str) -> HttpResponse:
 def _reads(view: View) -> View:
     """Answer only GET and HEAD, and say 404 where the log has no such thing."""
 
+    @csrf_exempt  # nothing is changed here; other methods are to meet the 405, not a page about cookies
     @wraps(view)
     def answer(request: HttpRequest, **arguments: str) -> HttpResponse:
         if request.method not in ("GET", "HEAD"):
@@ -50,9 +53,14 @@ def _reads(view: View) -> View:
     return answer
 
 
-def _forbidden() -> HttpResponse:
+def _refused(known: bool) -> HttpResponse:
+    """Return 403 for a caller we know, 401 for any other."""
     detail = "Entries and rows need the role of a regulator or operator, or an API key with the scope ledger:read."
-    response = problem(403, "Forbidden", "forbidden", "", detail)
+    if known:
+        response = problem(403, "Forbidden", "forbidden", "", detail)
+    else:
+        response = problem(401, "Unauthorized", "not_authenticated", "", detail)
+        response["WWW-Authenticate"] = "Bearer"
     response["Cache-Control"] = "no-store"
     return response
 
@@ -79,16 +87,16 @@ def tile(request: HttpRequest, rest: str) -> HttpResponse:
     except ValueError as error:
         return _not_found("path", f"{str(error).capitalize()}.")
     gated = place.level < 0
-    if gated and not may_read_entries(request):
-        return _forbidden()
+    if gated and not (may := may_read_entries(request)):
+        return _refused(may is not None)
     return _file(queries.tile(place), OCTETS, IMMUTABLE if place.width == TILE_WIDTH else PARTIAL, gated=gated)
 
 
 @_reads
 def rows(request: HttpRequest, seq: str) -> HttpResponse:
     """``GET rows/<seq>``: the salted rows an entry commits to, one JSON object a line."""
-    if not may_read_entries(request):
-        return _forbidden()
+    if not (may := may_read_entries(request)):
+        return _refused(may is not None)
     if not (seq.isascii() and seq.isdigit() and len(seq) <= MAX_DIGITS):
         return _not_found("seq", "Expected the number of an entry.")
     return _file(queries.rows_file(int(seq)), LINES, IMMUTABLE, gated=True)
@@ -98,3 +106,9 @@ def rows(request: HttpRequest, seq: str) -> HttpResponse:
 def rulebook(request: HttpRequest, sha256: str) -> HttpResponse:
     """``GET rulebook/<sha256>``: a text of the rulebook, past or present."""
     return _file(queries.rulebook(sha256), TEXT, IMMUTABLE)
+
+
+@_reads
+def nothing(request: HttpRequest, path: str) -> HttpResponse:
+    """Answer for every other path below the log's prefix."""
+    return _not_found("path", "There is nothing at this address.")

@@ -6,8 +6,9 @@ import logging
 
 from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse
-from django.views.decorators.http import require_safe
+from django.views.decorators.csrf import csrf_exempt
 
+from market.api.problems import Problem, response
 from market.api.views import answer
 from market.exchange import gateway
 from market.exchange.outcomes import NotRunning
@@ -15,9 +16,11 @@ from market.exchange.outcomes import NotRunning
 log = logging.getLogger(__name__)
 
 
-@require_safe
+@csrf_exempt
 def healthz(request: HttpRequest) -> HttpResponse:
     """Answer 200 where the exchange and its database work, else 503; the body says what does not."""
+    if request.method not in ("GET", "HEAD"):
+        return response(Problem(405, "method_not_allowed", headers=(("Allow", "GET, HEAD"),)))
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")

@@ -34,11 +34,15 @@ def may_read_ledger(identity: Identity | None) -> bool:
     return identity.role in OFFICIALS and keys.READ in identity.scopes
 
 
-def key_may_read(request: HttpRequest) -> bool:
-    """Whether a request carries a key to all entries: setting ``LEDGER_ACCESS``, asked by the log's own paths."""
+def key_may_read(request: HttpRequest) -> bool | None:
+    """Whether a request carries a key to all entries, None without a valid key.
+
+    The setting ``LEDGER_ACCESS``: asked by the log's own paths.
+    """
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     token = token.strip()
-    return scheme.lower() == "bearer" and bool(token) and may_read_ledger(identify_key(token))
+    identity = identify_key(token) if scheme.lower() == "bearer" and token else None
+    return None if identity is None else may_read_ledger(identity)
 
 
 def concerns(entry: dict[str, Any], account: int) -> bool:

@@ -14,6 +14,7 @@ import orjson
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils.translation import gettext, gettext_lazy
+from django.views.decorators.csrf import csrf_exempt
 from rest_framework import exceptions as drf
 
 from market.api.sentences import SENTENCES
@@ -236,6 +237,7 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> HttpResponse
     return answer
 
 
+@csrf_exempt
 def not_found(request: HttpRequest, path: str = "") -> HttpResponse:
     """Answer for paths under the API that do not exist."""
     return response(Problem(404, "not_found", sentence=gettext_lazy("There is nothing at this address.")))

@@ -362,8 +362,9 @@ def test_heads_and_hash_tiles_are_public_entries_and_rows_are_not(client: Client
     assert rulebook.content.decode() == RULEBOOK
     for path in ("tile/entries/000", "tile/entries/001.p/52", "rows/1", "rows/x", "tile/entries/007"):
         response = client.get(f"/ledger/{path}")
-        assert (response.status_code, response["Content-Type"]) == (403, "application/problem+json")
-        assert response.json()["code"] == "forbidden"
+        assert (response.status_code, response["Content-Type"]) == (401, "application/problem+json")
+        assert (response.json()["code"], response["WWW-Authenticate"]) == ("not_authenticated", "Bearer")
+        assert response.json()["type"] == "urn:sunledger:problem:not_authenticated"
     with override_settings(LEDGER_OPEN=True):
         response = client.get("/ledger/tile/entries/000")
         assert response["Cache-Control"] == "private, max-age=31536000, immutable"
@@ -396,9 +397,9 @@ def test_keys_with_the_scope_open_entries(
     assert client.get(path, headers={"Authorization": f"Bearer {token}"}).status_code == status
     assert client.get("/ledger/rows/1", headers={"Authorization": f"bearer {token}"}).status_code == status
     for wrong in (f"Bearer {token}x", f"Basic {token}", "Bearer", "Bearer \x00"):
-        assert client.get(path, headers={"Authorization": wrong}).status_code == 403
+        assert client.get(path, headers={"Authorization": wrong}).status_code == 401
     with override_settings(LEDGER_ACCESS=""):
-        assert client.get(path, headers={"Authorization": f"Bearer {token}"}).status_code == 403
+        assert client.get(path, headers={"Authorization": f"Bearer {token}"}).status_code == 401
 
 
 @override_settings(LEDGER_OPEN=True)
@@ -410,12 +411,14 @@ def test_what_the_log_does_not_have_is_a_problem_with_a_code(client: Client) -> 
         "tile/0/000", "tile/0/000.p/9", "tile/0/000.p/256", "tile/0/000.p/0", "tile/0/001.p/1", "tile/1/000.p/1",
         "tile/0/0", "tile/x/000", "tile/9/000", "tile/entries/000", "tile/entries/000.p/9",
         "tile/0/x999/x999/x999/x999/x999/999", "tile/0/../0/000", "rows/0", "rows/-1", "rows/%F0%9F%98%80",
-        "rows/99999999999999999999", "rows/9223372036854775807", "rulebook/abc", "rulebook/" + "0" * 64,
+        "rows/99999999999999999999", "rows/9223372036854775807", "rulebook/abc", "rulebook/" + "0" * 64, "nix",
     ):  # fmt: skip
         response = client.get(f"/ledger/{path}")
         assert (response.status_code, response["Content-Type"]) == (404, "application/problem+json"), path
         assert response.json()["code"] == "not_found"
-    response = client.post("/ledger/checkpoint")
+        assert "(" not in response.json()["detail"]
+    assert "tile/0/000.p/9." in client.get("/ledger/tile/0/000.p/9").json()["detail"]
+    response = Client(enforce_csrf_checks=True).put("/ledger/checkpoint")
     assert (response.status_code, response["Allow"], response.json()["code"]) == (
         405,
         "GET, HEAD",
