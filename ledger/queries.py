@@ -14,6 +14,7 @@ from ledger.core.note import MAX_SIZE
 from ledger.core.receipt import format_receipt
 from ledger.core.rows import join_rows
 from ledger.core.tiles import Place, covers, encode_bundle, entries_path, node_reader, tile_path
+from ledger.core.verify import Head
 from ledger.loading import LogDamaged as LogDamaged
 from ledger.models import Checkpoint, Entry, HashTile, Row, Rulebook
 
@@ -135,6 +136,12 @@ def checkpoint(size: int | None = None) -> str:
     if note is None:
         raise NotThere("checkpoint")
     return note
+
+
+def heads(after: int, until: int) -> list[Head]:
+    """Return at most ``MAX_BLOCKS`` checkpoint rows by size: ``after < size <= until``."""
+    found = Checkpoint.objects.filter(size__gt=after, size__lte=until).order_by("size")
+    return [Head(*row) for row in found.values_list("size", "height", "first", "root", "note")[:MAX_BLOCKS]]
 
 
 def _block(row: Checkpoint) -> Block:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import http.client
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from ledger import queries
 from ledger.core.source import Missing, Source
 from ledger.core.tiles import parse_path
+from ledger.core.verify import Head
 
 TIMEOUT_S = 30
 ATTEMPTS = 3  # of one request: a kept connection may have been closed by the server in between
@@ -89,6 +91,10 @@ class DatabaseSource:
         newest = queries.newest()
         self._size, self._note = (0, "") if newest is None else (newest.size, newest.note)
 
+    def heads(self) -> Iterator[Head]:
+        """Return the checkpoints that are stored beside the log."""
+        return stored_heads(self._size)
+
     def __call__(self, path: str) -> bytes:
         """Return the file at a path; raise ``Missing``."""
         what, _, name = path.partition("/")
@@ -104,6 +110,14 @@ class DatabaseSource:
         if path != "checkpoint" or not self._note:
             raise Missing(path)
         return self._note.encode()
+
+
+def stored_heads(size: int) -> Iterator[Head]:
+    """Yield the database's checkpoints up to a size, by size, a page at a time."""
+    last = -1
+    while page := queries.heads(last, size):
+        yield from page
+        last = page[-1].size
 
 
 def open_source(where: str, key: str = "") -> Source:

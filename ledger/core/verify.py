@@ -7,7 +7,7 @@ Memory stays small however long the log is: one bundle at a time.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ledger.core.blocks import Chain, SealError
@@ -59,6 +59,17 @@ class Report:
 
 
 @dataclass(frozen=True)
+class Head:
+    """A checkpoint as a database keeps it beside the log: a row for every seal. ``first`` begins its block."""
+
+    size: int
+    height: int
+    first: int
+    root: str  # hex
+    note: str
+
+
+@dataclass(frozen=True)
 class _Doubt:
     """The first hash of a served tile that differs from what the entries give; who is wrong turns out at the end."""
 
@@ -70,22 +81,25 @@ class _Doubt:
     was: bytes
 
 
-def verify_log(source: Source, vkeys: Sequence[VerifierKey] = ()) -> Report:
+def verify_log(source: Source, vkeys: Sequence[VerifierKey] = (), heads: Iterable[Head] | None = None) -> Report:
     """Verify a whole log; raise ``Bad`` at the first place that is wrong.
 
     ``vkeys`` are the keys that are trusted to sign its head. Without any the key in the log's first entry is taken,
-    which only shows that the log agrees with itself.
+    which only shows that the log agrees with itself. ``heads`` are the stored checkpoints by size, where there are such:
+    each must be what its seal and the entries give.
     """
-    return _Verifier(source, vkeys).run()
+    return _Verifier(source, vkeys, heads).run()
 
 
 class _Verifier:
-    def __init__(self, source: Source, vkeys: Sequence[VerifierKey]):
+    def __init__(self, source: Source, vkeys: Sequence[VerifierKey], heads: Iterable[Head] | None = None):
         self._read = source
         self._given = list(vkeys)
         self._tree = TileTree()
         self._doubt: _Doubt | None = None
         self._beside: Bad | None = None  # first bad file beside the log, for when the entry that names it is proven
+        self._heads: Iterator[Head] | None = None if heads is None else iter(heads)
+        self._head: Head | None = None  # the next one, when it was read too early
         self._chain = Chain("")
         self._keys: dict[str, VerifierKey] = {}  # valid ones, by their text
         self._rules = ""
@@ -116,6 +130,8 @@ class _Verifier:
         self._check_root(checkpoint.root)
         if self._chain.next != checkpoint.size:
             raise Bad(f"entry {checkpoint.size - 1}", "type: expected a seal at the end of a checkpoint, was none")
+        if self._heads is not None:
+            self._check_head_after(self._next_head())
         if self._beside is not None:
             raise self._beside
         return Report(
@@ -200,6 +216,7 @@ class _Verifier:
                     self._extend(hashes[done:at])
                     self._seal(entry, first + at)
                     self._extend(hashes[at : at + 1])
+                    self._check_head(self._tree.size, self._chain.next, self._tree.root())
                     self._chain.advance(size=self._tree.size, root=self._tree.root())
                     done = at + 1
                 else:
@@ -315,6 +332,48 @@ class _Verifier:
                     place = _span(first, seq)
             raise Bad(place, str(error) if place == here else f"the seal in {here} differs: {error}") from None
 
+    # --- stored checkpoints -----------------------------------------------------------------------------------------
+    def _next_head(self) -> Head | None:
+        head, self._head = self._head, None
+        return head if head is not None or self._heads is None else next(self._heads, None)
+
+    def _check_head(self, size: int, first: int, root: bytes) -> None:
+        """Compare the stored checkpoint of a seal with what the entries give.
+
+        Which of the two is wrong shows at the end, when the entries are proven: the first fault is kept until then.
+        """
+        if self._heads is None or self._beside is not None:
+            return
+        head = self._next_head()
+        if head is None or head.size > size:
+            self._beside, self._head = Bad(_row(size), "expected a stored checkpoint, was missing"), head
+            return
+        if head.size < size:
+            self._beside = Bad(_row(head.size), "expected a checkpoint where a seal is, and none is there")
+            return
+        for field, value, was in (
+            ("height", self._chain.height + 1, head.height),
+            ("first", first, head.first),
+            ("root", root.hex(), head.root),
+        ):
+            if was != value:
+                self._beside = Bad(_row(size), f"{field}: expected {value}, was {was!r:.80}")
+                return
+        try:
+            note = parse_note(head.note.encode())
+            stated = parse_checkpoint(note.text)
+            verify_note(note, list(self._keys.values()))
+        except (NoteError, UnicodeError) as error:
+            self._beside = Bad(_row(size), f"note: {error}")
+            return
+        if (stated.origin, stated.size, stated.root) != (self._origin, size, root):
+            what = f"expected {self._origin}, {size} entries and the root {root.hex()}"
+            self._beside = Bad(_row(size), f"note: {what}, was {stated.origin}, {stated.size}, {stated.root.hex()}")
+
+    def _check_head_after(self, head: Head | None) -> None:
+        if head is not None and self._beside is None:
+            self._beside = Bad(_row(head.size), f"expected no checkpoint behind {self._size} entries")
+
     # --- tiles ------------------------------------------------------------------------------------------------------
     def _compare(self, level: int, number: int, width: int, expected: Sequence[bytes]) -> None:
         """Compare a served tile with what the entries give."""
@@ -368,6 +427,10 @@ class _Verifier:
             _span(first, first + covered - 1),
             f"expected the hash {doubt.was.hex()} of {path}, was {doubt.expected.hex()}",
         )
+
+
+def _row(size: int) -> str:
+    return f"stored checkpoint {size}"
 
 
 def _span(first: int, last: int) -> str:

@@ -8,10 +8,11 @@ import itertools
 import random
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
+from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import pytest
@@ -102,7 +103,66 @@ def write_log(*blocks: int) -> Writer:
 
 
 def verify() -> None:
-    verify_log(DatabaseSource(), [parse_vkey(keys.verifier_key())])
+    source = DatabaseSource()
+    verify_log(source, [parse_vkey(keys.verifier_key())], source.heads())
+
+
+def flip(text: str, at: int) -> str:
+    """Return the text with one character changed to another of its kind."""
+    return text[:at] + ("0" if text[at] != "0" else "1") + text[at + 1 :]
+
+
+@pytest.mark.parametrize(
+    ("field", "changed"),
+    [
+        ("root", lambda old: flip(old, 5)),
+        ("height", lambda old: old + 50),
+        ("first", lambda old: old + 1),
+        ("note", lambda old: flip(old, old.index("\n") + 1)),  # its size
+        ("note", lambda old: flip(old, old.index("\n", old.index("\n") + 1) + 3)),  # its root
+        ("note", lambda old: flip(old, len(old) - 9)),  # its signature
+        ("note", lambda old: "nonsense"),
+        ("note", lambda old: write_log_note(old)),
+    ],
+    ids=["root", "height", "first", "size in the note", "root in the note", "signature", "no note", "another note"],
+)
+def test_a_changed_checkpoint_row_is_named(field: str, changed: Callable[[Any], Any]) -> None:
+    write_log(5, 300, 2)
+    sizes = list(Checkpoint.objects.order_by("size").values_list("size", flat=True))
+    verify()
+    for size in sizes[:-1]:
+        row = Checkpoint.objects.get(size=size)
+        was = getattr(row, field)
+        Checkpoint.objects.filter(size=size).update(**{field: changed(was)})
+        with pytest.raises(CommandError, match=f"stored checkpoint {size}: {field}"):
+            call_command("verify_ledger")
+        Checkpoint.objects.filter(size=size).update(**{field: was})
+    verify()
+
+
+def write_log_note(old: str) -> str:
+    """Return a note that is signed as it should be, of another seal."""
+    return next(note for note in Checkpoint.objects.values_list("note", flat=True) if note != old)
+
+
+def test_the_newest_row_must_have_the_root_too() -> None:
+    write_log(5, 3)
+    newest = queries.newest()
+    Checkpoint.objects.filter(size=newest.size).update(root="0" * 64)
+    with pytest.raises(Bad, match=f"stored checkpoint {newest.size}: root"):
+        verify()
+
+
+def test_each_seal_has_its_row_and_no_other_is_there() -> None:
+    write_log(5, 3, 2)
+    first, second, _ = Checkpoint.objects.order_by("size")
+    Checkpoint.objects.filter(size=second.size).delete()
+    with pytest.raises(Bad, match=f"stored checkpoint {second.size}: .*missing"):
+        verify()
+    second.save(force_insert=True)
+    Checkpoint.objects.create(size=first.size + 1, height=99, first=0, at_ms=0, root=first.root, note=first.note)
+    with pytest.raises(Bad, match=f"stored checkpoint {first.size + 1}: .*none is there"):
+        verify()
 
 
 def test_a_log_grows_over_restarts_and_verifies() -> None:

@@ -13,7 +13,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from ledger import keys
 from ledger.core.note import NoteError, VerifierKey, parse_vkey
 from ledger.core.verify import Bad, verify_log
-from ledger.sources import SourceFailed, open_source
+from ledger.sources import DatabaseSource, SourceFailed, open_source
 
 
 class Command(BaseCommand):
@@ -38,7 +38,9 @@ class Command(BaseCommand):
             why = "given with --vkey"
             if not trusted and not where:
                 trusted, why = self._own_key(), f"from {settings.LEDGER_KEY_FILE}"
-            report = verify_log(open_source(where, options["key"] or os.environ.get("LEDGER_KEY", "")), trusted)
+            source = open_source(where, options["key"] or os.environ.get("LEDGER_KEY", ""))
+            heads = source.heads() if isinstance(source, DatabaseSource) else None
+            report = verify_log(source, trusted, heads)
         except NoteError as error:
             raise CommandError(f"--vkey: {error}") from error
         except (Bad, SourceFailed, keys.KeyFileError) as error:
