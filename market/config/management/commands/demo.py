@@ -8,11 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import close_old_connections
 
-from market.config import runtime, server
+from market.config import database, runtime, server
 from market.simulator.cityrun import BooksDoNotBalance, CityRun, Progress
 from market.simulator.clock import DEFAULT_SPEED
 from market.simulator.demo import Demo, demo_clock, last_market_ms
@@ -47,7 +46,7 @@ class Command(BaseCommand):
             raise CommandError(f"--speed: expected a number above 0, was {options['speed']}")
         if options["homes"] < 0 or options["days"] < 0:
             raise CommandError("--homes and --days: expected numbers from 0")
-        call_command("migrate", interactive=False, verbosity=0)
+        database.prepare()
         areas = [area for area in options["areas"].split(",") if area]
         try:
             city = load_city(options["city"], week=options["week"], areas=areas, homes=options["homes"])

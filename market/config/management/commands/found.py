@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from market.config import database
 from market.engine.accounts import Params
 from market.engine.commands import SetTariff
 from market.exchange.exchange import Exchange, wall_clock_ms
@@ -47,7 +47,7 @@ class Command(BaseCommand):
             Area(a.area, a.parent, a.level, a.capacity_w, a.capacity_w, prices["fee"] if a.parent else 0)
             for a in city_areas
         ]
-        call_command("migrate", interactive=False, verbosity=0)
+        database.prepare()
         exchange = Exchange(wall_clock_ms)
         try:
             exchange.start()

@@ -5,10 +5,9 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandParser
 
-from market.config import runtime, server
+from market.config import database, runtime, server
 from market.settlement.service import SettlementService
 
 
@@ -22,6 +21,6 @@ class Command(BaseCommand):
         parser.add_argument("--port", type=int, default=8000)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        call_command("migrate", interactive=False, verbosity=0)
+        database.prepare()
         runtime.configure(services=[SettlementService()])
         sys.exit(server.run(host=options["host"], port=options["port"]))
