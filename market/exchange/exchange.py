@@ -28,7 +28,7 @@ MAX_QUEUE = 20_000  # commands that wait; at 10,000/s the last one is answered w
 CALL_TIMEOUT_S = 30.0
 # A thread that comes back from the database waits this long at most for the interpreter; the default, 5 ms, is longer
 # than a commit and would be paid several times in each.
-SWITCH_INTERVAL_S = 0.0001
+SWITCH_INTERVAL_S = 0.001
 
 
 # A batch makes some ten thousand objects that live on (orders, answers to keys). At Python's default of 700 the
