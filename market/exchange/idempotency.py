@@ -11,6 +11,7 @@ import orjson
 
 from market.engine.commands import Command, PlaceOrder
 from market.engine.events import Event, OrderPlaced, Refused
+from market.exchange.digests import Digests
 from market.exchange.models import IdempotencyKey
 from market.exchange.outcomes import Outcome
 from market.exchange.stores import Statement, Store
@@ -21,11 +22,13 @@ IN_MEMORY = 65_536  # keys, about 60 MB; older ones are looked up in the databas
 LONG_FIELD = 200  # characters; a longer field is kept as its digest
 FORGET_ROWS = 5_000  # at most so many old keys are dropped in one transaction
 LOOKUP_KEYS = 500  # keys of one query
+LOADED_AT_ONCE = 50_000  # digests of one query at the start
 
 KEYS = Table.of(IdempotencyKey)
 NEWEST = """
 SELECT n, scope, key, at_ms, content, first_seq, count, refused FROM exchange_idempotencykey ORDER BY n DESC LIMIT %s
 """
+OLDER = "SELECT lookup, at_ms FROM exchange_idempotencykey WHERE n >= %s AND n < %s ORDER BY n"
 FIND = """
 SELECT scope, key, at_ms, content, first_seq, count, refused FROM exchange_idempotencykey WHERE lookup IN (%s) ORDER BY
 n
@@ -116,7 +119,8 @@ class Keys:
         self._store = store
         self._events_between = events_between  # (first_seq, count) -> the events, rebuilt from the database
         self._known: OrderedDict[tuple[int, str], Known] = OrderedDict()
-        self._complete = True  # whether every kept key is in memory, so that a miss is a new key
+        self._elsewhere = Digests(KEPT_MS)  # of keys that only the database has
+        self._lookups: dict[tuple[int, str], int] = {}  # of the running batch
         self._next = 0
         self._oldest: tuple[int, int] | None = None  # n and at_ms of the oldest row; None = look it up
         self._rows: list[tuple[Any, ...]] = []
@@ -124,25 +128,26 @@ class Keys:
     def load(self) -> None:
         """Read the newest keys from the database."""
         rows = self._store.fetch(NEWEST, [IN_MEMORY + 1])
-        self._complete = len(rows) <= IN_MEMORY
         self._next = rows[0][0] + 1 if rows else 0
         for _, scope, key, *rest in reversed(rows[:IN_MEMORY]):
             self._known[scope, key] = _read_back(*rest)
         self._oldest = self._find_oldest()
+        if len(rows) > IN_MEMORY and self._oldest is not None:
+            for start in range(self._oldest[0], rows[-1][0] + 1, LOADED_AT_ONCE):
+                end = min(start + LOADED_AT_ONCE, rows[-1][0] + 1)
+                for digest, at_ms in self._store.fetch(OLDER, [start, end]):
+                    self._elsewhere.add(digest, at_ms)
 
     def prefetch(self, pairs: Iterable[tuple[int, str]]) -> None:
         """Bring keys of a coming batch into memory that only the database knows."""
-        if self._complete:
-            return
-        missing = [lookup_of(scope, key) for scope, key in pairs if (scope, key) not in self._known]
+        self._lookups = {pair: lookup_of(*pair) for pair in pairs if pair not in self._known}
+        missing = [digest for digest in self._lookups.values() if self._elsewhere.may_hold(digest)]
         for start in range(0, len(missing), LOOKUP_KEYS):
             part = missing[start : start + LOOKUP_KEYS]
             marks = ",".join(["%s"] * len(part))
             # Another key with the same digest may come along: it is what it is, under its own name.
             for scope, key, *rest in self._store.fetch(FIND % marks, part):
                 self._known[scope, key] = _read_back(*rest)
-        while len(self._known) > IN_MEMORY:
-            self._known.popitem(last=False)
 
     def find(self, scope: int, key: str, command: Command, at_ms: int) -> Outcome | None:
         """Return the answer a used key gives, or None for a new one."""
@@ -175,14 +180,13 @@ class Keys:
         first_seq = events[0].seq if events else -1
         refused = "" if outcome.refused is None else refused_text(outcome.refused)
         content = "" if events and type(events[0]) is OrderPlaced else content_of(command)
-        self._rows.append(
-            (self._next, at_ms, lookup_of(scope, key), scope, key, content, first_seq, len(events), refused)
-        )
+        digest = self._lookups.get((scope, key)) or lookup_of(scope, key)
+        self._rows.append((self._next, at_ms, digest, scope, key, content, first_seq, len(events), refused))
         self._next += 1
         self._known[scope, key] = Known(at_ms, command, "", outcome, first_seq, len(events), refused)
-        if len(self._known) > IN_MEMORY:
-            self._known.popitem(last=False)
-            self._complete = False
+        while len(self._known) > IN_MEMORY:
+            pair, known = self._known.popitem(last=False)
+            self._elsewhere.add(lookup_of(*pair), known.at_ms)
 
     def take(self, at_ms: int) -> tuple[list[tuple[Any, ...]], Sequence[Statement]]:
         """Return the rows to append and the statements that drop what is older than 48 h, for one transaction."""

@@ -279,3 +279,17 @@ def test_the_published_checkpoint_is_the_newest_seal(tmp_path: Path) -> None:
     published = (tmp_path / "published_checkpoint").read_text()
     assert published == ledger_queries.checkpoint()
     assert [path.name for path in tmp_path.iterdir()] == ["published_checkpoint"]  # no draft is left behind
+
+
+def test_keys_that_only_the_database_has_survive_a_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(idempotency, "IN_MEMORY", 4)
+    monkeypatch.setattr(idempotency, "LOADED_AT_ONCE", 3)
+    with running_market(folder=tmp_path) as market:
+        first = [market.place(market.alice, SELL, "0.3000", 10 + n, key=f"k{n}") for n in range(10)]
+        crash(market.exchange)
+    with running_exchange(market.clock, folder=tmp_path) as (exchange, _):
+        market.exchange = exchange
+        again = [market.place(market.alice, SELL, "0.3000", 10 + n, key=f"k{n}") for n in range(10)]
+        assert [outcome.events for outcome in again] == [outcome.events for outcome in first]
+        assert market.place(market.alice, SELL, "0.3000", 10, key="new").repeated is False
+    assert models.Order.objects.count() == 11
