@@ -54,7 +54,7 @@ class Exchange:
         *,
         published_file: Path | None = None,
         seal_every_s: float = 1.0,
-        snapshot_every: int = 500_000,
+        snapshot_every: int = 1_000_000,
         max_queue: int = MAX_QUEUE,
     ):
         self._clock = clock
