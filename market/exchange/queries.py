@@ -11,6 +11,7 @@ from typing import Any
 
 from django.db.models import Count, Max, Q, Sum
 
+from market.engine.contracts import contract_start_ms
 from market.exchange import models
 from market.exchange.history import MAX_LIMIT, candles, events, seq_before
 from market.exchange.models import TRANSFERS_AN_ENTRY
@@ -200,8 +201,19 @@ def traded(contracts: Iterable[str]) -> dict[str, tuple[int, int]]:
 
 
 # --- contracts --------------------------------------------------------------------------------------------------------
+def _is_name(name: str) -> bool:
+    """Return whether a text can be a contract's name at all; PostgreSQL refuses some texts (NUL) outright."""
+    try:
+        contract_start_ms(name)
+    except ValueError:
+        return False
+    return True
+
+
 def contract(name: str) -> ContractView | None:
     """Return a contract, or None."""
+    if not _is_name(name):
+        return None
     row = models.Contract.objects.filter(name=name).values_list(*ContractView._fields).first()
     return None if row is None else ContractView(*row)
 
@@ -211,7 +223,8 @@ def contract_states(names: Iterable[str]) -> dict[str, str]:
     wanted = set(names)
     if len(wanted) > MAX_LIMIT:
         raise ValueError(f"expected at most {MAX_LIMIT} contracts, was {len(wanted)}")
-    return dict(models.Contract.objects.filter(name__in=wanted).values_list("name", "state"))
+    names_only = [name for name in wanted if _is_name(name)]
+    return dict(models.Contract.objects.filter(name__in=names_only).values_list("name", "state"))
 
 
 def contracts(*, state: str | None = None, after: str = "", limit: int = 1_000) -> list[ContractView]:
