@@ -10,6 +10,7 @@ import fcntl
 import io
 import os
 import sqlite3
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,7 +22,10 @@ from market.exchange.outcomes import AlreadyRunning
 from market.exchange.tables import Table
 
 LOCK_NUMBER = 0x53554E4C  # "SUNL"; advisory locks are per database, so one number serves all installations
-SQLITE_VARIABLES = 32_766  # SQLite's bound on marks in one statement
+# A killed exchange leaves a session behind that may still be committing its last batch; it ends, and lets go of the
+# lock, as soon as it looks at its socket again. Only then is it known what was durable.
+LOCK_WAIT_S = 15.0
+LOCK_POLL_S = 0.1
 SQLITE_CHUNKS = (128, 16, 1)  # rows of one statement: three statements a table stay prepared, and few steps are taken
 SQLITE_TIMEOUT_S = 20.0
 
@@ -68,15 +72,23 @@ class PostgresStore:
         self._reader: Any = None
         self._params = params
         with self._connection.cursor() as cursor:
-            cursor.execute("SELECT pg_try_advisory_lock(%s)", [LOCK_NUMBER])
-            if not cursor.fetchone()[0]:
-                self._connection.close()
-                raise AlreadyRunning(
-                    f"another exchange writes to the PostgreSQL database {params.get('dbname')!r}; only one may"
-                )
+            self._take_lock(cursor)
             # The installation's choice may be weaker for its own tables; an acknowledgement here means durable.
             cursor.execute("SET synchronous_commit = on")
         self._connection.commit()
+
+    def _take_lock(self, cursor: Any) -> None:
+        """Become the only writer, or raise ``AlreadyRunning``."""
+        until_s = time.monotonic() + LOCK_WAIT_S
+        while True:
+            cursor.execute("SELECT pg_try_advisory_lock(%s)", [LOCK_NUMBER])
+            if cursor.fetchone()[0]:
+                return
+            if time.monotonic() >= until_s:
+                name = self._params.get("dbname")
+                self._connection.close()
+                raise AlreadyRunning(f"another exchange writes to the PostgreSQL database {name!r}; only one may")
+            time.sleep(LOCK_POLL_S)
 
     def write(self, tables: Iterable[tuple[Table, Sequence[Any]]], statements: Iterable[Statement]) -> None:
         """See ``Store.write``."""

@@ -13,7 +13,7 @@ from ledger.models import Entry
 from market.engine.commands import BUY, SELL
 from market.engine.engine import Engine
 from market.engine.replay import replay
-from market.exchange import idempotency, models, queries
+from market.exchange import idempotency, models, queries, stores
 from market.exchange.exchange import Exchange
 from market.exchange.outcomes import AlreadyRunning, CommitFailed, NotRunning, Overloaded, RecoveryFailed
 from tests.factories import Clock, Market, running_exchange, running_market
@@ -170,7 +170,8 @@ def test_an_unreadable_published_checkpoint_is_refused(tmp_path: Path) -> None:
         Exchange(Clock(), published_file=tmp_path / "published_checkpoint").start()
 
 
-def test_one_writer_at_a_time(tmp_path: Path) -> None:
+def test_one_writer_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stores, "LOCK_WAIT_S", 0.3)
     with running_market(folder=tmp_path) as market:
         second = Exchange(market.clock, published_file=tmp_path / "published_checkpoint")
         with pytest.raises(AlreadyRunning, match="only one may"):
