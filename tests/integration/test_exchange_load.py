@@ -88,7 +88,7 @@ def test_answers_come_after_the_commit() -> None:
 def test_batches_in_flight_at_a_failure_are_never_acknowledged() -> None:
     with running_market() as market:
         assert market.exchange._writer is not None
-        slow_commits(market, 0.01)
+        slow_commits(market, 0.05)
         futures = submit_much(market, 40)
         futures[3].result(10)
         store = market.exchange._writer._store
