@@ -11,7 +11,7 @@ import io
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,8 +22,9 @@ from market.exchange.outcomes import AlreadyRunning
 from market.exchange.tables import Table
 
 LOCK_NUMBER = 0x53554E4C  # "SUNL"; advisory locks are per database, so one number serves all installations
-# A killed exchange leaves a session behind that may still be committing its last batch; it ends, and lets go of the
-# lock, as soon as it looks at its socket again. Only then is it known what was durable.
+# One that is being stopped needs a moment, and a killed one may leave a session behind that may still be committing its
+# last batch; it ends, and lets go of the lock, as soon as it looks at its socket again. Only then is it known what was
+# durable.
 LOCK_WAIT_S = 15.0
 LOCK_POLL_S = 0.1
 SQLITE_CHUNKS = (128, 16, 1)  # rows of one statement: three statements a table stay prepared, and few steps are taken
@@ -61,6 +62,16 @@ class Store(Protocol):
         """Let go of the database and the lock."""
 
 
+def _wait_for(take: Callable[[], bool]) -> bool:
+    """Try until it works or ``LOCK_WAIT_S`` are over; return whether it worked."""
+    until_s = time.monotonic() + LOCK_WAIT_S
+    while not take():
+        if time.monotonic() >= until_s:
+            return False
+        time.sleep(LOCK_POLL_S)
+    return True
+
+
 class PostgresStore:
     """PostgreSQL: COPY, and an advisory lock that ends with the session."""
 
@@ -79,16 +90,15 @@ class PostgresStore:
 
     def _take_lock(self, cursor: Any) -> None:
         """Become the only writer, or raise ``AlreadyRunning``."""
-        until_s = time.monotonic() + LOCK_WAIT_S
-        while True:
+
+        def take() -> bool:
             cursor.execute("SELECT pg_try_advisory_lock(%s)", [LOCK_NUMBER])
-            if cursor.fetchone()[0]:
-                return
-            if time.monotonic() >= until_s:
-                name = self._params.get("dbname")
-                self._connection.close()
-                raise AlreadyRunning(f"another exchange writes to the PostgreSQL database {name!r}; only one may")
-            time.sleep(LOCK_POLL_S)
+            return bool(cursor.fetchone()[0])
+
+        if not _wait_for(take):
+            self._connection.close()
+            name = self._params.get("dbname")
+            raise AlreadyRunning(f"another exchange writes to the PostgreSQL database {name!r}; only one may")
 
     def write(self, tables: Iterable[tuple[Table, Sequence[Any]]], statements: Iterable[Statement]) -> None:
         """See ``Store.write``."""
@@ -132,11 +142,9 @@ class SqliteStore:
     def __init__(self, path: str):
         lock_path = Path(f"{path}.writer")
         self._lock = os.open(lock_path, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not _wait_for(self._take_lock):
             os.close(self._lock)
-            raise AlreadyRunning(f"another exchange writes to {path} (it holds {lock_path}); only one may") from error
+            raise AlreadyRunning(f"another exchange writes to {path} (it holds {lock_path}); only one may")
         self._connection = sqlite3.connect(
             path, timeout=SQLITE_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=256
         )
@@ -157,6 +165,13 @@ class SqliteStore:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+
+    def _take_lock(self) -> bool:
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
 
     def _insert(self, table: Table, rows: Sequence[Any]) -> None:
         start = 0

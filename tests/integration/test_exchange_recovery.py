@@ -181,6 +181,20 @@ def test_one_writer_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         assert exchange.status()["state"] == "running"
 
 
+def test_a_restart_waits_for_the_one_before_to_end(tmp_path: Path) -> None:
+    with running_market(folder=tmp_path) as market:
+        second = Exchange(market.clock, published_file=tmp_path / "published_checkpoint")
+        starting = threading.Thread(target=second.start)
+        starting.start()
+        starting.join(0.5)
+        assert starting.is_alive() and second.status()["state"] == "recovering"
+        last = market.place(market.alice, SELL).events[0].seq
+        market.exchange.stop()
+    starting.join(20)
+    assert second.read(lambda engine: engine.orders[last].account) == market.alice
+    second.stop()
+
+
 def test_a_failed_commit_stops_the_exchange_loudly(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with running_market(folder=tmp_path) as market:
         durable = state(market.exchange)
