@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-BITS = 2**27  # 16 MiB; at 6 million digests, two days of a whole city, one lookup in 500 is in vain
-PROBES = 3
+from collections.abc import Iterable
+
+BITS = 2**27  # 16 MiB; at 6 million digests, two days of a whole city, one lookup in 100 is in vain
 _MASK = BITS - 1
-_SHIFT = 27
+_SPREAD = 0x9E3779B1  # a 32-bit prime: makes a second, independent bit of a digest
 
 
 class Digests:
-    """A Bloom filter over 64-bit digests that forgets: what was added stays for one span of time at least, two at most."""
+    """A Bloom filter over 32-bit digests that forgets: what was added stays for one span of time at least, two at most.
+
+    Two bits a digest: nearly all questions are about digests that are not there, and end at the first bit.
+    """
 
     def __init__(self, span_ms: int):
         self._span_ms = span_ms
@@ -25,24 +29,18 @@ class Digests:
         elif at_ms >= self._since_ms + self._span_ms:
             self._older, self._newer = self._newer, bytearray(BITS // 8)
             self._since_ms = at_ms
-        step = (digest >> _SHIFT) | 1
-        for _ in range(PROBES):
-            bit = digest & _MASK
+        for bit in (digest & _MASK, digest * _SPREAD >> 5 & _MASK):
             self._newer[bit >> 3] |= 1 << (bit & 7)
-            digest += step
 
-    def may_hold(self, digest: int) -> bool:
-        """Return False only when the digest was not added within the last span."""
-        return self._holds(self._newer, digest) or self._holds(self._older, digest)
-
-    @staticmethod
-    def _holds(half: bytearray, digest: int) -> bool:
-        if not half:
-            return False
-        step = (digest >> _SHIFT) | 1
-        for _ in range(PROBES):
-            bit = digest & _MASK
-            if not half[bit >> 3] & 1 << (bit & 7):
-                return False
-            digest += step
-        return True
+    def held(self, digests: Iterable[int]) -> list[int]:
+        """Return those of the digests that may have been added within the last span: all that were, and a few more."""
+        found: list[int] = []
+        for half in (self._newer, self._older):
+            if half:
+                found += [
+                    digest
+                    for digest in digests
+                    if half[(digest & _MASK) >> 3] >> (digest & 7) & 1
+                    and half[(digest * _SPREAD >> 5 & _MASK) >> 3] >> (digest * _SPREAD >> 5 & 7) & 1
+                ]
+        return found

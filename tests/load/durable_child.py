@@ -34,6 +34,7 @@ from market.exchange.writer import MAX_BATCH  # noqa: E402
 SECONDS = float(os.environ.get("BENCH_SECONDS", "60"))
 ACCOUNTS = 5_000
 DEPOSIT_E7 = 10**12  # all of them together stay within 2^53
+POOL = 100 * MAX_BATCH  # different orders, made before the clock starts; their keys are always new
 IN_FLIGHT = 3  # batches submitted and not acknowledged
 KEPT_BATCHES = 200  # the last ones are written again without the exchange
 INTERVAL_MS = 15 * 60_000
@@ -79,26 +80,28 @@ def feed(exchange: Exchange, accounts: list[int], seconds: float) -> tuple[int, 
     chance = random.Random(1)
     now_ms = exchange.now_ms()
     contracts = [contract_name((now_ms // INTERVAL_MS + ahead) * INTERVAL_MS) for ahead in range(8, 16)]
+    pool = [an_order(chance, accounts, contracts) for _ in range(POOL)]
     waiting: deque[Any] = deque()
     orders = number = 0
     started_s = time.perf_counter()
     while time.perf_counter() - started_s < seconds:
-        batch = []
-        for _ in range(MAX_BATCH):
-            side = BUY if chance.random() < 0.5 else SELL
-            price_e4 = 2_000 + int(chance.gauss(0, 100)) + (40 if side is BUY else -40)
-            order = PlaceOrder(
-                accounts[int(chance.random() * ACCOUNTS)], contracts[number & 7], side, price_e4,
-                100 + int(chance.random() * 2_900), "gtg", 0,
-            )  # fmt: skip
-            batch.append((order, f"bench-{number}"))
-            number += 1
+        first = number % POOL
+        batch = [(order, f"bench-{number + i}") for i, order in enumerate(pool[first : first + MAX_BATCH])]
+        number += MAX_BATCH
         waiting.append(exchange.submit_many(batch))
         if len(waiting) >= IN_FLIGHT:
             orders += accepted(waiting.popleft())
     while waiting:
         orders += accepted(waiting.popleft())
     return orders, time.perf_counter() - started_s
+
+
+def an_order(chance: random.Random, accounts: list[int], contracts: list[str]) -> PlaceOrder:
+    """Return an order around one price, so that about one in two meets another at once."""
+    side = BUY if chance.random() < 0.5 else SELL
+    price_e4 = 2_000 + int(chance.gauss(0, 100)) + (40 if side is BUY else -40)
+    energy_wh = 100 + int(chance.random() * 2_900)
+    return PlaceOrder(chance.choice(accounts), chance.choice(contracts), side, price_e4, energy_wh, "gtg", 0)
 
 
 def accepted(future: Any) -> int:
