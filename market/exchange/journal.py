@@ -57,6 +57,7 @@ class Batch:
         self.items: list[Item] = []
         self.events: list[Event] = []
         self.tables: list[tuple[Table, Sequence[Any]]] = []
+        self.prepared: list[tuple[Any, Any]] = []  # the tables as the store takes them
         self.statements: list[Statement] = []
         self.sealed: SealInfo | None = None
 

@@ -27,6 +27,7 @@ LOCK_NUMBER = 0x53554E4C  # "SUNL"; advisory locks are per database, so one numb
 # durable.
 LOCK_WAIT_S = 15.0
 LOCK_POLL_S = 0.1
+COPY_CHUNK_BYTES = 1 << 20  # handed to the driver at once; nearly every table's part of a batch is one chunk
 SQLITE_CHUNKS = (128, 16, 1)  # rows of one statement: three statements a table stay prepared, and few steps are taken
 SQLITE_TIMEOUT_S = 20.0
 # The defaults, 2 MB and 4 MB, are less than the pages that the indexes of one second's trades touch: each batch would
@@ -53,7 +54,10 @@ class Store(Protocol):
 
     pipelined: bool  # whether a second thread may commit while the engine goes on
 
-    def write(self, tables: Iterable[tuple[Table, Sequence[Any]]], statements: Iterable[Statement]) -> None:
+    def prepare(self, tables: Iterable[tuple[Table, Sequence[Any]]]) -> list[tuple[Any, Any]]:
+        """Return the rows as ``write`` takes them. May be called while another thread writes."""
+
+    def write(self, prepared: Iterable[tuple[Any, Any]], statements: Iterable[Statement]) -> None:
         """Append rows and run statements in one transaction; durable on return, not there at all on an exception."""
 
     def upsert_money(self, rows: Sequence[tuple[int, int, int, int]]) -> Iterable[Statement]:
@@ -104,11 +108,15 @@ class PostgresStore:
             name = self._params.get("dbname")
             raise AlreadyRunning(f"another exchange writes to the PostgreSQL database {name!r}; only one may")
 
-    def write(self, tables: Iterable[tuple[Table, Sequence[Any]]], statements: Iterable[Statement]) -> None:
+    def prepare(self, tables: Iterable[tuple[Table, Sequence[Any]]]) -> list[tuple[str, bytes]]:
+        """See ``Store.prepare``: statements and their COPY texts, so that writing is nothing but waiting."""
+        return [(table.copy_sql, table.copy_text(rows)) for table, rows in tables]
+
+    def write(self, prepared: Iterable[tuple[str, bytes]], statements: Iterable[Statement]) -> None:
         """See ``Store.write``."""
         with self._connection.cursor() as cursor:
-            for table, rows in tables:
-                cursor.copy_expert(table.copy_sql, io.BytesIO(table.copy_text(rows)), 1 << 20)
+            for sql, text in prepared:
+                cursor.copy_expert(sql, io.BytesIO(text), COPY_CHUNK_BYTES)
             for sql, params in statements:
                 cursor.execute(sql, params)
         self._connection.commit()
@@ -157,12 +165,16 @@ class SqliteStore:
         self._connection.execute(f"PRAGMA cache_size=-{SQLITE_CACHE_KIB}")
         self._connection.execute(f"PRAGMA wal_autocheckpoint={SQLITE_CHECKPOINT_PAGES}")
 
-    def write(self, tables: Iterable[tuple[Table, Sequence[Any]]], statements: Iterable[Statement]) -> None:
+    def prepare(self, tables: Iterable[tuple[Table, Sequence[Any]]]) -> list[tuple[Table, Sequence[Any]]]:
+        """See ``Store.prepare``."""
+        return list(tables)
+
+    def write(self, prepared: Iterable[tuple[Table, Sequence[Any]]], statements: Iterable[Statement]) -> None:
         """See ``Store.write``."""
         connection = self._connection
         connection.execute("BEGIN IMMEDIATE")
         try:
-            for table, rows in tables:
+            for table, rows in prepared:
                 self._insert(table, rows)
             for sql, params in statements:
                 connection.execute(sql.replace("%s", "?"), params)

@@ -279,6 +279,7 @@ class Writer:
     # --- committing -------------------------------------------------------------------------------------------------
     def _commit(self, batch: Batch) -> None:
         """Make a batch durable: in the committer thread while more commands wait for the engine, else here and now."""
+        batch.prepared = self._store.prepare(batch.tables)  # before waiting: it is the other thread's turn to wait
         self._await_commit()
         if self._committer is None or not len(self._inbox):
             self._write(batch)
@@ -308,7 +309,7 @@ class Writer:
     def _write(self, batch: Batch) -> None:
         """Commit, answer, publish, tell. From the first error on nothing is answered any more."""
         try:
-            self._store.write(batch.tables, batch.statements)
+            self._store.write(batch.prepared, batch.statements)
         except BaseException as error:
             # First, so that no answer and no reader can see a state that is ahead of the database.
             self.failure = error

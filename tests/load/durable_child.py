@@ -47,14 +47,14 @@ class Recorder:
     """Passes batches on to the store and keeps the newest."""
 
     def __init__(self, store: Store):
-        self._write = store.write
+        self._prepare = store.prepare
         self.batches: deque[list[tuple[Any, Any]]] = deque(maxlen=KEPT_BATCHES)
-        store.write = self.write  # type: ignore[method-assign]
+        store.prepare = self.prepare  # type: ignore[method-assign]
 
-    def write(self, tables: Any, statements: Any) -> None:
-        """See ``Store.write``."""
-        self._write(tables, statements)
+    def prepare(self, tables: Any) -> Any:
+        """See ``Store.prepare``."""
         self.batches.append(list(tables))
+        return self._prepare(tables)
 
 
 def found(exchange: Exchange) -> list[int]:
@@ -128,7 +128,7 @@ def write_bare(batches: list[list[tuple[Any, Any]]]) -> tuple[int, int, float]:
     orders = written = 0
     started_s = time.perf_counter()
     for tables in batches:
-        store.write(tables, [])
+        store.write(store.prepare(tables), [])
         orders += sum(len(rows) for table, rows in tables if table is ORDERS)
         written += sum(len(rows) for _, rows in tables)
     seconds = time.perf_counter() - started_s
