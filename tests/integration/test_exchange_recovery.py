@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, connections
 
 from ledger import queries as ledger_queries
 from ledger.models import Entry
@@ -184,7 +184,12 @@ def test_one_writer_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_a_restart_waits_for_the_one_before_to_end(tmp_path: Path) -> None:
     with running_market(folder=tmp_path) as market:
         second = Exchange(market.clock, published_file=tmp_path / "published_checkpoint")
-        starting = threading.Thread(target=second.start)
+
+        def start() -> None:
+            second.start()
+            connections.close_all()
+
+        starting = threading.Thread(target=start)
         starting.start()
         starting.join(0.5)
         assert starting.is_alive() and second.status()["state"] == "recovering"
