@@ -18,7 +18,7 @@ from market.grid.queries import AreaInfo, ContractInfo, EdgeLoad
 from market.households.models import Role
 from market.pages.context import running_exchange
 from market.pages.forms import CapacityForm, FeeForm, HaltForm
-from market.pages.roles import attempt, only_for, tell_entry
+from market.pages.roles import decide, only_for
 from market.settlement import queries as settlement
 
 OPERATORS = (Role.OPERATOR, Role.STAFF)
@@ -161,22 +161,19 @@ def area(request: HttpRequest, area: str) -> HttpResponse:
 def set_capacity(request: HttpRequest, area: str) -> HttpResponse:
     """Change what the area's edge can carry."""
     form = CapacityForm(request.POST, prefix="capacity")
-    if form.is_valid():
-        values = form.cleaned_data
-        decision = attempt(
-            form,
-            lambda exchange: grid.set_capacity(
-                exchange,
-                by=request.user,
-                once=values["once"],
-                area=area,
-                import_w=values["import_kw"],
-                export_w=values["export_kw"],
-                reason=values["reason"],
-            ),
-        )
-        if decision is not None:
-            return _done(request, area, _("The new capacity is in force."), decision.seq)
+    if decide(
+        request,
+        form,
+        grid.set_capacity,
+        lambda asked: {
+            "area": area,
+            "import_w": asked["import_kw"],
+            "export_w": asked["export_kw"],
+            "reason": asked["reason"],
+        },
+        _("The new capacity is in force."),
+    ):
+        return redirect("operator-area", area)
     return _show_area(request, area, capacity=form)
 
 
@@ -186,16 +183,14 @@ def set_capacity(request: HttpRequest, area: str) -> HttpResponse:
 def set_fee(request: HttpRequest, area: str) -> HttpResponse:
     """Change what using the area's edge costs."""
     form = FeeForm(request.POST, prefix="fee")
-    if form.is_valid():
-        values = form.cleaned_data
-        decision = attempt(
-            form,
-            lambda exchange: grid.set_fee(
-                exchange, by=request.user, once=values["once"], area=area, fee_e4=values["fee"]
-            ),
-        )
-        if decision is not None:
-            return _done(request, area, _("The new fee holds for contracts that open from now on."), decision.seq)
+    if decide(
+        request,
+        form,
+        grid.set_fee,
+        lambda asked: {"area": area, "fee_e4": asked["fee"]},
+        _("The new fee holds for contracts that open from now on."),
+    ):
+        return redirect("operator-area", area)
     return _show_area(request, area, fee=form)
 
 
@@ -210,29 +205,15 @@ def set_halt(request: HttpRequest, area: str) -> HttpResponse:
     if not on:
         data["halt-reason"] = "resumed"
     form = HaltForm(data, prefix="halt", scopes=("area",))
-    if form.is_valid():
-        values = form.cleaned_data
-        decision = attempt(
-            form,
-            lambda exchange: grid.set_halt(
-                exchange,
-                by=request.user,
-                once=values["once"],
-                scope="area",
-                target=area,
-                on=on,
-                reason=values["reason"],
-            ),
-        )
-        if decision is not None:
-            sentence = _("Trading is stopped there.") if on else _("Trading goes on.")
-            return _done(request, area, sentence, decision.seq)
+    if decide(
+        request,
+        form,
+        grid.set_halt,
+        lambda asked: {"scope": "area", "target": area, "on": on, "reason": asked["reason"]},
+        _("Trading is stopped there.") if on else _("Trading goes on."),
+    ):
+        return redirect("operator-area", area)
     return _show_area(request, area, halt=form)
-
-
-def _done(request: HttpRequest, area: str, sentence: str, seq: int) -> HttpResponse:
-    tell_entry(request, sentence, seq)
-    return redirect("operator-area", area)
 
 
 def _show_area(

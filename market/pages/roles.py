@@ -18,7 +18,7 @@ from django.utils.translation import gettext as _
 from market.exchange import gateway
 from market.exchange.exchange import Exchange
 from market.exchange.outcomes import CommitFailed, NotRunning, Overloaded
-from market.grid.operations import GridError
+from market.grid.operations import Decision, GridError
 from market.households.models import Role
 from market.households.operations import HouseholdError
 from market.pages.context import FRONT_PAGES
@@ -91,3 +91,25 @@ def tell_entry(request: HttpRequest, sentence: str, seq: int) -> None:
         '<a href="{}">{}</a>', reverse("ledger-entry", args=[seq]), _("Ledger entry %(seq)s") % {"seq": seq}
     )
     messages.success(request, format_html("{} {}", sentence, entry))
+
+
+def decide(
+    request: HttpRequest,
+    form: Form,
+    act: Callable[..., Decision],
+    asked: Callable[[dict[str, Any]], dict[str, Any]],
+    sentence: str,
+) -> bool:
+    """Do what a valid form asks for, once and in the reader's name, and tell of its ledger entry.
+
+    ``asked`` makes the arguments of ``act`` (an operation of the grid) from the form's values. Returns False when the form
+    is to be shown again: it then says why.
+    """
+    if not form.is_valid():
+        return False
+    values = form.cleaned_data
+    decision = attempt(form, lambda exchange: act(exchange, by=request.user, once=values["once"], **asked(values)))
+    if decision is None:
+        return False
+    tell_entry(request, sentence, decision.seq)
+    return True

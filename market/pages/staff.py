@@ -15,19 +15,17 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from ledger import queries as ledger_queries
 from market.engine.commands import SetParams
-from market.exchange.exchange import Exchange
 from market.exchange.outcomes import CommitFailed, NotRunning, Overloaded
 from market.exchange.units import parse_at
 from market.grid import operations as grid
 from market.grid import queries as grid_queries
-from market.grid.models import Decision
 from market.households import operations as households
 from market.households import queries as household_queries
 from market.households.models import AccountRequest, Role
 from market.households.operations import HouseholdError
 from market.pages.context import running_exchange
 from market.pages.forms import HaltForm, ParamsForm, RequestForm, ResumeForm, RulebookForm, TariffForm
-from market.pages.roles import attempt, only_for, problem_sentence, tell_entry
+from market.pages.roles import attempt, decide, only_for, problem_sentence, tell_entry
 
 SHOWN_DECISIONS = 20
 ACCOUNT_KINDS = ("account", "deposit")
@@ -130,23 +128,14 @@ def halts(request: HttpRequest) -> HttpResponse:
     form = HaltForm(request.POST or None)
     status = 200
     if request.method == "POST":
-        if form.is_valid():
-            values = form.cleaned_data
-            decision = attempt(
-                form,
-                lambda exchange: grid.set_halt(
-                    exchange,
-                    by=request.user,
-                    once=values["once"],
-                    scope=values["scope"],
-                    target=values["target"],
-                    on=True,
-                    reason=values["reason"],
-                ),
-            )
-            if decision is not None:
-                tell_entry(request, _("Trading is stopped there."), decision.seq)
-                return redirect("staff-halts")
+        if decide(
+            request,
+            form,
+            grid.set_halt,
+            lambda asked: {"on": True, **{name: asked[name] for name in ("scope", "target", "reason")}},
+            _("Trading is stopped there."),
+        ):
+            return redirect("staff-halts")
         status = 422
     return render(request, "staff/halts.html", _halts_context(form), status=status)
 
@@ -157,23 +146,14 @@ def halts(request: HttpRequest) -> HttpResponse:
 def resume(request: HttpRequest) -> HttpResponse:
     """Let trading go on where it was stopped."""
     form = ResumeForm(request.POST)
-    if form.is_valid():
-        values = form.cleaned_data
-        decision = attempt(
-            form,
-            lambda exchange: grid.set_halt(
-                exchange,
-                by=request.user,
-                once=values["once"],
-                scope=values["scope"],
-                target=values["target"],
-                on=False,
-                reason="resumed",
-            ),
-        )
-        if decision is not None:
-            tell_entry(request, _("Trading goes on."), decision.seq)
-            return redirect("staff-halts")
+    if decide(
+        request,
+        form,
+        grid.set_halt,
+        lambda asked: {"scope": asked["scope"], "target": asked["target"], "on": False, "reason": "resumed"},
+        _("Trading goes on."),
+    ):
+        return redirect("staff-halts")
     for problem in form.non_field_errors() or [_("This form is broken. Load the page again.")]:
         messages.error(request, problem)
     return redirect("staff-halts")
@@ -221,18 +201,15 @@ def rules(request: HttpRequest) -> HttpResponse:
 def set_params(request: HttpRequest) -> HttpResponse:
     """Publish the limits of the market."""
     form = ParamsForm(request.POST, prefix="params")
-    if form.is_valid():
-        values = dict(form.cleaned_data)
-        once = values.pop("once")
-        params = SetParams(max_price_e4=values.pop("max_price"), tick_e4=values.pop("tick"), **values)
 
-        def publish(exchange: Exchange) -> Decision:
-            return grid.set_params(exchange, by=request.user, once=once, params=params)
+    def limits(asked: dict[str, Any]) -> dict[str, Any]:
+        values = {name: value for name, value in asked.items() if name != "once"}
+        return {
+            "params": SetParams(max_price_e4=values.pop("max_price"), tick_e4=values.pop("tick"), **values),
+        }
 
-        decision = attempt(form, publish)
-        if decision is not None:
-            tell_entry(request, _("The new limits are in force."), decision.seq)
-            return redirect("staff-rules")
+    if decide(request, form, grid.set_params, limits, _("The new limits are in force.")):
+        return redirect("staff-rules")
     return _show_rules(request, params=form)
 
 
@@ -242,21 +219,14 @@ def set_params(request: HttpRequest) -> HttpResponse:
 def set_tariff(request: HttpRequest) -> HttpResponse:
     """Publish the prices of the supplier of last resort."""
     form = TariffForm(request.POST, prefix="tariff")
-    if form.is_valid():
-        values = form.cleaned_data
-        decision = attempt(
-            form,
-            lambda exchange: grid.set_tariff(
-                exchange,
-                by=request.user,
-                once=values["once"],
-                topup_e4=values["topup"],
-                spill_e4=values["spill"],
-            ),
-        )
-        if decision is not None:
-            tell_entry(request, _("The new tariff holds for contracts that open from now on."), decision.seq)
-            return redirect("staff-rules")
+    if decide(
+        request,
+        form,
+        grid.set_tariff,
+        lambda asked: {"topup_e4": asked["topup"], "spill_e4": asked["spill"]},
+        _("The new tariff holds for contracts that open from now on."),
+    ):
+        return redirect("staff-rules")
     return _show_rules(request, tariff=form)
 
 
@@ -266,19 +236,15 @@ def set_tariff(request: HttpRequest) -> HttpResponse:
 def publish_rulebook(request: HttpRequest) -> HttpResponse:
     """Put a new text of the rulebook in force."""
     form = RulebookForm(request.POST, prefix="rulebook")
-    if form.is_valid():
-        values = form.cleaned_data
+    if decide(
+        request,
+        form,
+        grid.publish_rulebook,
         # A browser sends line ends as CR LF; the text people have, and its hash, has LF.
-        text = values["text"].replace("\r\n", "\n")
-        decision = attempt(
-            form,
-            lambda exchange: grid.publish_rulebook(
-                exchange, by=request.user, once=values["once"], text=text, version=values["version"]
-            ),
-        )
-        if decision is not None:
-            tell_entry(request, _("The new rulebook is in force."), decision.seq)
-            return redirect("staff-rules")
+        lambda asked: {"text": asked["text"].replace("\r\n", "\n"), "version": asked["version"]},
+        _("The new rulebook is in force."),
+    ):
+        return redirect("staff-rules")
     return _show_rules(request, rulebook=form)
 
 

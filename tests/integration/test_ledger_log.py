@@ -1,115 +1,32 @@
-"""The log in a real database: it grows, seals, starts again, serves, exports, proves, and notices every change."""
+"""The log in a real database: it grows, seals, starts again, exports, proves, and notices every change."""
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import itertools
 import random
-import stat
-import threading
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.core.wsgi import get_wsgi_application
-from django.db import connections, transaction
-from django.test import Client, override_settings
 
-from ledger import keys, loading, queries
-from ledger.core.encoding import encode
+from ledger import loading, queries
 from ledger.core.merkle import leaf_hash, verify_consistency, verify_inclusion
 from ledger.core.note import Signer, open_checkpoint, parse_vkey
 from ledger.core.receipt import parse_receipt, verify_receipt
-from ledger.core.rows import rows_root
 from ledger.core.source import Missing
 from ledger.core.tiles import Place
 from ledger.core.verify import Bad, verify_log
 from ledger.exports import export
 from ledger.models import Checkpoint, Entry, HashTile, Row, Rulebook
-from ledger.operations import Log, publish_rulebook
-from ledger.sources import DatabaseSource, FolderSource, HttpSource, SourceFailed
-from market.households.operations import issue_key
-from tests.unit.ledger_logs import SALT, STATE, span, time_text
+from ledger.operations import Log
+from ledger.sources import FolderSource
+from tests.integration.ledger_writer import ORIGIN, RULEBOOK, Writer, flip, verify, write_log
+from tests.unit.ledger_logs import span
 
-pytestmark = pytest.mark.django_db
-ORIGIN = "sunledger.example/test"
-RULEBOOK = "# Rules\n\nBe kind.\n"
-
-
-@pytest.fixture(autouse=True)
-def own_keys(tmp_path: Path) -> Iterator[None]:
-    """Give every test keys of its own and a closed ledger."""
-    files = {"LEDGER_KEY_FILE": tmp_path / "keys" / "key", "LEDGER_SALT_FILE": tmp_path / "keys" / "salt"}
-    with override_settings(**files, LEDGER_ORIGIN=ORIGIN, LEDGER_OPEN=False):
-        yield
-
-
-class Writer:
-    """Does to the log what the exchange does: leaves and seals, all rows of a batch in one transaction."""
-
-    def __init__(self) -> None:
-        self.log = Log.load()
-        self.rules = publish_rulebook(RULEBOOK)
-
-    def entry(self, type_: str, **fields: int | str) -> int:
-        seq = self.log.size
-        made = {"v": 1, "seq": seq, "type": type_, "at": time_text(seq), "salt": SALT, **fields}
-        self.log.append(encode(made))
-        return seq
-
-    def found(self) -> None:
-        self.entry("genesis", origin=ORIGIN, currency="EUR", vkey=self.log.vkey, rulebook_sha256=self.rules)
-
-    def orders(self, count: int) -> None:
-        for number in range(count):
-            self.entry("order", account=number, price_e4=2850)
-
-    def readings(self, count: int) -> int:
-        rows = [encode({"account": n, "import_wh": n, "salt": SALT}) for n in range(count)]
-        seq = self.entry("readings", count=count, root=rows_root(rows).hex())
-        self.log.add_rows(seq, rows)
-        return seq
-
-    def seal(self) -> None:
-        first, height = self.log.sealed_size, self.log.height + 1
-        fields = self.log.seal_fields(state=STATE, totals={"EUR": 0, "Wh": 0}, rules=self.rules)
-        self.entry("seal", height=height, first=first, count=self.log.size + 1 - first, **fields)
-        self.log.sign(height=height, at_ms=self.log.size)
-
-    def commit(self) -> None:
-        with transaction.atomic():
-            for model, rows in self.log.take_rows():
-                names = [field.attname for field in model._meta.concrete_fields if field.column]
-                model.objects.bulk_create([model(**dict(zip(names, row, strict=True))) for row in rows])
-
-
-def write_log(*blocks: int) -> Writer:
-    """Return a writer that has written a founding, blocks of so many orders, and readings in the first."""
-    writer = Writer()
-    writer.found()
-    for number, count in enumerate(blocks):
-        if number == 0:
-            writer.readings(4)
-        writer.orders(count)
-        writer.seal()
-        writer.commit()
-    return writer
-
-
-def verify() -> None:
-    source = DatabaseSource()
-    verify_log(source, [parse_vkey(keys.verifier_key())], source.heads())
-
-
-def flip(text: str, at: int) -> str:
-    """Return the text with one character changed to another of its kind."""
-    return text[:at] + ("0" if text[at] != "0" else "1") + text[at + 1 :]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_keys")]
 
 
 @pytest.mark.parametrize(
@@ -396,185 +313,3 @@ def test_the_command_verifies_the_database_with_the_own_key() -> None:
     assert f"key {writer.log.vkey} (from " in out.getvalue()
     with pytest.raises(CommandError, match="checkpoint: expected a signature"):
         call_command("verify_ledger", vkey=[Signer(ORIGIN, bytes(32)).vkey])
-
-
-# --- the web ----------------------------------------------------------------------------------------------------------
-
-
-def new_key(user: object, scopes: list[str]) -> str:
-    """Return the secret of a new API key."""
-    return issue_key(user=user, name="verifier", scopes=scopes, now=datetime.now(UTC)).token
-
-
-def test_heads_and_hash_tiles_are_public_entries_and_rows_are_not(client: Client) -> None:
-    write_log(5, 300)
-    response = client.get("/ledger/checkpoint")
-    assert response.content.decode() == queries.checkpoint()
-    assert response["Content-Type"] == "text/plain; charset=utf-8"
-    assert response["Cache-Control"] == "public, max-age=1"
-    tile = client.get("/ledger/tile/0/000")
-    assert (len(tile.content), tile["Content-Type"]) == (8192, "application/octet-stream")
-    assert tile["Cache-Control"] == "public, max-age=31536000, immutable"
-    assert client.get("/ledger/tile/0/000.p/7").content == tile.content[: 7 * 32]
-    assert client.get("/ledger/tile/1/000.p/1").status_code == 200
-    assert "immutable" not in client.get("/ledger/tile/0/001.p/52")["Cache-Control"]
-    rulebook = client.get(f"/ledger/rulebook/{queries.entry(0)['rulebook_sha256']}")
-    assert rulebook.content.decode() == RULEBOOK
-    for path in ("tile/entries/000", "tile/entries/001.p/52", "rows/1", "rows/x", "tile/entries/007"):
-        response = client.get(f"/ledger/{path}")
-        assert (response.status_code, response["Content-Type"]) == (401, "application/problem+json")
-        assert (response.json()["code"], response["WWW-Authenticate"]) == ("not_authenticated", "Bearer")
-        assert response.json()["type"] == "urn:sunledger:problem:not_authenticated"
-    with override_settings(LEDGER_OPEN=True):
-        response = client.get("/ledger/tile/entries/000")
-        assert response["Cache-Control"] == "private, max-age=31536000, immutable"
-        assert response.content == queries.tile(Place(-1, 0, 256))
-        assert client.get("/ledger/rows/1").content == queries.rows_file(1)
-
-
-@pytest.mark.parametrize(
-    ("role", "status"), [("regulator", 200), ("operator", 200), ("staff", 200), ("household", 403)]
-)
-def test_entries_are_for_those_who_watch_the_market(role: str, status: int, django_user_model: type) -> None:
-    write_log(5)
-    client = Client()
-    client.force_login(django_user_model.objects.create(username="rita", role=role))
-    assert client.get("/ledger/tile/entries/000.p/8").status_code == status
-    assert client.get("/ledger/rows/1").status_code == status
-
-
-@pytest.mark.parametrize(
-    ("role", "scopes", "status"),
-    [("regulator", ["ledger:read"], 200), ("operator", ["operate"], 403), ("household", ["read"], 403)],
-)
-def test_keys_with_the_scope_open_entries(
-    client: Client, role: str, scopes: list[str], status: int, django_user_model: type
-) -> None:
-    write_log(5)
-    user = django_user_model.objects.create(username="rita", role=role)
-    path = "/ledger/tile/entries/000.p/8"
-    token = new_key(user, scopes)
-    assert client.get(path, headers={"Authorization": f"Bearer {token}"}).status_code == status
-    assert client.get("/ledger/rows/1", headers={"Authorization": f"bearer {token}"}).status_code == status
-    for wrong in (f"Bearer {token}x", f"Basic {token}", "Bearer", "Bearer \x00"):
-        assert client.get(path, headers={"Authorization": wrong}).status_code == 401
-    with override_settings(LEDGER_ACCESS=""):
-        assert client.get(path, headers={"Authorization": f"Bearer {token}"}).status_code == 401
-
-
-@override_settings(LEDGER_OPEN=True)
-def test_what_the_log_does_not_have_is_a_problem_with_a_code(client: Client) -> None:
-    for path in ("checkpoint", "tile/0/000.p/1"):
-        assert client.get(f"/ledger/{path}").status_code == 404
-    write_log(5)
-    for path in (
-        "tile/0/000", "tile/0/000.p/9", "tile/0/000.p/256", "tile/0/000.p/0", "tile/0/001.p/1", "tile/1/000.p/1",
-        "tile/0/0", "tile/x/000", "tile/9/000", "tile/entries/000", "tile/entries/000.p/9",
-        "tile/0/x999/x999/x999/x999/x999/999", "tile/0/../0/000", "rows/0", "rows/-1", "rows/%F0%9F%98%80",
-        "rows/99999999999999999999", "rows/9223372036854775807", "rulebook/abc", "rulebook/" + "0" * 64, "nix",
-    ):  # fmt: skip
-        response = client.get(f"/ledger/{path}")
-        assert (response.status_code, response["Content-Type"]) == (404, "application/problem+json"), path
-        assert response.json()["code"] == "not_found"
-        assert "(" not in response.json()["detail"]
-    assert "tile/0/000.p/9." in client.get("/ledger/tile/0/000.p/9").json()["detail"]
-    response = Client(enforce_csrf_checks=True).put("/ledger/checkpoint")
-    assert (response.status_code, response["Allow"], response.json()["code"]) == (
-        405,
-        "GET, HEAD",
-        "method_not_allowed",
-    )
-    assert client.head("/ledger/checkpoint").status_code == 200
-
-
-class _Quiet(WSGIRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:
-        """Keep the test's output clean."""
-
-
-@pytest.mark.django_db(transaction=True)
-def test_a_running_server_is_verified_with_a_key(monkeypatch: pytest.MonkeyPatch, django_user_model: type) -> None:
-    write_log(5, 300)
-    token = new_key(django_user_model.objects.create(username="rita", role="regulator"), ["ledger:read"])
-    app = get_wsgi_application()
-
-    def serve(environ: dict, start_response: object) -> object:
-        try:
-            return app(environ, start_response)
-        finally:
-            connections.close_all()
-
-    server = make_server("127.0.0.1", 0, serve, handler_class=_Quiet)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    url = f"http://127.0.0.1:{server.server_port}"
-    try:
-        with override_settings(ALLOWED_HOSTS=["127.0.0.1"]):
-            out = StringIO()
-            call_command("verify_ledger", url, key=token, stdout=out)
-            assert "entries 309, blocks 2" in out.getvalue()
-            monkeypatch.setenv("LEDGER_KEY", token)
-            call_command("verify_ledger", f"{url}/ledger/", vkey=[keys.verifier_key()], stdout=out)
-            assert "(given with --vkey)" in out.getvalue()
-            monkeypatch.delenv("LEDGER_KEY")
-            with pytest.raises(CommandError, match="ledger:read"):
-                call_command("verify_ledger", url)
-            with pytest.raises(CommandError, match="404"):
-                call_command("verify_ledger", f"{url}/elsewhere")
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-    with pytest.raises(SourceFailed, match="refused"):
-        HttpSource(url)("checkpoint")
-    with pytest.raises(SourceFailed, match="web address"):
-        HttpSource("ftp://127.0.0.1")
-
-
-# --- keys -------------------------------------------------------------------------------------------------------------
-
-
-def test_a_key_is_made_once_and_for_its_owner_only(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "key"
-    made = keys.load_or_make(path)
-    assert keys.load_or_make(path) == made != bytes(32)
-    assert len(made) == 32
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert list(path.parent.iterdir()) == [path]
-    for mode in (0o640, 0o604, 0o620, 0o700 | 0o004):
-        path.chmod(mode)
-        with pytest.raises(keys.KeyFileError, match="0600"):
-            keys.load_or_make(path)
-
-
-@pytest.mark.parametrize("text", ["", "00", "zz" * 32, "00" * 31, "00" * 33, "00" * 32 + "x"])
-def test_a_key_file_of_another_form_is_refused(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "key"
-    path.write_text(text)
-    path.chmod(0o600)
-    with pytest.raises(keys.KeyFileError, match="hex"):
-        keys.load_or_make(path)
-
-
-def test_many_starters_make_one_key(tmp_path: Path) -> None:
-    path, seen, gate = tmp_path / "new" / "key", [], threading.Barrier(8)
-
-    def start() -> None:
-        gate.wait()
-        seen.append(keys.load_or_make(path))
-
-    threads = [threading.Thread(target=start) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(seen) == 8
-    assert len(set(seen)) == 1
-    assert list(path.parent.iterdir()) == [path]
-
-
-def test_salts_are_hmacs_and_differ() -> None:
-    secret = keys.salt_secret()
-    assert keys.salt(secret, 412) == hmac.new(secret, b"412", hashlib.sha256).hexdigest()[:32]
-    assert len({keys.salt(secret, seq) for seq in range(1000)}) == 1000
-    assert secret == keys.salt_secret()

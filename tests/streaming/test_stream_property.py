@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from market.streaming import access, channels, delivery, sockets
 from market.streaming.views import book_data, book_view, ticker_data, ticker_view
 from tests.streaming.fake import CONTRACT, LATER
-from tests.streaming.test_hub import Market, Peer
+from tests.streaming.stage import Market, Peer
 
 AREA = "LV1.101"
 CHANNELS = (f"book:{AREA}:{CONTRACT}", f"book:{AREA}:{LATER}", f"ticker:{AREA}", "trades")
