@@ -6,6 +6,7 @@ from hashlib import sha256
 from typing import NamedTuple
 
 MAX_INT = 2**53 - 1  # the largest integer a browser holds exactly
+MAX_CONNECTION_W = 10**9  # a gigawatt: more than any one connection of a city
 MEMBER = "member"
 BANK = "bank"  # the world outside: what was paid in minus what was paid out, negated
 OPERATOR = "operator"  # grid fees
@@ -74,6 +75,14 @@ class Params(NamedTuple):
     horizon_min: int = 36 * 60  # how long before delivery a contract opens
     lead_min: int = 0  # how long before delivery its gate closes
     netting_permille: int = 1_000
+    collar_e4: int = 0  # a trade further than this from the reference price halts its contract; 0 = no collar
+    collar_period_s: int = 0  # how old the reference price becomes
+    collar_halt_s: int = 0  # how long the halt lasts
+    throttle_per_min: int = 0  # orders and amendments of an account that come in again each minute; 0 = no throttle
+    throttle_burst: int = 0  # and how many at once
+    throttle_credit: int = 0  # how many a trade of the account gives back
+    connection_import_w: int = 0  # what a grid connection may take unless it has a limit of its own; 0 = no limit
+    connection_export_w: int = 0  # and give
 
 
 def params_problem(params: Params) -> str:
@@ -86,6 +95,14 @@ def params_problem(params: Params) -> str:
         "horizon_min": (15, 7 * 24 * 60),
         "lead_min": (0, 24 * 60),
         "netting_permille": (0, 1_000),
+        "collar_e4": (0, 10_000_000),
+        "collar_period_s": (1 if params.collar_e4 else 0, 24 * 3600),
+        "collar_halt_s": (1 if params.collar_e4 else 0, 24 * 3600),
+        "throttle_per_min": (0, 1_000_000),
+        "throttle_burst": (1 if params.throttle_per_min else 0, 1_000_000),
+        "throttle_credit": (0, 1_000),
+        "connection_import_w": (0, MAX_CONNECTION_W),
+        "connection_export_w": (0, MAX_CONNECTION_W),
     }
     for name, (least, most) in ranges.items():
         value = getattr(params, name)

@@ -19,6 +19,10 @@ IMMEDIATE_OR_CANCEL = "ioc"
 FILL_OR_KILL = "fok"
 TIMES_IN_FORCE = (GOOD_TILL_GATE, GOOD_TILL_DATE, IMMEDIATE_OR_CANCEL, FILL_OR_KILL)
 
+MAX_CLIPS = 100  # an iceberg shows at least a hundredth of itself: what one taker sets off stays bounded
+MAX_INTERVALS = 96  # contracts of a block or a sweep: a day of quarter-hours
+MAX_LEGS = 100  # orders of a basket
+
 
 class Found(NamedTuple):
     """Found the market: the first command of every ledger. Opens the system accounts (see ``accounts.SYSTEM_KINDS``)."""
@@ -55,6 +59,14 @@ class SetParams(NamedTuple):
     horizon_min: int
     lead_min: int
     netting_permille: int
+    collar_e4: int = 0
+    collar_period_s: int = 0
+    collar_halt_s: int = 0
+    throttle_per_min: int = 0
+    throttle_burst: int = 0
+    throttle_credit: int = 0
+    connection_import_w: int = 0
+    connection_export_w: int = 0
 
 
 class SetArea(NamedTuple):
@@ -104,6 +116,19 @@ class CloseAccount(NamedTuple):
     account: int
 
 
+class SetConnection(NamedTuple):
+    """Tie an account to a grid connection and say what that connection may take and give, whoever trades for it.
+
+    ``connection=""`` keeps the connection the account has (its own alone, if it never named one). A limit of 0 W is the
+    market's (``Params.connection_import_w`` and ``connection_export_w``).
+    """
+
+    account: int
+    connection: str  # commitment of the grid connection, hex or ""
+    import_w: int
+    export_w: int
+
+
 class Fund(NamedTuple):
     """Money from outside into a wallet (positive) or out of it (negative)."""
 
@@ -132,12 +157,14 @@ class DeliverContract(NamedTuple):
 
 
 class SetHalt(NamedTuple):
-    """Stop (``on=1``) or resume (``on=0``) trading in a scope."""
+    """Stop (``on=1``) or resume (``on=0``) trading in a scope; ``cancel=1`` is the kill switch: all open orders go, too."""
 
     scope: str  # "market", "contract", "area", "account"
     target: str  # "" | contract | area | str(account index)
     on: int
     reason: str  # code
+    until_ms: int = 0  # of a contract's halt: when it ends by itself; 0 = when somebody ends it
+    cancel: int = 0
 
 
 class PlaceOrder(NamedTuple):
@@ -152,6 +179,66 @@ class PlaceOrder(NamedTuple):
     expires_at_ms: int
 
 
+class PlaceIceberg(NamedTuple):
+    """A limit order that shows ``display_wh`` at a time; each next clip has a new time priority. gtg or gtd only."""
+
+    account: int
+    contract: str
+    side: str
+    price_e4: int
+    energy_wh: int  # in total
+    time_in_force: str
+    expires_at_ms: int
+    display_wh: int
+
+
+class PlaceSweep(NamedTuple):
+    """Buy or sell at once, best all-in price first, over the contracts ``contract`` to ``last``, up to the limit."""
+
+    account: int
+    contract: str
+    last: str
+    side: str
+    price_e4: int
+    energy_wh: int  # in all contracts together
+
+
+class PlaceBlock(NamedTuple):
+    """All or none over the contiguous contracts ``contract`` to ``last``: the same energy in each, none above the limit.
+
+    A block that cannot trade whole waits outside the book (fill or kill: is refused) and trades as a taker once it can.
+    """
+
+    account: int
+    contract: str
+    last: str
+    side: str
+    price_e4: int
+    energy_wh: int  # in each contract
+    time_in_force: str
+    expires_at_ms: int
+
+
+class Leg(NamedTuple):
+    """One order of a basket."""
+
+    account: int
+    contract: str
+    side: str
+    price_e4: int
+    energy_wh: int
+
+
+class PlaceBasket(NamedTuple):
+    """Linked fill-or-kill orders: all of them trade in full, one after the other, or none does.
+
+    ``account`` is whose basket it is; each leg's account is of its account group.
+    """
+
+    account: int
+    legs: tuple[Leg, ...]
+
+
 class AmendOrder(NamedTuple):
     """Change price or total quantity (filled part included) of a resting order; -1 leaves a value as it is.
 
@@ -164,8 +251,25 @@ class AmendOrder(NamedTuple):
     energy_wh: int
 
 
+class HibernateOrder(NamedTuple):
+    """Take an open order out of the book for a while: it keeps its number, gives up its hold and its time priority."""
+
+    account: int
+    order: int
+
+
+class ReactivateOrder(NamedTuple):
+    """Bring a hibernated order back, checked anew and with a new time priority; it may trade at once."""
+
+    account: int
+    order: int
+
+
 class CancelOrder(NamedTuple):
-    """Take a resting order back. ``account`` must own it; -1 is the market operator, with a reason of its own."""
+    """Take an open order back; a leg takes its whole block along.
+
+    ``account`` must own it; -1 is the market operator, with a reason of its own.
+    """
 
     account: int
     order: int
@@ -178,6 +282,16 @@ class CancelAll(NamedTuple):
     account: int
     contract: str
     reason: str
+
+
+class RecallTrade(NamedTuple):
+    """The market operator takes a trade back before delivery: money, positions and capacity are as if it had not been.
+
+    The two orders stay as they are.
+    """
+
+    trade: int
+    reason: str  # code
 
 
 class Expire(NamedTuple):
@@ -243,13 +357,21 @@ Command = (
     | SetTariff
     | OpenAccount
     | CloseAccount
+    | SetConnection
     | Fund
     | OpenContract
     | CloseContract
     | DeliverContract
     | SetHalt
     | PlaceOrder
+    | PlaceIceberg
+    | PlaceSweep
+    | PlaceBlock
+    | PlaceBasket
     | AmendOrder
+    | HibernateOrder
+    | ReactivateOrder
+    | RecallTrade
     | CancelOrder
     | CancelAll
     | Expire

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -15,13 +15,13 @@ from market.engine.trading import MARKET_OPERATOR
 
 Leaf = Mapping[str, int | str]
 VERSION = 1
-DERIVED_CANCELS = frozenset(("ioc", "gate", "self_trade", "account_closed"))
+DERIVED_CANCELS = frozenset(("ioc", "gate", "self_trade", "account_closed", "kill"))
 EXPIRED = "expired"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
 
 # Event -> entry type, action of types that have several, names of its entry fields after seq and at_ms. Fields beyond
-# these are derived. An empty text and an ``expires_at_ms`` of 0 are left out of the entry.
+# these are derived. An empty text, a time of 0 and a 0 in ``OPTIONAL`` are left out of the entry.
 _ENTRIES: dict[type, tuple[str, str, tuple[str, ...]]] = {
     ev.Founded: (
         "genesis", "", ("origin", "currency", "interval_min", "vkey", "rulebook_version", "rulebook_sha256"),
@@ -37,18 +37,23 @@ _ENTRIES: dict[type, tuple[str, str, tuple[str, ...]]] = {
         "account", "opened", ("account", "account_id", "kind", "area", "group", "connection", "commitment"),
     ),
     ev.AccountClosed: ("account", "closed", ("account",)),
+    ev.ConnectionSet: ("account", "connection", ("account", "connection", "import_w", "export_w")),
     ev.Funded: ("fund", "", ("account", "amount_e7", "reason", "reference")),
     ev.ContractOpened: ("contract", "opened", ("contract", "account", "account_id", "topup_e4", "spill_e4")),
     ev.ContractClosed: ("contract", "closed", ("contract",)),
     ev.ContractDelivered: ("contract", "delivered", ("contract",)),
-    ev.HaltSet: ("halt", "", ("scope", "target", "on", "reason")),
+    ev.HaltSet: ("halt", "", ("scope", "target", "on", "reason", "until_ms", "cancel")),
     ev.OrderPlaced: (
         "order", "",
         ("account", "area", "contract", "side", "price_e4", "energy_wh", "time_in_force", "expires_at_ms"),
     ),
+    ev.ComplexOrderPlaced: ("order", "", ev.ComplexOrderPlaced._fields[2:]),
+    ev.OrderHibernated: ("amend", "hibernated", ("order", "remaining_wh")),
+    ev.OrderReactivated: ("amend", "reactivated", ("order", "remaining_wh")),
     ev.OrderAmended: ("amend", "", ("order", "price_e4", "energy_wh", "requeued")),
     ev.OrderCancelled: ("cancel", "", ("order", "remaining_wh", "reason")),
     ev.Traded: ("trade", "", ("contract", "maker", "taker", "energy_wh", "buy_e4", "sell_e4")),
+    ev.TradeRecalled: ("recall", "", ("trade", "contract", "reason")),
     ev.ReadingsCommitted: ("readings", "", ("contract", "area", "count", "import_wh", "export_wh", "root")),
     ev.Settled: (
         "settle", "",
@@ -57,6 +62,8 @@ _ENTRIES: dict[type, tuple[str, str, tuple[str, ...]]] = {
     ev.Sealed: ("seal", "", ("height", "first", "count")),
     ev.SnapshotCommitted: ("snapshot", "", ("sha256",)),
 }  # fmt: skip
+TIMES = {"expires_at_ms": "expires_at", "until_ms": "until"}  # event fields that an entry writes as times
+OPTIONAL = frozenset(("display_wh", "group", "leg", "legs", "cancel", *c.SetParams._field_defaults))
 _POSITIONS = {
     kind: (type_, action, tuple((name, kind._fields.index(name)) for name in names))  # type: ignore[attr-defined]
     for kind, (type_, action, names) in _ENTRIES.items()
@@ -91,11 +98,12 @@ def to_leaf(event: ev.Event) -> dict[str, int | str]:
         value = values[position]
         if value == "":
             continue
-        if name == "expires_at_ms":
-            if value:
-                leaf["expires_at"] = time_text(value)
+        if value == 0 and (name in OPTIONAL or name in TIMES):
             continue
-        leaf[name] = value
+        if name in TIMES:
+            leaf[TIMES[name]] = time_text(value)
+        else:
+            leaf[name] = value
     return leaf
 
 
@@ -107,6 +115,9 @@ def _plain(command: Any, **defaults: int | str) -> Callable[[Leaf], Any]:
 def _account(leaf: Leaf) -> c.Command | None:
     if leaf["action"] == "closed":
         return c.CloseAccount(int(leaf["account"]))
+    if leaf["action"] == "connection":
+        connection = str(leaf.get("connection", ""))
+        return c.SetConnection(int(leaf["account"]), connection, int(leaf["import_w"]), int(leaf["export_w"]))
     if leaf["kind"] != MEMBER:
         return None
     group = str(leaf["group"])
@@ -128,11 +139,60 @@ def _contract(leaf: Leaf) -> c.Command:
     return command
 
 
+def _time(leaf: Leaf, name: str) -> int:
+    """Return an optional time of an entry, 0 where it has none."""
+    text = leaf.get(name)
+    return 0 if text is None else time_ms(str(text))
+
+
 def _order(leaf: Leaf) -> c.Command:
-    expires_at = leaf.get("expires_at")
-    return c.PlaceOrder(
-        int(leaf["account"]), str(leaf["contract"]), str(leaf["side"]), int(leaf["price_e4"]), int(leaf["energy_wh"]),
-        str(leaf["time_in_force"]), time_ms(str(expires_at)) if expires_at is not None else 0,
+    account, contract, side = int(leaf["account"]), str(leaf["contract"]), str(leaf["side"])
+    price_e4, energy_wh = int(leaf["price_e4"]), int(leaf["energy_wh"])
+    time_in_force, expires_at_ms = str(leaf["time_in_force"]), _time(leaf, "expires_at")
+    kind = leaf.get("kind")
+    if kind is None:
+        return c.PlaceOrder(account, contract, side, price_e4, energy_wh, time_in_force, expires_at_ms)
+    if kind == ev.ICEBERG:
+        return c.PlaceIceberg(
+            account, contract, side, price_e4, energy_wh, time_in_force, expires_at_ms, int(leaf["display_wh"])
+        )
+    if kind == ev.SWEEP:
+        return c.PlaceSweep(account, contract, str(leaf["last"]), side, price_e4, energy_wh)
+    raise ValueError(f"expected a kind of order, was {kind!r}")
+
+
+def legs_of(leaf: Leaf) -> int:
+    """Return how many entries, this one included, tell of the command that an entry begins: the legs of an order."""
+    return int(leaf.get("legs", 1)) if leaf["type"] == "order" else 1
+
+
+def _linked(legs: Sequence[Leaf]) -> c.Command:
+    """Return the command that the entries of all legs of a block or basket tell of."""
+    first = legs[0]
+    if first.get("kind") == ev.BASKET:
+        names = c.Leg._fields
+        return c.PlaceBasket(int(first["account"]), tuple(c.Leg(*(leg[name] for name in names)) for leg in legs))  # type: ignore[arg-type]
+    if first.get("kind") == ev.BLOCK:
+        return c.PlaceBlock(
+            int(first["account"]), str(first["contract"]), str(legs[-1]["contract"]), str(first["side"]),
+            int(first["price_e4"]), int(first["energy_wh"]), str(first["time_in_force"]), _time(first, "expires_at"),
+        )  # fmt: skip
+    raise ValueError(f"expected a kind of linked order, was {first.get('kind')!r}")
+
+
+def _amend(leaf: Leaf) -> c.Command:
+    order, action = int(leaf["order"]), leaf.get("action", "")
+    if action == "hibernated":
+        return c.HibernateOrder(MARKET_OPERATOR, order)
+    if action == "reactivated":
+        return c.ReactivateOrder(MARKET_OPERATOR, order)
+    return c.AmendOrder(MARKET_OPERATOR, order, int(leaf["price_e4"]), int(leaf["energy_wh"]))
+
+
+def _halt(leaf: Leaf) -> c.Command:
+    return c.SetHalt(
+        str(leaf["scope"]), str(leaf.get("target", "")), int(leaf["on"]), str(leaf["reason"]), _time(leaf, "until"),
+        int(leaf.get("cancel", 0)),
     )  # fmt: skip
 
 
@@ -149,7 +209,7 @@ _COMMANDS: dict[str, Callable[[Leaf], c.Command | None]] = {
     "genesis": _plain(c.Found),
     "rulebook": _plain(c.PublishRulebook),
     "key": _plain(c.RegisterKey),
-    "params": _plain(c.SetParams),
+    "params": _plain(c.SetParams, **c.SetParams._field_defaults),
     "area": _plain(c.SetArea),
     "capacity": _plain(c.SetCapacity),
     "fee": _plain(c.SetFee),
@@ -157,13 +217,12 @@ _COMMANDS: dict[str, Callable[[Leaf], c.Command | None]] = {
     "account": _account,
     "fund": _plain(c.Fund),
     "contract": _contract,
-    "halt": _plain(c.SetHalt),
+    "halt": _halt,
     "order": _order,
-    "amend": lambda leaf: c.AmendOrder(
-        MARKET_OPERATOR, int(leaf["order"]), int(leaf["price_e4"]), int(leaf["energy_wh"])
-    ),
+    "amend": _amend,
     "cancel": _cancel,
     "trade": lambda leaf: None,
+    "recall": _plain(c.RecallTrade),
     "readings": _plain(c.CommitReadings),
     "seal": lambda leaf: c.Seal(),
     "snapshot": _plain(c.CommitSnapshot),
@@ -176,13 +235,18 @@ def settle_row(data: bytes | Mapping[str, Any]) -> c.SettleRow:
     return c.SettleRow(*(fields[name] for name in c.SettleRow._fields))
 
 
-def to_command(leaf: Leaf, rows: Iterable[bytes | Mapping[str, Any]] = ()) -> c.Command | None:
+def to_command(
+    leaf: Leaf, rows: Iterable[bytes | Mapping[str, Any]] = (), legs: Sequence[Leaf] = ()
+) -> c.Command | None:
     """Return the command whose first event an entry is; ``None`` for an entry that follows from an earlier command.
 
-    ``rows`` are the committed rows of a ``settle`` entry. Raises ``KeyError`` or ``ValueError`` on an entry of unknown form.
+    ``rows`` are the committed rows of a ``settle`` entry, ``legs`` the entries of a linked order (see ``legs_of``), this one
+    first. Raises ``KeyError`` or ``ValueError`` on an entry of unknown form.
     """
     if leaf["type"] == "settle":
         return c.Settle(
             str(leaf["contract"]), str(leaf["area"]), tuple(settle_row(row) for row in rows), str(leaf["root"])
         )
+    if "legs" in leaf and leaf["type"] == "order":
+        return _linked(legs)
     return _COMMANDS[str(leaf["type"])](leaf)

@@ -54,6 +54,14 @@ class ParamsSet(NamedTuple):
     horizon_min: int
     lead_min: int
     netting_permille: int
+    collar_e4: int = 0
+    collar_period_s: int = 0
+    collar_halt_s: int = 0
+    throttle_per_min: int = 0
+    throttle_burst: int = 0
+    throttle_credit: int = 0
+    connection_import_w: int = 0
+    connection_export_w: int = 0
 
 
 class AreaSet(NamedTuple):
@@ -105,6 +113,15 @@ class AccountClosed(NamedTuple):
     account: int
 
 
+class ConnectionSet(NamedTuple):
+    seq: int
+    at_ms: int
+    account: int
+    connection: str
+    import_w: int
+    export_w: int
+
+
 class Funded(NamedTuple):
     seq: int
     at_ms: int
@@ -143,6 +160,8 @@ class HaltSet(NamedTuple):
     target: str
     on: int
     reason: str
+    until_ms: int = 0
+    cancel: int = 0
 
 
 class OrderPlaced(NamedTuple):
@@ -158,6 +177,51 @@ class OrderPlaced(NamedTuple):
     expires_at_ms: int
 
 
+ICEBERG = "iceberg"
+SWEEP = "sweep"
+BLOCK = "block"
+BASKET = "basket"
+
+
+class ComplexOrderPlaced(NamedTuple):
+    """An order that is more than ``OrderPlaced`` says, or one leg of a block or basket (then ``group`` is leg 1's id)."""
+
+    seq: int  # the order's id
+    at_ms: int
+    account: int
+    area: str
+    contract: str
+    side: str
+    price_e4: int
+    energy_wh: int
+    time_in_force: str
+    expires_at_ms: int
+    kind: str  # iceberg, sweep, block, basket
+    last: str  # the last contract of a sweep, else ""
+    display_wh: int  # of an iceberg, else 0
+    group: int
+    leg: int  # 1 to ``legs``; 0 without legs
+    legs: int
+
+
+class OrderHibernated(NamedTuple):
+    seq: int
+    at_ms: int
+    order: int
+    account: int
+    contract: str
+    remaining_wh: int
+
+
+class OrderReactivated(NamedTuple):
+    seq: int
+    at_ms: int
+    order: int
+    account: int
+    contract: str
+    remaining_wh: int
+
+
 class OrderAmended(NamedTuple):
     seq: int
     at_ms: int
@@ -170,7 +234,7 @@ class OrderAmended(NamedTuple):
 
 
 class OrderCancelled(NamedTuple):
-    """``reason``: owner, ioc, expired, gate, self_trade, account_closed, or an operator's code."""
+    """``reason``: owner, ioc, expired, gate, self_trade, account_closed, kill, or an operator's code."""
 
     seq: int
     at_ms: int
@@ -200,6 +264,20 @@ class Traded(NamedTuple):
     sell_area: str
     cost_e7: int  # buyer's wallet -> clearing
     margin_e7: int  # seller's wallet -> clearing
+
+
+class TradeRecalled(NamedTuple):
+    seq: int
+    at_ms: int
+    trade: int  # seq of the trade's entry
+    contract: str
+    reason: str
+    # derived
+    energy_wh: int
+    buyer: int
+    seller: int
+    cost_e7: int  # clearing -> buyer's wallet
+    margin_e7: int  # clearing -> seller's wallet
 
 
 class ReadingsCommitted(NamedTuple):
@@ -255,15 +333,20 @@ Event = (
     | TariffSet
     | AccountOpened
     | AccountClosed
+    | ConnectionSet
     | Funded
     | ContractOpened
     | ContractClosed
     | ContractDelivered
     | HaltSet
     | OrderPlaced
+    | ComplexOrderPlaced
     | OrderAmended
+    | OrderHibernated
+    | OrderReactivated
     | OrderCancelled
     | Traded
+    | TradeRecalled
     | ReadingsCommitted
     | Settled
     | Sealed

@@ -373,7 +373,7 @@ class Governing(Trading):
         return events
 
     def _halt(self, command: SetHalt) -> list[Any]:
-        scope, target, on, reason = command
+        scope, target, on, reason, until_ms, cancel = command
         if on not in (0, 1) or type(on) is not int:
             return self.refuse("invalid_value", "on")
         if not is_code(reason):

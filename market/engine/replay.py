@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from itertools import islice
 from typing import Any
 
+from market.engine.commands import MAX_LEGS
 from market.engine.engine import Engine
-from market.engine.entries import time_ms, to_command, to_leaf
+from market.engine.entries import legs_of, time_ms, to_command, to_leaf
 from market.engine.events import Refused
 
 # What the journal adds to a seal's fields beside the salt that every entry has; not the engine's to know.
@@ -52,27 +55,40 @@ def replay(
     """
     expected: list[dict[str, Any]] = []
     position = 0
-    for raw in leaves:
+    coming = iter(leaves)
+    for raw in coming:
         leaf = _decoded(raw)
-        if position == len(expected):
-            expected = _events_of(engine, leaf, rows, each)
-            position = 0
-        if leaf != expected[position]:
-            raise Divergence(int(leaf.get("seq", engine.seq)), expected[position], leaf)
-        position += 1
+        if position < len(expected):
+            _compare(engine, expected[position], leaf)
+            position += 1
+            continue
+        begun = [leaf]
+        with suppress(KeyError, ValueError, TypeError):  # an entry of unknown form is told of below
+            begun += [_decoded(more) for more in islice(coming, min(legs_of(leaf), MAX_LEGS) - 1)]
+        expected = _events_of(engine, begun, rows, each)
+        for position, leaf in enumerate(begun[: len(expected)]):
+            _compare(engine, expected[position], leaf)
+        position = len(begun)
+        if position > len(expected):
+            raise Divergence(int(leaf.get("seq", engine.seq)), "an entry that starts something", begun[len(expected)])
     if position < len(expected):
         raise Divergence(int(expected[position]["seq"]), expected[position], "the end of the log")
 
 
+def _compare(engine: Engine, expected: dict[str, Any], was: dict[str, Any]) -> None:
+    if was != expected:
+        raise Divergence(int(was.get("seq", engine.seq)), expected, was)
+
+
 def _events_of(
     engine: Engine,
-    leaf: dict[str, Any],
+    begun: list[dict[str, Any]],
     rows: Callable[[int], Iterable[bytes | Mapping[str, Any]]],
     each: Callable[[Any], None] | None,
 ) -> list[dict[str, Any]]:
-    seq = engine.seq
+    seq, leaf = engine.seq, begun[0]
     try:
-        command = to_command(leaf, rows(seq) if leaf["type"] == "settle" else ())
+        command = to_command(leaf, rows(seq) if leaf["type"] == "settle" else (), begun)
         at_ms = time_ms(leaf["at"])
     except (KeyError, ValueError, TypeError) as error:
         raise Divergence(seq, "an entry of known form", f"{leaf} ({error})") from error
