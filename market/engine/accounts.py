@@ -64,7 +64,7 @@ class Account:
         self.halted = False
         self.open_ids: dict[int, None] = {}  # its open orders
         self.connection = ""  # name of its grid connection, "" = one of its own
-        self.slot = 2 * index  # of its connection in ``Contract.exposure``: buys; the next one: sells
+        self.slot = index  # its connection's number in ``Contract.exposures``
         self.import_w = 0  # limits of the connection, 0 = the market's
         self.export_w = 0
         self.import_wh = UNLIMITED_WH  # what follows from them for one interval

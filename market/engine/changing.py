@@ -105,7 +105,7 @@ class Changing(Trading):
             return problem
         self._pay_token(account)
         account.held_e7 += more_e7
-        contract.expose(account.slot if order.is_buy else account.slot + 1, more_wh)
+        order.exposure.add(order.is_buy, more_wh)
         self._dirty.add(order.account)
         requeued = price_e4 != order.price_e4 or energy_wh > order.energy_wh
         events: list[Any] = [
@@ -146,13 +146,18 @@ class Changing(Trading):
             if spent > self.params.throttle_burst * TOKEN:
                 return self._refuse_throttled(spent)
         if more_wh > 0:
-            slot, limit_wh = (account.slot, account.import_wh) if is_buy else (account.slot + 1, account.export_wh)
-            exposed_wh = contract.exposure.get(slot, 0)
+            exposed_wh, limit_wh = self._room(contract, account, is_buy)
             if exposed_wh + more_wh > limit_wh:
                 return self._refuse_position(limit_wh, exposed_wh)
         if more_e7 > account.free_e7:
             return self._refuse_poor(account, more_e7)
         return None
+
+    @staticmethod
+    def _room(contract: Contract, account: Account, is_buy: bool) -> tuple[int, int]:
+        """Return what the account's connection may come to take or give in a contract, and the limit of it, in Wh."""
+        exposure = contract.exposure(account.slot)
+        return (exposure.buy_wh, account.import_wh) if is_buy else (exposure.sell_wh, account.export_wh)
 
     def _pay_token(self, account: Account, count: int = 1) -> None:
         if self.params.throttle_per_min:
@@ -175,7 +180,7 @@ class Changing(Trading):
         order.show_all()
         account.held_e7 -= order.hold_e7
         self._dirty.add(order.account)
-        contract.expose(account.slot if order.is_buy else account.slot + 1, -order.remaining_wh)
+        order.exposure.add(order.is_buy, -order.remaining_wh)
         order.hold_e4 = 0
         if order.complex is None:
             order.complex = Complex("")
@@ -200,7 +205,7 @@ class Changing(Trading):
             return problem
         self._pay_token(account)
         account.held_e7 += more_e7
-        contract.expose(account.slot if order.is_buy else account.slot + 1, order.remaining_wh)
+        order.exposure.add(order.is_buy, order.remaining_wh)
         self._dirty.add(order.account)
         order.hold_e4 = hold_e4
         extra.asleep = False

@@ -29,7 +29,6 @@ from market.engine.commands import (
 from market.engine.contracts import Contract, contract_name
 from market.engine.grid import PRIORITY_BITS
 from market.engine.orders import Complex, Group, Order
-from market.engine.scratch import Scratch
 from market.engine.trading import MAX_AT_MS
 
 MAX_WAITING = 1_000  # legs of waiting blocks in one contract: an order that comes in makes each be looked at again
@@ -119,11 +118,11 @@ class ComplexTrading(Changing):
                 spent[index] = spent.get(index, self._spent(one.account)) + TOKEN
                 if spent[index] > self.params.throttle_burst * TOKEN:
                     return self._refuse_throttled(spent[index])
-        exposed: dict[tuple[str, int], int] = {}
+        exposed: dict[tuple[str, int, bool], int] = {}
         for one, prefix in zip(wanted, prefixes, strict=True):
-            slot, limit_wh = _slot(one.account, one.is_buy)
-            place = (one.contract.name, slot)
-            before_wh = exposed.get(place, one.contract.exposure.get(slot, 0))
+            exposed_wh, limit_wh = self._room(one.contract, one.account, one.is_buy)
+            place = (one.contract.name, one.account.slot, one.is_buy)
+            before_wh = exposed.get(place, exposed_wh)
             exposed[place] = before_wh + one.energy_wh
             if exposed[place] > limit_wh:
                 return self._refuse_position(limit_wh, before_wh, f"{prefix}energy_wh")
@@ -141,14 +140,14 @@ class ComplexTrading(Changing):
     def _made(self, one: Wanted, id: int, tif: str, expires_at_ms: int, priority: int, extra: Complex) -> Order:
         return Order(
             id, one.account.index, one.contract.name, one.account.node, one.is_buy, one.price_e4, one.energy_wh, tif,
-            expires_at_ms, one.hold_e4, priority, extra,
+            expires_at_ms, one.hold_e4, priority, one.contract.exposure(one.account.slot), extra,
         )  # fmt: skip
 
     def _accept(self, order: Order, extra: tuple[str, str, int, int, int, int]) -> Any:
         """Set energy and money of a new order aside; return its event."""
-        account, contract = self.accounts[order.account], self.contracts[order.contract]
+        account = self.accounts[order.account]
         account.held_e7 += order.hold_e7
-        contract.expose(_slot(account, order.is_buy)[0], order.energy_wh)
+        order.exposure.add(order.is_buy, order.energy_wh)
         self._dirty.add(account.index)
         self._pay_token(account)
         self.priority += 1
@@ -197,7 +196,6 @@ class ComplexTrading(Changing):
         if problem:
             return problem
         account, is_buy = self.accounts[index], side == BUY
-        slot, limit_wh = _slot(account, is_buy)
         market = [
             contract
             for contract in span
@@ -205,7 +203,8 @@ class ComplexTrading(Changing):
         ] or [self.contracts[name]]  # with none of them tradable the first one says why
         hold_e4 = max(self.hold_e4(contract, is_buy, price_e4) for contract in market)
         # How much goes into which contract shows as it trades; here only that there is room at all.
-        roomy = [contract for contract in market if contract.exposure.get(slot, 0) < limit_wh] or market[:1]
+        rooms = [(contract, *self._room(contract, account, is_buy)) for contract in market]
+        roomy = [contract for contract, exposed_wh, limit_wh in rooms if exposed_wh < limit_wh] or market[:1]
         problem = self._blocked(
             [Wanted(account, contract, is_buy, price_e4, 1, 0) for contract in roomy[:1]], rests=True, prefixes=[""]
         )
@@ -216,14 +215,14 @@ class ComplexTrading(Changing):
         one = Wanted(account, self.contracts[name], is_buy, price_e4, energy_wh, hold_e4)
         order = self._made(one, self.seq, IMMEDIATE_OR_CANCEL, 0, self.priority, Complex(ev.SWEEP))
         events = [self._accept(order, (ev.SWEEP, last, 0, 0, 0, 0))]
-        one.contract.expose(slot, -energy_wh)  # counted where it trades
+        order.exposure.add(is_buy, -energy_wh)  # counted where it trades
         for contract in market:
             if self.at_ms >= contract.look_at_ms:
                 self._look(contract)
         self._sweep(events, market, order, account)
         if order.remaining_wh:
-            one.contract.expose(slot, order.remaining_wh)
-            self._cancel_rest(events, one.contract, account, order)
+            order.exposure.add(is_buy, order.remaining_wh)
+            self._cancel_rest(events, account, order)
         for contract in market:
             self._uncross(events, contract)
         return events
@@ -231,7 +230,6 @@ class ComplexTrading(Changing):
     def _sweep(self, events: list[Any], market: list[Contract], order: Order, account: Account) -> None:
         """Take the best price in any of the contracts, among equals in the earlier one, until the limit is reached."""
         node, is_buy, left_wh = order.node, order.is_buy, order.remaining_wh
-        slot, limit_wh = _slot(account, is_buy)
         best = [(_find(contract, node, is_buy) >> PRIORITY_BITS, number) for number, contract in enumerate(market)]
         heapify(best)
         while best and left_wh:
@@ -241,19 +239,22 @@ class ComplexTrading(Changing):
             contract = market[number]
             book = contract.book
             assert book is not None
-            room_wh = limit_wh - contract.exposure.get(slot, 0)
-            if room_wh <= 0:
+            exposed_wh, limit_wh = self._room(contract, account, is_buy)
+            if exposed_wh >= limit_wh:
                 continue
             key = book.find(node, is_buy)
             maker = book.orders[key & PRIORITY_MASK]
             if self.accounts[maker.account].group == account.group:
                 self._drop(events, maker, "self_trade")
             else:
-                order.remaining_wh = wanted_wh = min(left_wh, room_wh)
+                order.remaining_wh = wanted_wh = min(left_wh, limit_wh - exposed_wh)
+                order.exposure = contract.exposure(account.slot)
+                order.exposure.add(is_buy, wanted_wh)
                 if not self._trade(events, contract, book, maker, order, key):
+                    order.exposure.add(is_buy, -wanted_wh)
                     continue
                 left_wh -= wanted_wh - order.remaining_wh
-                contract.expose(slot, wanted_wh - order.remaining_wh)
+                order.exposure.add(is_buy, -order.remaining_wh)
             heappush(best, (_find(contract, node, is_buy) >> PRIORITY_BITS, number))
         order.remaining_wh = left_wh
 
@@ -413,52 +414,6 @@ class ComplexTrading(Changing):
         if self.accounts[leg.account].group != group:
             return self.refuse("not_your_account", f"{prefix}account")
         return self._valued(leg.side, leg.price_e4, leg.energy_wh, prefix)
-
-    def _trial(self, legs: list[Order], group: str, arriving: bool) -> bool:
-        """Return whether all legs trade whole, one after the other; everything is left as it was.
-
-        Played on the books themselves, clips, netting and all, and taken back: legs compete for the same energy and edges.
-        """
-        scratch, priority = Scratch(), self.priority + len(legs)
-        try:
-            for leg in legs:
-                contract = self.contracts[leg.contract]
-                book = contract.book
-                assert book is not None
-                low_e4, high_e4 = self._bounds(contract, arriving)
-                bound, wanted_wh = (leg.cost_e4 + 1) << PRIORITY_BITS, leg.remaining_wh
-                while wanted_wh:
-                    key = book.find(leg.node, leg.is_buy)
-                    if key >= bound:
-                        return False
-                    maker = book.orders[key & PRIORITY_MASK]
-                    scratch.keep(book, maker)
-                    if self.accounts[maker.account].group == group:
-                        book.remove(maker)
-                        continue
-                    if not low_e4 <= (maker.price_e4 if leg.is_buy else -(key >> PRIORITY_BITS)) <= high_e4:
-                        return False
-                    path = book.topology.path(*((maker.node, leg.node) if leg.is_buy else (leg.node, maker.node)))
-                    energy_wh = min(wanted_wh, maker.remaining_wh, book.residual_wh(path))
-                    wanted_wh -= energy_wh
-                    maker.remaining_wh -= energy_wh
-                    if not maker.remaining_wh:
-                        book.remove(maker)
-                        if maker.complex is not None and maker.complex.hidden_wh:
-                            maker.hide()
-                            maker.queue(priority)
-                            priority += 1
-                            book.insert(maker)
-                    scratch.keep_flows(book, path)
-                    book.add_flow(path, energy_wh)
-            return True
-        finally:
-            scratch.put_back()
-
-
-def _slot(account: Account, is_buy: bool) -> tuple[int, int]:
-    """Return where a contract counts what the account's connection may come to take or give, and the limit of it."""
-    return (account.slot, account.import_wh) if is_buy else (account.slot + 1, account.export_wh)
 
 
 def _knows(contract: Contract, node: int) -> bool:

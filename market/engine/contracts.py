@@ -7,7 +7,7 @@ from struct import Struct
 
 from market.engine.book import Book
 from market.engine.grid import Topology
-from market.engine.orders import Group
+from market.engine.orders import Exposure, Group
 
 MINUTE_MS = 60_000
 NAME_LENGTH = len("2026-06-06T12:15Z")
@@ -87,7 +87,7 @@ class Contract:
         "blocks",
         "book",
         "end_ms",
-        "exposure",
+        "exposures",
         "gate_ms",
         "halt_until_ms",
         "halted",
@@ -132,9 +132,7 @@ class Contract:
         self.look_at_ms = NEVER_MS  # the same while there is a collar, else never
         self.low_e4, self.high_e4 = -UNLIMITED_E4, UNLIMITED_E4  # prices the collar lets pass
         self.trades = bytearray()  # one ``TRADE`` after the other: what a recall needs
-        # Per grid connection (``Account.slot``): what it will have taken from, and (slot + 1) given to the grid if all its
-        # open orders trade. A fill of a buy turns open energy into position and changes only what may still be sold.
-        self.exposure: dict[int, int] = {}
+        self.exposures: dict[int, Exposure] = {}  # by ``Account.slot``
         self.blocks = 0  # legs of waiting blocks
         self.watching: dict[int, Group] = {}  # waiting blocks that could not trade for want of energy here
         self.book: Book | None = None
@@ -148,9 +146,12 @@ class Contract:
             self.low_e4, self.high_e4 = -UNLIMITED_E4, UNLIMITED_E4
             self.look_at_ms = NEVER_MS
 
-    def expose(self, slot: int, energy_wh: int) -> None:
-        """Add to what a connection may come to take or give."""
-        self.exposure[slot] = self.exposure.get(slot, 0) + energy_wh
+    def exposure(self, slot: int) -> Exposure:
+        """Return a connection's exposure, a new one at its first order."""
+        exposure = self.exposures.get(slot)
+        if exposure is None:
+            exposure = self.exposures[slot] = Exposure()
+        return exposure
 
     def find_trade(self, seq: int) -> int:
         """Return where in ``trades`` the trade of that entry begins, -1 if it is not there."""

@@ -7,7 +7,7 @@ from market.engine.contracts import Contract
 from market.engine.grid import PRIORITY_BITS
 from market.engine.orders import Order
 from market.engine.settling import Settling
-from market.engine.trading import MAX_FILLS
+from market.engine.trials import MAX_FILLS
 
 Reason = tuple[str, dict[str, int | str]]
 EXPORT, IMPORT = "export", "import"

@@ -43,7 +43,6 @@ from market.engine.commands import (
 from market.engine.contracts import MINUTE_MS, Contract, contract_name, contract_start_ms
 from market.engine.grid import MAX_AREAS
 from market.engine.halting import Halting
-from market.engine.orders import Order
 from market.engine.state import SETTLED_KEPT
 from market.engine.trading import is_code
 
@@ -65,10 +64,6 @@ def is_name(text: object) -> bool:
         and '"' not in text
         and "\\" not in text
     )
-
-
-def _sleeps(order: Order) -> bool:
-    return order.complex is not None and order.complex.asleep
 
 
 def is_hex(text: object, digits: int) -> bool:
@@ -266,22 +261,16 @@ class Governing(Halting):
         """Tie an account to another connection, its positions and open orders with it."""
         before = account.slot
         self.connect(account, connection)
-        orders = [order for order in self.open_orders_of(account.index) if not _sleeps(order)]
         for contract in self.contracts.values():
             tally = contract.tallies.get(account.index)
-            buys_wh = sells_wh = 0
             if tally is not None:
-                buys_wh, sells_wh = tally.position_wh, -tally.position_wh
-            for order in orders:
-                if order.contract == contract.name:
-                    if order.is_buy:
-                        buys_wh += order.left_wh
-                    else:
-                        sells_wh += order.left_wh
-            for at, energy_wh in ((0, buys_wh), (1, sells_wh)):
-                if energy_wh:
-                    contract.expose(before + at, -energy_wh)
-                    contract.expose(account.slot + at, energy_wh)
+                contract.exposure(before).move(-tally.position_wh)
+                contract.exposure(account.slot).move(tally.position_wh)
+        for order in self.open_orders_of(account.index):
+            left_wh = 0 if order.complex is not None and order.complex.asleep else order.left_wh
+            order.exposure.add(order.is_buy, -left_wh)
+            order.exposure = self.contracts[order.contract].exposure(account.slot)
+            order.exposure.add(order.is_buy, left_wh)
 
     def _member_problem(self, index: object) -> list[Any]:
         """Return a refusal unless the index names an open member account."""

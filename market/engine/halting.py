@@ -146,10 +146,8 @@ class Halting(ComplexTrading):
         tally.sold_wh -= energy_wh
         tally.proceeds_e7 -= sell_e4 * energy_wh
         tally.margin_e7 -= margin_e7
-        contract.expose(buyer.slot, -energy_wh)
-        contract.expose(buyer.slot + 1, energy_wh)
-        contract.expose(seller.slot, energy_wh)
-        contract.expose(seller.slot + 1, -energy_wh)
+        contract.exposure(buyer.slot).move(-energy_wh)
+        contract.exposure(seller.slot).move(energy_wh)
         contract.volume_wh -= energy_wh
         events: list[Any] = [
             ev.TradeRecalled(

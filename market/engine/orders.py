@@ -34,6 +34,32 @@ class Complex:
         self.group = group
 
 
+class Exposure:
+    """What a grid connection will have taken from (``buy_wh``) and given to the grid if all its open orders trade.
+
+    In one contract: position + open buys, and open sells - position. A fill turns open energy into position: it changes only
+    what the other side may still be.
+    """
+
+    __slots__ = ("buy_wh", "sell_wh")
+
+    def __init__(self) -> None:
+        self.buy_wh = 0
+        self.sell_wh = 0
+
+    def add(self, is_buy: bool, energy_wh: int) -> None:
+        """Count more open energy of one side."""
+        if is_buy:
+            self.buy_wh += energy_wh
+        else:
+            self.sell_wh += energy_wh
+
+    def move(self, position_wh: int) -> None:
+        """Count more position."""
+        self.buy_wh += position_wh
+        self.sell_wh -= position_wh
+
+
 class Order:
     """A resting or arriving order. ``key`` and ``priority`` decide its place, ``node`` is its area's number.
 
@@ -46,6 +72,7 @@ class Order:
         "contract",
         "energy_wh",
         "expires_at_ms",
+        "exposure",
         "hold_e4",
         "id",
         "is_buy",
@@ -60,7 +87,8 @@ class Order:
 
     def __init__(
         self, id: int, account: int, contract: str, node: int, is_buy: bool, price_e4: int, energy_wh: int,
-        time_in_force: str, expires_at_ms: int, hold_e4: int, priority: int, complex: Complex | None = None,
+        time_in_force: str, expires_at_ms: int, hold_e4: int, priority: int, exposure: Exposure,
+        complex: Complex | None = None,
     ):  # fmt: skip
         self.id = id
         self.account = account
@@ -73,6 +101,7 @@ class Order:
         self.time_in_force = time_in_force
         self.expires_at_ms = expires_at_ms
         self.hold_e4 = hold_e4  # money set aside per kWh
+        self.exposure = exposure  # its connection's in its contract
         self.complex = complex
         self.resting = False  # in the book now (a halt of its area or account takes it out)
         self.queue(priority)

@@ -120,7 +120,7 @@ class State:
             self.connections[account.connection].accounts.remove(account)
         connection = self.connections.get(name)
         if connection is None:
-            connection = self.connections[name] = Connection(-2 * len(self.connections) - 2)
+            connection = self.connections[name] = Connection(-1 - len(self.connections))
         for other in connection.accounts[:1]:
             account.import_w, account.export_w = other.import_w, other.export_w
         connection.accounts.append(account)
@@ -269,9 +269,7 @@ class State:
         contract.areas_due, contract.settled_areas = set(values["areas_due"]), set(values["settled_areas"])
         contract.tallies = {account: Tally.restore(rest) for account, *rest in values["tallies"]}
         for index, tally in contract.tallies.items():
-            slot, position_wh = self.accounts[index].slot, tally.position_wh
-            contract.expose(slot, position_wh)
-            contract.expose(slot + 1, -position_wh)
+            contract.exposure(self.accounts[index].slot).move(tally.position_wh)
         if "book" in values:
             kept = values["book"]
             key = (tuple(kept["parents"]), tuple(kept["fees_e4"]))
@@ -289,7 +287,10 @@ class State:
     def _restore_order(self, values: list[Any]) -> None:
         *values, resting, kind, display_wh, hidden_wh, asleep, group_id = values
         id, account, contract, node, is_buy, price, energy, remaining, tif, expires, hold_e4, priority = values
-        order = Order(id, account, contract, node, bool(is_buy), price, energy, tif, expires, hold_e4, priority)
+        exposure = self.contracts[contract].exposure(self.accounts[account].slot)
+        order = Order(
+            id, account, contract, node, bool(is_buy), price, energy, tif, expires, hold_e4, priority, exposure
+        )  # fmt: skip
         order.remaining_wh = remaining
         if kind or asleep:
             order.complex = Complex(kind, display_wh)
@@ -302,8 +303,7 @@ class State:
                     self.watch(group, contract)
         self.register(order)
         if not asleep:
-            slot = self.accounts[account].slot
-            self.contracts[contract].expose(slot if is_buy else slot + 1, order.left_wh)
+            exposure.add(order.is_buy, order.left_wh)
         if resting:
             self.book_of(order).insert(order)
 

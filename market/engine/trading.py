@@ -19,13 +19,12 @@ from market.engine.commands import (
     TIMES_IN_FORCE,
     PlaceOrder,
 )
-from market.engine.contracts import TRADE, UNLIMITED_E4, Contract, Tally
+from market.engine.contracts import TRADE, Contract, Tally
 from market.engine.events import HaltSet, OrderCancelled, OrderPlaced, Traded
 from market.engine.grid import PRIORITY_BITS
-from market.engine.orders import Complex, Order
-from market.engine.state import State
+from market.engine.orders import Complex, Exposure, Order
+from market.engine.trials import Trying
 
-MAX_FILLS = 1_000_000  # a fill-or-kill order looks at no more resting orders than a market can hold
 # In place of an account: whoever asks has shown its right elsewhere (the market operator, a replay).
 MARKET_OPERATOR = -1
 OWNER = "owner"
@@ -55,7 +54,7 @@ def is_reason(text: object) -> bool:
     return is_code(text) and text not in RULES_REASONS
 
 
-class Trading(State):
+class Trading(Trying):
     """Placing a plain order, matching, uncrossing."""
 
     # --- placing ---------------------------------------------------------------------------------------------------
@@ -107,16 +106,19 @@ class Trading(State):
             spent = self._spent(account) + TOKEN
             if spent > burst:
                 return self._refuse_throttled(spent)
+        exposure = contract.exposures.get(account.slot)
+        if exposure is None:
+            exposure = contract.exposures[account.slot] = Exposure()
         if is_buy:
-            slot, limit_wh, hold_e4 = account.slot, account.import_wh, price_e4
+            hold_e4 = price_e4
+            if exposure.buy_wh + energy_wh > account.import_wh:
+                return self._refuse_position(account.import_wh, exposure.buy_wh)
         else:
-            slot, limit_wh, hold_e4 = account.slot + 1, account.export_wh, contract.topup_e4 - price_e4
+            hold_e4 = contract.topup_e4 - price_e4
             if hold_e4 < 0:
                 hold_e4 = 0
-        exposure = contract.exposure
-        exposed_wh = exposure.get(slot, 0) + energy_wh
-        if exposed_wh > limit_wh:
-            return self._refuse_position(limit_wh, exposed_wh - energy_wh)
+            if exposure.sell_wh + energy_wh > account.export_wh:
+                return self._refuse_position(account.export_wh, exposure.sell_wh)
         hold_e7 = hold_e4 * energy_wh
         if account.cash_e7 - account.held_e7 < hold_e7:
             return self._refuse_poor(account, hold_e7)
@@ -132,6 +134,7 @@ class Trading(State):
         order.time_in_force = time_in_force
         order.expires_at_ms = expires_at_ms
         order.hold_e4 = hold_e4
+        order.exposure = exposure
         order.complex = None
         order.priority = priority = self.priority
         cost_e4 = price_e4 if is_buy else -price_e4
@@ -140,7 +143,10 @@ class Trading(State):
         if time_in_force == FILL_OR_KILL and not self._fillable(contract, order, account.group, True):
             return self.refuse("fill_or_kill_unfilled", "energy_wh")
         self.priority = priority + 1
-        exposure[slot] = exposed_wh
+        if is_buy:
+            exposure.buy_wh += energy_wh
+        else:
+            exposure.sell_wh += energy_wh
         account.held_e7 += hold_e7
         self._dirty.add(index)
         if rate:
@@ -162,7 +168,7 @@ class Trading(State):
             self._take(events, contract, book, order, account.group)
         if order.remaining_wh:
             if time_in_force == IMMEDIATE_OR_CANCEL:
-                self._cancel_rest(events, contract, account, order)
+                self._cancel_rest(events, account, order)
             else:
                 self.orders[seq] = order
                 account.open_ids[seq] = None
@@ -227,13 +233,6 @@ class Trading(State):
         contract.looked_until_ms = self.at_ms + self._params.collar_period_s * 1_000
         contract.set_collar(self._params.collar_e4)
 
-    def _bounds(self, contract: Contract, arriving: bool) -> tuple[int, int]:
-        """Return the seller's prices that pass, as they are or (``arriving``) as an arriving order would find them."""
-        if arriving and contract.last_e4 and self.at_ms >= contract.look_at_ms:
-            collar_e4 = self._params.collar_e4
-            return contract.last_e4 - collar_e4, contract.last_e4 + collar_e4
-        return contract.low_e4, contract.high_e4
-
     def _interrupt(self, events: list[Any], contract: Contract) -> None:
         """A trade would lie outside the collar: halt the contract for a while."""
         until_ms = self.at_ms + self._params.collar_halt_s * 1_000
@@ -244,23 +243,6 @@ class Trading(State):
         self.seq += 1
 
     # --- matching --------------------------------------------------------------------------------------------------
-
-    def _fillable(self, contract: Contract, order: Order, group: str, arriving: bool) -> bool:
-        """Return whether the order could trade whole, now, without those it would cancel as its own group's."""
-        book = contract.book
-        assert book is not None
-        fills = book.sweep(
-            order.node, order.is_buy, order.cost_e4, order.remaining_wh, MAX_FILLS, set(self.groups[group]), hidden=True
-        )
-        if sum(quantity for _, quantity, _ in fills) < order.remaining_wh:
-            return False
-        # The sweep gives the most that can be had. Whether a price on the way lies outside the collar only the very order
-        # of fills can tell, hidden clips in their turn.
-        return contract.high_e4 >= UNLIMITED_E4 or self._trial([order], group, arriving)
-
-    def _trial(self, legs: list[Order], group: str, arriving: bool) -> bool:
-        """Return whether all legs trade whole, one after the other; everything is left as it was."""
-        raise NotImplementedError
 
     def _take(self, events: list[Any], contract: Contract, book: Book, order: Order, group: str) -> None:
         """Let an arriving order, which does not rest, take what its limit reaches."""
@@ -309,7 +291,7 @@ class Trading(State):
         cost_e7 = buy_e4 * energy_wh
         margin_e7 = contract.topup_e4 - sell_e4
         margin_e7 = margin_e7 * energy_wh if margin_e7 > 0 else 0
-        accounts, tallies, exposure, dirty = self.accounts, contract.tallies, contract.exposure, self._dirty
+        accounts, tallies, dirty = self.accounts, contract.tallies, self._dirty
         bought_by = buy.account
         buyer = accounts[bought_by]
         buyer.held_e7 -= buy.hold_e4 * energy_wh
@@ -321,8 +303,7 @@ class Trading(State):
         tally.bought_wh += energy_wh
         tally.paid_e7 += cost_e7
         tally.fee_e7 += fee_e4 * energy_wh
-        slot = buyer.slot + 1
-        exposure[slot] = exposure.get(slot, 0) - energy_wh
+        buy.exposure.sell_wh -= energy_wh
         sold_by = sell.account
         seller = accounts[sold_by]
         seller.held_e7 -= sell.hold_e4 * energy_wh
@@ -334,8 +315,7 @@ class Trading(State):
         tally.sold_wh += energy_wh
         tally.proceeds_e7 += sell_e4 * energy_wh
         tally.margin_e7 += margin_e7
-        slot = seller.slot
-        exposure[slot] = exposure.get(slot, 0) - energy_wh
+        sell.exposure.buy_wh -= energy_wh
         accounts[contract.account].cash_e7 += cost_e7 + margin_e7
         dirty.add(contract.account)
         contract.last_e4 = sell_e4
@@ -414,11 +394,11 @@ class Trading(State):
 
     # --- taking back -----------------------------------------------------------------------------------------------
 
-    def _cancel_rest(self, events: list[Any], contract: Contract, account: Account, order: Order) -> None:
+    def _cancel_rest(self, events: list[Any], account: Account, order: Order) -> None:
         """Cancel what an arriving order that never rests could not trade."""
         remaining_wh = order.remaining_wh
         account.held_e7 -= order.hold_e4 * remaining_wh
-        contract.exposure[account.slot if order.is_buy else account.slot + 1] -= remaining_wh
+        order.exposure.add(order.is_buy, -remaining_wh)
         self._cancelled(events, order, remaining_wh, "ioc")
 
     def _cancelled(self, events: list[Any], order: Order, remaining_wh: int, reason: str) -> None:
@@ -443,7 +423,10 @@ class Trading(State):
         del account.open_ids[id]
         account.held_e7 -= order.hold_e4 * remaining_wh
         self._dirty.add(index)
-        contract.exposure[account.slot if order.is_buy else account.slot + 1] -= remaining_wh
+        if order.is_buy:
+            order.exposure.buy_wh -= remaining_wh
+        else:
+            order.exposure.sell_wh -= remaining_wh
         seq = self.seq
         self.seq = seq + 1
         events.append(_new(OrderCancelled, (seq, self.at_ms, id, index, contract.name, remaining_wh, reason)))
@@ -461,8 +444,7 @@ class Trading(State):
             account.held_e7 -= leg.hold_e7
             self._dirty.add(leg.account)
             if not extra.asleep:
-                slot = account.slot if leg.is_buy else account.slot + 1
-                self.contracts[leg.contract].expose(slot, -leg.left_wh)
+                leg.exposure.add(leg.is_buy, -leg.left_wh)
             self._cancelled(events, leg, leg.left_wh, reason)
 
     def _drop_all(self, events: list[Any], orders: list[Order], reason: str) -> None:
