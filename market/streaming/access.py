@@ -178,3 +178,22 @@ def audience(engine: Any, area: str) -> frozenset[str] | None:
 def in_audience(viewer: Viewer, areas: frozenset[str] | None) -> bool:
     """Whether the viewer belongs to an audience."""
     return areas is None or viewer.area in areas or viewer.role in OFFICIAL_ROLES
+
+
+def nameable(engine: Any, viewer: Viewer) -> frozenset[str]:
+    """Return the areas that a viewer may be told about by name: those with at least ``MIN_HOMES`` homes, and its own with
+    all above it; for officials, and in the demo, all.
+    """
+    areas = engine.areas.areas
+    if settings.DEMO or viewer.role in OFFICIAL_ROLES:
+        return frozenset(area.name for area in areas)
+    homes = [engine.members_by_area.get(area.name, 0) for area in areas]
+    for area in reversed(areas):  # children come after their parents
+        if area.parent >= 0:
+            homes[area.parent] += homes[area.index]
+    found = {area.name for area in areas if homes[area.index] >= MIN_HOMES}
+    index = engine.areas.index.get(viewer.area, -1)
+    while index >= 0:
+        found.add(areas[index].name)
+        index = areas[index].parent
+    return frozenset(found)
