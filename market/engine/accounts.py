@@ -5,6 +5,8 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import NamedTuple
 
+UNLIMITED_WH = 1 << 60
+TOKEN = 60_000  # the throttle counts in this part of an order: at n orders a minute, n parts come in a millisecond
 MAX_INT = 2**53 - 1  # the largest integer a browser holds exactly
 MAX_CONNECTION_W = 10**9  # a gigawatt: more than any one connection of a city
 MEMBER = "member"
@@ -30,14 +32,22 @@ class Account:
         "arrears_e7",
         "cash_e7",
         "closed",
+        "connection",
+        "export_w",
+        "export_wh",
         "group",
         "halted",
         "held_e7",
         "id",
+        "import_w",
+        "import_wh",
         "index",
         "kind",
         "node",
         "open_ids",
+        "slot",
+        "spent",
+        "spent_at_ms",
     )
 
     def __init__(self, index: int, id: str, kind: str, area: str, node: int, group: str):
@@ -53,6 +63,14 @@ class Account:
         self.closed = False
         self.halted = False
         self.open_ids: dict[int, None] = {}  # its open orders
+        self.connection = ""  # name of its grid connection, "" = one of its own
+        self.slot = 2 * index  # of its connection in ``Contract.exposure``: buys; the next one: sells
+        self.import_w = 0  # limits of the connection, 0 = the market's
+        self.export_w = 0
+        self.import_wh = UNLIMITED_WH  # what follows from them for one interval
+        self.export_wh = UNLIMITED_WH
+        self.spent = 0  # of its tokens (see ``TOKEN``), at the time of
+        self.spent_at_ms = 0
 
     @property
     def open_orders(self) -> int:
@@ -63,6 +81,16 @@ class Account:
     def free_e7(self) -> int:
         """Money that is not set aside."""
         return self.cash_e7 - self.held_e7
+
+
+class Connection:
+    """A grid connection that accounts have named, and who they are. ``slot`` is below zero: accounts' own are above."""
+
+    __slots__ = ("accounts", "slot")
+
+    def __init__(self, slot: int):
+        self.slot = slot
+        self.accounts: list[Account] = []
 
 
 class Params(NamedTuple):

@@ -15,66 +15,12 @@ from __future__ import annotations
 from heapq import heapify, heappop, heappush
 
 from market.engine.grid import PRIORITY_BITS, EdgeFlow, Topology
+from market.engine.orders import Order
 
 PRIORITY_MASK = (1 << PRIORITY_BITS) - 1
 NOTHING = 1 << 100  # a key worse than any order's
 UNLIMITED_WH = 1 << 60  # capacity of edges that are no wires
 GARBAGE_KEPT = 64  # dead keys a heap may hold beyond as many as live ones before it is rebuilt
-
-
-class Order:
-    """A resting or arriving order. ``key`` and ``priority`` decide its place, ``node`` is its area's number."""
-
-    __slots__ = (
-        "account",
-        "contract",
-        "energy_wh",
-        "expires_at_ms",
-        "hold_e4",
-        "id",
-        "is_buy",
-        "key",
-        "node",
-        "price_e4",
-        "priority",
-        "remaining_wh",
-        "resting",
-        "time_in_force",
-    )
-
-    def __init__(
-        self, id: int, account: int, contract: str, node: int, is_buy: bool, price_e4: int, energy_wh: int,
-        time_in_force: str, expires_at_ms: int, hold_e4: int, priority: int,
-    ):  # fmt: skip
-        self.id = id
-        self.account = account
-        self.contract = contract
-        self.node = node
-        self.is_buy = is_buy
-        self.price_e4 = price_e4
-        self.energy_wh = energy_wh  # in total
-        self.remaining_wh = energy_wh
-        self.time_in_force = time_in_force
-        self.expires_at_ms = expires_at_ms
-        self.hold_e4 = hold_e4  # money set aside per kWh
-        self.priority = priority
-        self.key = ((-price_e4 if is_buy else price_e4) << PRIORITY_BITS) | priority
-        self.resting = False  # in the book now (a halt of its area or account takes it out)
-
-    @property
-    def side(self) -> str:
-        """``"buy"`` or ``"sell"``."""
-        return "buy" if self.is_buy else "sell"
-
-    @property
-    def filled_wh(self) -> int:
-        """Energy traded so far."""
-        return self.energy_wh - self.remaining_wh
-
-    @property
-    def hold_e7(self) -> int:
-        """Money set aside for what remains."""
-        return self.hold_e4 * self.remaining_wh
 
 
 class Side:
@@ -173,6 +119,18 @@ class Book:
         against.residual_wh[node] = residual = was + gain
         if was <= 0 < residual:
             self._toggled(against, node, 1 - direction, True)
+
+    def set_flow(self, node: int, up_wh: int, down_wh: int) -> None:
+        """Set what one edge carries; residuals and aggregates follow."""
+        self.asks.flow_wh[node], self.bids.flow_wh[node] = up_wh, down_wh
+        self._set_residuals(node)
+
+    def take_flow_back(self, path: tuple[tuple[int, ...], tuple[int, ...]], energy_wh: int) -> None:
+        """Book energy along a path as if it had never passed."""
+        for node in path[0]:
+            self.set_flow(node, self.asks.flow_wh[node] - energy_wh, self.bids.flow_wh[node])
+        for node in path[1]:
+            self.set_flow(node, self.asks.flow_wh[node], self.bids.flow_wh[node] - energy_wh)
 
     def restore_flows(self, up_wh: list[int], down_wh: list[int]) -> None:
         """Set all flows at once, before any order rests."""
@@ -332,11 +290,13 @@ class Book:
         most: int,
         skip: set[int] | None = None,
         levels: int = UNLIMITED_WH,
+        hidden: bool = False,
     ) -> list[tuple[Order, int, int]]:
         """Return what an order would trade now: (resting order, energy, key with fees), best first; nothing is changed.
 
         ``cost`` is its limit as a cost, ``most`` bounds the fills, ``levels`` the prices; accounts in ``skip`` are passed
-        over. On a tree with one sink greedy by price is exact, so this is also the depth an area can really execute.
+        over; ``hidden`` counts what icebergs do not show, at their place. On a tree with one sink greedy by price is exact,
+        so this is also the depth an area can really execute.
         """
         orders, path = self.orders, self.topology.path
         other = self.asks if is_buy else self.bids
@@ -375,7 +335,7 @@ class Book:
                     break
                 prices += 1
                 at_cost = key >> PRIORITY_BITS
-            quantity = min(quantity, energy_wh, order.remaining_wh)
+            quantity = min(quantity, energy_wh, order.left_wh if hidden else order.remaining_wh)
             fills.append((order, quantity, key))
             energy_wh -= quantity
             for edge in up:

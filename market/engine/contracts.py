@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from array import array
 from datetime import UTC, datetime, timedelta
 
 from market.engine.book import Book
 from market.engine.grid import Topology
+from market.engine.orders import Group
 
 MINUTE_MS = 60_000
 NAME_LENGTH = len("2026-06-06T12:15Z")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+TRADE_FIELDS = 6  # seq, buyer, seller, energy (0 once it was recalled), price paid, price got
+UNLIMITED_E4 = 1 << 60
+NEVER_MS = 1 << 60
 
 OPEN = "open"
 CLOSED = "closed"
@@ -78,12 +84,20 @@ class Contract:
     __slots__ = (
         "account",
         "areas_due",
+        "blocks",
         "book",
         "end_ms",
+        "exposure",
         "gate_ms",
+        "halt_until_ms",
         "halted",
+        "high_e4",
         "last_e4",
+        "look_at_ms",
+        "looked_until_ms",
+        "low_e4",
         "name",
+        "reference_e4",
         "settled_areas",
         "spill_e4",
         "start_ms",
@@ -91,7 +105,9 @@ class Contract:
         "tallies",
         "tallies_in",
         "topup_e4",
+        "trades",
         "volume_wh",
+        "watching",
     )
 
     def __init__(self, name: str, start_ms: int, end_ms: int, gate_ms: int, account: int, topup_e4: int, spill_e4: int):
@@ -110,7 +126,43 @@ class Contract:
         self.settled_areas: set[str] = set()
         self.last_e4 = 0  # price the last trade's seller got
         self.volume_wh = 0
+        self.halt_until_ms = 0  # when its halt ends by itself; 0: when somebody ends it
+        self.reference_e4 = (topup_e4 + spill_e4) // 2  # what the price collar lies around
+        self.looked_until_ms = 0  # until when that holds
+        self.look_at_ms = NEVER_MS  # the same while there is a collar, else never
+        self.low_e4, self.high_e4 = -UNLIMITED_E4, UNLIMITED_E4  # prices the collar lets pass
+        self.trades = array("q")  # TRADE_FIELDS numbers a trade: what a recall needs
+        # Per grid connection (``Account.slot``): what it will have taken from, and (slot + 1) given to the grid if all its
+        # open orders trade. A fill of a buy turns open energy into position and changes only what may still be sold.
+        self.exposure: dict[int, int] = {}
+        self.blocks = 0  # legs of waiting blocks
+        self.watching: dict[int, Group] = {}  # waiting blocks that could not trade for want of energy here
         self.book: Book | None = None
+
+    def set_collar(self, collar_e4: int) -> None:
+        """Set the prices that pass: so far around the reference, 0 = all."""
+        if collar_e4:
+            self.low_e4, self.high_e4 = self.reference_e4 - collar_e4, self.reference_e4 + collar_e4
+            self.look_at_ms = self.looked_until_ms
+        else:
+            self.low_e4, self.high_e4 = -UNLIMITED_E4, UNLIMITED_E4
+            self.look_at_ms = NEVER_MS
+
+    def expose(self, slot: int, energy_wh: int) -> None:
+        """Add to what a connection may come to take or give."""
+        self.exposure[slot] = self.exposure.get(slot, 0) + energy_wh
+
+    def find_trade(self, seq: int) -> int:
+        """Return where in ``trades`` the trade of that entry begins, -1 if it is not there."""
+        low, high = 0, len(self.trades) // TRADE_FIELDS
+        while low < high:
+            middle = (low + high) // 2
+            if self.trades[middle * TRADE_FIELDS] < seq:
+                low = middle + 1
+            else:
+                high = middle
+        at = low * TRADE_FIELDS
+        return at if at < len(self.trades) and self.trades[at] == seq else -1
 
     def open_book(self, topology: Topology, import_wh: list[int], export_wh: list[int], netting_permille: int) -> Book:
         """Give the contract an empty book over the grid as it is now."""

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple, cast
 from market.engine import commands as c
 from market.engine.book import NOTHING, UNLIMITED_WH
 from market.engine.events import Event, Refused
+from market.engine.explaining import Explaining
 from market.engine.grid import PRIORITY_BITS, EdgeFlow
-from market.engine.settling import Settling
 
 MAX_LEVELS = 100  # prices a depth view shows at the most
 MAX_DEPTH_FILLS = 2_000  # resting orders a depth view looks through at the most, a side
@@ -28,15 +28,21 @@ class Level(NamedTuple):
         return self.fee_wh_e4 // self.energy_wh
 
 
-class Engine(Settling):
+class Engine(Explaining):
     """Apply commands, look at the state. ``accounts``, ``contracts``, ``orders``, ``params`` are for reading only."""
 
     def __init__(self) -> None:
         super().__init__()
         self._handlers: dict[type, Callable[[Any], list[Any]]] = {
             c.PlaceOrder: self._place,
+            c.PlaceIceberg: self._place_iceberg,
+            c.PlaceSweep: self._place_sweep,
+            c.PlaceBlock: self._place_block,
+            c.PlaceBasket: self._place_basket,
             c.CancelOrder: self._cancel,
             c.AmendOrder: self._amend,
+            c.HibernateOrder: self._hibernate,
+            c.ReactivateOrder: self._reactivate,
             c.CancelAll: self._cancel_all,
             c.Expire: self._expire,
             c.Found: self._found,
@@ -49,11 +55,13 @@ class Engine(Settling):
             c.SetTariff: self._set_tariff,
             c.OpenAccount: self._open_account,
             c.CloseAccount: self._close_account,
+            c.SetConnection: self._set_connection,
             c.Fund: self._fund,
             c.OpenContract: self._open_contract,
             c.CloseContract: self._close_contract,
             c.DeliverContract: self._deliver_contract,
             c.SetHalt: self._set_halt,
+            c.RecallTrade: self._recall,
             c.CommitReadings: self._commit_readings,
             c.Settle: self._settle,
             c.Seal: self._seal,
@@ -73,6 +81,8 @@ class Engine(Settling):
         events = handler(command)
         if not events or type(events[0]) is Refused:
             self.at_ms = before_ms
+        elif self.waiting:
+            self._try_blocks(events)
         return events
 
     # --- views -----------------------------------------------------------------------------------------------------
@@ -123,4 +133,6 @@ class Engine(Settling):
     @classmethod
     def load(cls, data: bytes) -> Engine:
         """Return the engine that ``dump()`` wrote; raise ``ValueError`` on another format."""
-        return cast(Engine, super().load(data))
+        engine = cast(Engine, super().load(data))
+        engine.rewatch()
+        return engine

@@ -98,7 +98,7 @@ def to_leaf(event: ev.Event) -> dict[str, int | str]:
         value = values[position]
         if value == "":
             continue
-        if value == 0 and (name in OPTIONAL or name in TIMES):
+        if not value and (name in OPTIONAL or name in TIMES):
             continue
         if name in TIMES:
             leaf[TIMES[name]] = time_text(value)

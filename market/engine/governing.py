@@ -9,9 +9,11 @@ from market.engine import events as ev
 from market.engine.accounts import (
     BANK_INDEX,
     CLEARING,
+    MAX_CONNECTION_W,
     MAX_INT,
     MEMBER,
     SYSTEM_KINDS,
+    Account,
     Params,
     derived_id,
     params_problem,
@@ -32,6 +34,7 @@ from market.engine.commands import (
     Seal,
     SetArea,
     SetCapacity,
+    SetConnection,
     SetFee,
     SetHalt,
     SetParams,
@@ -39,13 +42,16 @@ from market.engine.commands import (
 )
 from market.engine.contracts import MINUTE_MS, Contract, contract_name, contract_start_ms
 from market.engine.grid import MAX_AREAS
+from market.engine.halting import Halting
+from market.engine.orders import Order
 from market.engine.state import SETTLED_KEPT
-from market.engine.trading import Trading, is_code
+from market.engine.trading import is_code
 
 INTERVALS_MIN = (15, 30, 60)
 LEVELS = ("EHV", "HV", "MV", "LV")
 MAX_POWER_W = 10**12  # a thousand gigawatts: more than any one transformer, small enough for every sum
 MAX_TEXT = 255  # characters of a name or code
+OVER = "over"  # reason of the end of a halt that had one
 SCHEDULED_AT_ONCE = 1_000  # lifecycle commands in one go: a week of 15-minute contracts is 672
 
 
@@ -61,12 +67,16 @@ def is_name(text: object) -> bool:
     )
 
 
+def _sleeps(order: Order) -> bool:
+    return order.complex is not None and order.complex.asleep
+
+
 def is_hex(text: object, digits: int) -> bool:
     """Return whether a text is so many lower-case hex digits."""
     return type(text) is str and len(text) == digits and all(digit in "0123456789abcdef" for digit in text)
 
 
-class Governing(Trading):
+class Governing(Halting):
     """Commands that are not orders."""
 
     # --- founding and limits ---------------------------------------------------------------------------------------
@@ -92,6 +102,9 @@ class Governing(Trading):
 
     def _opened(self, events: list[Any], id: str, kind: str, command: OpenAccount) -> None:
         account = self.open_account(id, kind, command.area, command.group)
+        if command.connection:
+            self.connect(account, command.connection)
+        self.limit(account)
         group = account.group if kind == MEMBER else ""
         events.append(
             ev.AccountOpened(
@@ -128,11 +141,15 @@ class Governing(Trading):
             return self.refuse("invalid_value", problem)
         if self.topup_e4 > params.max_price_e4:
             return self.refuse("invalid_value", "max_price_e4")
-        netting_changed = params.netting_permille != self.params.netting_permille
-        self.params = params
+        before, self.params = self.params, params
         self._schedule_from_ms = 0
         events = self._one(ev.ParamsSet, *command)
-        if netting_changed:
+        if before[-2:] != params[-2:]:
+            for account in self.accounts:
+                self.limit(account)
+        for contract in self.contracts.values():
+            contract.set_collar(params.collar_e4)
+        if before.netting_permille != params.netting_permille:
             for contract in self._trading():
                 assert contract.book is not None
                 contract.book.set_netting(params.netting_permille)
@@ -223,9 +240,48 @@ class Governing(Trading):
         account.closed = True
         self.members_by_area[account.area] -= 1
         events = self._one(ev.AccountClosed, account.index)
-        for order in self.open_orders_of(account.index):
-            self._drop(events, self.contracts[order.contract].book, order, "account_closed")
+        self._drop_all(events, self.open_orders_of(account.index), "account_closed")
         return events
+
+    def _set_connection(self, command: SetConnection) -> list[Any]:
+        index, connection, import_w, export_w = command
+        if problem := self._member_problem(index):
+            return problem
+        if connection != "" and not is_hex(connection, 64):
+            return self.refuse("invalid_value", "connection")
+        for field in ("import_w", "export_w"):
+            value = getattr(command, field)
+            if type(value) is not int or not 0 <= value <= MAX_CONNECTION_W:
+                return self.refuse("invalid_value", field)
+        account = self.accounts[index]
+        if connection and connection != account.connection:
+            self._move(account, connection)
+        sharing = self.connections[account.connection].accounts if account.connection else [account]
+        for other in sharing:
+            other.import_w, other.export_w = import_w, export_w
+            self.limit(other)
+        return self._one(ev.ConnectionSet, *command)
+
+    def _move(self, account: Account, connection: str) -> None:
+        """Tie an account to another connection, its positions and open orders with it."""
+        before = account.slot
+        self.connect(account, connection)
+        orders = [order for order in self.open_orders_of(account.index) if not _sleeps(order)]
+        for contract in self.contracts.values():
+            tally = contract.tallies.get(account.index)
+            buys_wh = sells_wh = 0
+            if tally is not None:
+                buys_wh, sells_wh = tally.position_wh, -tally.position_wh
+            for order in orders:
+                if order.contract == contract.name:
+                    if order.is_buy:
+                        buys_wh += order.left_wh
+                    else:
+                        sells_wh += order.left_wh
+            for at, energy_wh in ((0, buys_wh), (1, sells_wh)):
+                if energy_wh:
+                    contract.expose(before + at, -energy_wh)
+                    contract.expose(account.slot + at, energy_wh)
 
     def _member_problem(self, index: object) -> list[Any]:
         """Return a refusal unless the index names an open member account."""
@@ -258,9 +314,6 @@ class Governing(Trading):
 
     # --- life of a contract ----------------------------------------------------------------------------------------
 
-    def _trading(self) -> list[Contract]:
-        return [contract for contract in self.contracts.values() if contract.state == states.OPEN]
-
     def _open_contract(self, command: OpenContract) -> list[Any]:
         try:
             start_ms = contract_start_ms(command.contract)
@@ -285,6 +338,7 @@ class Governing(Trading):
             [self.capacity_wh(area.export_w) for area in areas],
             self.params.netting_permille,
         ).opened.clear()
+        contract.set_collar(self.params.collar_e4)
         self.contracts[contract.name] = contract
         self.last_opened_ms = start_ms
         self._schedule_from_ms = 0
@@ -302,8 +356,7 @@ class Governing(Trading):
         self._schedule_from_ms = 0
         events = self._one(ev.ContractClosed, contract.name)
         ids = sorted(id for id, order in self.orders.items() if order.contract == contract.name)
-        for id in ids:
-            self._drop(events, contract.book, self.orders[id], "gate")
+        self._drop_all(events, [self.orders[id] for id in ids], "gate")
         assert contract.book is None or not contract.book.orders
         return events
 
@@ -340,6 +393,11 @@ class Governing(Trading):
             return due
         next_ms = now_ms + self.interval_ms
         for contract in self.contracts.values():
+            if contract.state == states.OPEN and contract.halt_until_ms:
+                if contract.halt_until_ms <= now_ms:
+                    due.append(SetHalt("contract", contract.name, 0, OVER))
+                else:
+                    next_ms = min(next_ms, contract.halt_until_ms)
             if contract.state == states.OPEN:
                 if contract.gate_ms <= now_ms:
                     due.append(CloseContract(contract.name))
@@ -364,70 +422,6 @@ class Governing(Trading):
         if not due:
             self._schedule_from_ms = next_ms
         return due
-
-    # --- halts -----------------------------------------------------------------------------------------------------
-
-    def _set_halt(self, command: SetHalt) -> list[Any]:
-        events = self._halt(command)
-        self.note_halts()
-        return events
-
-    def _halt(self, command: SetHalt) -> list[Any]:
-        scope, target, on, reason, until_ms, cancel = command
-        if on not in (0, 1) or type(on) is not int:
-            return self.refuse("invalid_value", "on")
-        if not is_code(reason):
-            return self.refuse("invalid_value", "reason")
-        if scope == "market" and target == "":
-            return self._halt_market(command)
-        if scope == "contract":
-            return self._halt_contract(command)
-        if scope == "area":
-            if target not in self.grid:
-                return self.refuse("unknown_area", "target")
-            area = self.grid.areas[self.grid.index[target]]
-            return self._halt_accounts(command, lambda: self.grid.set_halted(area, bool(on)))
-        if scope == "account":
-            if not (type(target) is str and target.isdecimal() and target.isascii() and len(target) < 16):
-                return self.refuse("unknown_account", "target")
-            index = int(target)
-            if index >= len(self.accounts) or self.accounts[index].kind != MEMBER or target != str(index):
-                return self.refuse("unknown_account", "target")
-            return self._halt_accounts(command, lambda: setattr(self.accounts[index], "halted", bool(on)))
-        return self.refuse("invalid_value", "scope" if scope != "market" else "target")
-
-    def _halt_market(self, command: SetHalt) -> list[Any]:
-        self.halted = bool(command.on)
-        events = self._one(ev.HaltSet, *command)
-        if not self.halted:
-            for contract in self._trading():
-                self._resume(events, contract)
-        return events
-
-    def _halt_contract(self, command: SetHalt) -> list[Any]:
-        contract = self.contracts.get(command.target)
-        if contract is None:
-            return self.refuse("unknown_contract", "target")
-        contract.halted = bool(command.on)
-        events = self._one(ev.HaltSet, *command)
-        if not contract.halted:
-            self._resume(events, contract)
-        return events
-
-    def _halt_accounts(self, command: SetHalt, change: Any) -> list[Any]:
-        def out() -> set[int]:
-            areas, accounts = self.grid.areas, self.accounts
-            return {
-                index for index in self.orders_of if accounts[index].halted or areas[accounts[index].node].halted_above
-            }
-
-        before = out()
-        change()
-        after = out()
-        events = self._one(ev.HaltSet, *command)
-        self._withdraw(after - before)
-        self._readmit(events, before - after)
-        return events
 
     # --- the journal's own -----------------------------------------------------------------------------------------
 

@@ -3,19 +3,51 @@
 from __future__ import annotations
 
 import json
+import sys
+from array import array
+from base64 import b64decode, b64encode
 from hashlib import sha256
 from heapq import heapify, heappop, heappush
 from typing import Any
 
-from market.engine.accounts import Account, Params
-from market.engine.book import Book, Order
+from market.engine.accounts import TOKEN, UNLIMITED_WH, Account, Connection, Params
+from market.engine.book import Book
 from market.engine.contracts import MINUTE_MS, Contract, Tally
 from market.engine.events import Event, Refused
 from market.engine.grid import Grid
+from market.engine.orders import Complex, Group, Order
 
 SETTLED_KEPT = 192  # settled contracts still known by name: two days, longer than any late command is under way
 EXPIRIES_KEPT = 1_024  # dead expiries kept beyond twice the open orders before they are swept out
-FORMAT = 1  # of the dump
+FORMAT = 2  # of the dump
+
+
+def _complex_values(order: Order) -> tuple[str, int, int, int, int]:
+    extra = order.complex
+    if extra is None:
+        return "", 0, 0, 0, 0
+    return (
+        extra.kind,
+        extra.display_wh,
+        extra.hidden_wh,
+        int(extra.asleep),
+        extra.group.id if extra.group is not None else 0,
+    )
+
+
+def _packed(numbers: array[int]) -> str:
+    """Return numbers as text: eight bytes each, little-endian, on every machine."""
+    if sys.byteorder != "little":
+        numbers = array("q", numbers)
+        numbers.byteswap()
+    return b64encode(numbers.tobytes()).decode("ascii")
+
+
+def _unpacked(text: str) -> array[int]:
+    numbers = array("q", b64decode(text))
+    if sys.byteorder != "little":
+        numbers.byteswap()
+    return numbers
 
 
 class State:
@@ -34,7 +66,8 @@ class State:
         self.halted = False
         self.some_halt = False  # whether any halt is on: spares every order the look at each scope
         self._params = Params()
-        self._order_limits: tuple[int, ...] = self._params[:4]  # a plain tuple unpacks in a third of the time
+        self._order_limits: tuple[int, ...] = ()  # a plain tuple unpacks in a third of the time
+        self._credit = 0  # tokens a trade gives back
         self.grid = Grid()
         self.accounts: list[Account] = []
         self.ids: set[str] = set()
@@ -44,10 +77,13 @@ class State:
         self.orders_of: dict[int, dict[int, None]] = {}  # every account's ``open_ids``
         self.groups: dict[str, list[int]] = {}  # accounts that never trade with each other
         self.expiries: list[tuple[int, int]] = []  # heap of (expires_at_ms, order id), cleaned when read
+        self.waiting: dict[int, Group] = {}  # blocks that have not traded, by id
+        self.connections: dict[str, Connection] = {}  # by name
         self.settled: list[str] = []  # contracts settled last, oldest first
         self._dirty: set[int] = set()
         self._events: list[Event] = []  # of the command being applied
         self._schedule_from_ms = 0  # nothing is due before
+        self.params = self._params
 
     # --- views -----------------------------------------------------------------------------------------------------
 
@@ -64,7 +100,9 @@ class State:
     @params.setter
     def params(self, params: Params) -> None:
         self._params = params
-        self._order_limits = params[:4]
+        rate = params.throttle_per_min
+        self._order_limits = (*params[:4], rate, params.throttle_burst * TOKEN)
+        self._credit = params.throttle_credit * TOKEN if rate else 0
 
     def take_dirty(self) -> set[int]:
         """Return the accounts whose balances changed since the last call."""
@@ -82,7 +120,7 @@ class State:
         return power_w * self.interval_min // 60
 
     def open_account(self, id: str, kind: str, area: str, group: str) -> Account:
-        """Append an account to the vector."""
+        """Append an account to the vector; ``connect`` ties it to its grid connection."""
         index = len(self.accounts)
         node = self.grid.index[area] if area else -1
         account = Account(index, id, kind, area, node, group or str(index))
@@ -92,6 +130,25 @@ class State:
         self.ids.add(id)
         self._dirty.add(index)
         return account
+
+    def connect(self, account: Account, name: str) -> None:
+        """Tie an account to a named grid connection with the limits that has; its exposure is the caller's to move."""
+        if account.connection:
+            self.connections[account.connection].accounts.remove(account)
+        connection = self.connections.get(name)
+        if connection is None:
+            connection = self.connections[name] = Connection(-2 * len(self.connections) - 2)
+        for other in connection.accounts[:1]:
+            account.import_w, account.export_w = other.import_w, other.export_w
+        connection.accounts.append(account)
+        account.connection, account.slot = name, connection.slot
+
+    def limit(self, account: Account) -> None:
+        """Work out what an account's connection may take and give in one interval, ``UNLIMITED_WH`` without a limit."""
+        import_w = account.import_w or self._params.connection_import_w
+        export_w = account.export_w or self._params.connection_export_w
+        account.import_wh = self.capacity_wh(import_w) if import_w else UNLIMITED_WH
+        account.export_wh = self.capacity_wh(export_w) if export_w else UNLIMITED_WH
 
     # --- dump ------------------------------------------------------------------------------------------------------
 
@@ -122,14 +179,17 @@ class State:
                 for area in self.grid.areas
             ],
             "accounts": [
-                [a.id, a.kind, a.area, a.group, a.cash_e7, a.held_e7, a.arrears_e7, int(a.closed), int(a.halted)]
+                [
+                    a.id, a.kind, a.area, a.group, a.cash_e7, a.held_e7, a.arrears_e7, int(a.closed), int(a.halted),
+                    a.connection, a.import_w, a.export_w, a.spent, a.spent_at_ms,
+                ]
                 for a in self.accounts
             ],
             "contracts": [self._contract_values(contract) for contract in self.contracts.values()],
             "orders": [
                 [
                     o.id, o.account, o.contract, o.node, int(o.is_buy), o.price_e4, o.energy_wh, o.remaining_wh,
-                    o.time_in_force, o.expires_at_ms, o.hold_e4, o.priority, int(o.resting),
+                    o.time_in_force, o.expires_at_ms, o.hold_e4, o.priority, int(o.resting), *_complex_values(o),
                 ]
                 for o in sorted(self.orders.values(), key=lambda order: order.id)
             ],
@@ -148,6 +208,10 @@ class State:
             "account": contract.account,
             "topup_e4": contract.topup_e4,
             "spill_e4": contract.spill_e4,
+            "halt_until_ms": contract.halt_until_ms,
+            "reference_e4": contract.reference_e4,
+            "looked_until_ms": contract.looked_until_ms,
+            "trades": _packed(contract.trades),
             "last_e4": contract.last_e4,
             "volume_wh": contract.volume_wh,
             "areas_due": sorted(contract.areas_due),
@@ -186,10 +250,14 @@ class State:
             area = state.grid.add(name, state.grid.areas[parent].name if parent >= 0 else "", level)
             area.fee_e4, area.import_w, area.export_w, area.halted = fee_e4, import_w, export_w, bool(halted)
         state.grid.spread_halts()
-        for id, kind, name, group, cash_e7, held_e7, arrears_e7, closed, halted in values["accounts"]:
+        for id, kind, name, group, cash_e7, held_e7, arrears_e7, closed, halted, *rest in values["accounts"]:
             account = state.open_account(id, kind, name, group)
             account.cash_e7, account.held_e7, account.arrears_e7 = cash_e7, held_e7, arrears_e7
             account.closed, account.halted = bool(closed), bool(halted)
+            connection, account.import_w, account.export_w, account.spent, account.spent_at_ms = rest
+            if connection:
+                state.connect(account, connection)
+            state.limit(account)
             if name and not closed:
                 state.members_by_area[name] = state.members_by_area.get(name, 0) + 1
         topologies: dict[tuple[tuple[int, ...], tuple[int, ...]], Any] = {}
@@ -211,8 +279,16 @@ class State:
         contract.state = values["state"]
         contract.halted = bool(values["halted"])
         contract.last_e4, contract.volume_wh = values["last_e4"], values["volume_wh"]
+        contract.halt_until_ms, contract.reference_e4 = values["halt_until_ms"], values["reference_e4"]
+        contract.looked_until_ms = values["looked_until_ms"]
+        contract.set_collar(self._params.collar_e4)
+        contract.trades = _unpacked(values["trades"])
         contract.areas_due, contract.settled_areas = set(values["areas_due"]), set(values["settled_areas"])
         contract.tallies = {account: Tally.restore(rest) for account, *rest in values["tallies"]}
+        for index, tally in contract.tallies.items():
+            slot, position_wh = self.accounts[index].slot, tally.position_wh
+            contract.expose(slot, position_wh)
+            contract.expose(slot + 1, -position_wh)
         if "book" in values:
             kept = values["book"]
             key = (tuple(kept["parents"]), tuple(kept["fees_e4"]))
@@ -228,12 +304,39 @@ class State:
         return contract
 
     def _restore_order(self, values: list[Any]) -> None:
-        id, account, contract, node, is_buy, price, energy, remaining, tif, expires, hold_e4, priority, resting = values
+        *values, resting, kind, display_wh, hidden_wh, asleep, group_id = values
+        id, account, contract, node, is_buy, price, energy, remaining, tif, expires, hold_e4, priority = values
         order = Order(id, account, contract, node, bool(is_buy), price, energy, tif, expires, hold_e4, priority)
         order.remaining_wh = remaining
+        if kind or asleep:
+            order.complex = Complex(kind, display_wh)
+            order.complex.hidden_wh, order.complex.asleep = hidden_wh, bool(asleep)
+            if group_id:
+                group = order.complex.group = self.waiting.setdefault(group_id, Group(group_id))
+                group.legs.append(order)
+                self.contracts[contract].blocks += 1
+                if order.id == group_id:
+                    self.watch(group, contract)
         self.register(order)
+        if not asleep:
+            slot = self.accounts[account].slot
+            self.contracts[contract].expose(slot if is_buy else slot + 1, order.left_wh)
         if resting:
             self.book_of(order).insert(order)
+
+    def watch(self, group: Group, contract: str) -> None:
+        """Look at a waiting block again when something happens in this contract."""
+        if group.watched:
+            self.contracts[group.watched].watching.pop(group.id, None)
+        group.watched = contract
+        self.contracts[contract].watching[group.id] = group
+
+    def _unblock(self, group: Group) -> None:
+        """A block no longer waits."""
+        del self.waiting[group.id]
+        self.contracts[group.watched].watching.pop(group.id, None)
+        for leg in group.legs:
+            self.contracts[leg.contract].blocks -= 1
 
     def note_halts(self) -> None:
         """Look whether any halt is on."""

@@ -242,17 +242,17 @@ def trade_within_group(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def keep_hold(monkeypatch: pytest.MonkeyPatch) -> None:
-    def drop(self: Trading, events: list[Any], book: Any, order: Any, reason: str) -> None:
+    def drop(self: Trading, events: list[Any], order: Any, reason: str) -> None:
         if order.resting:
-            book.remove(order)
+            self.book_of(order).remove(order)
         self.forget(order)
-        self._cancelled(events, order, reason)
+        self._cancelled(events, order, order.remaining_wh, reason)
 
     monkeypatch.setattr(Trading, "_drop", drop)
 
 
 def fill_partly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Trading, "_fillable", lambda self, book, order, group: True)
+    monkeypatch.setattr(Trading, "_fillable", lambda self, contract, order, group, arriving: True)
 
 
 def see_one_area(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from market.engine.engine import Engine, Level
 from market.engine.entries import to_leaf
 from market.engine.events import Refused
 from market.engine.state import EXPIRIES_KEPT
-from tests.unit.engine_cast import FEE_E4, NOON, Market
+from tests.unit.engine_cast import FEE_E4, LATER, NOON, Market
 
 HASH = "0" * 64
 ODD: tuple[Any, ...] = (
@@ -27,6 +27,10 @@ SENSIBLE: tuple[Any, ...] = (
     c.Fund(4, 5, "deposit", ""), c.OpenContract("2026-06-06T23:00Z"), c.CloseContract(NOON), c.DeliverContract(NOON),
     c.SetHalt("market", "", 1, "x"), c.SetHalt("account", "4", 1, "x"), c.PlaceOrder(4, NOON, "buy", 2_000, 10, "gtg", 0),
     c.AmendOrder(4, 0, 2_001, 20), c.CancelOrder(4, 0, "owner"), c.CancelAll(4, NOON, "owner"),
+    c.PlaceIceberg(4, NOON, "buy", 2_000, 10, "gtg", 0, 2), c.PlaceSweep(4, NOON, LATER, "buy", 2_000, 10),
+    c.PlaceBlock(4, NOON, LATER, "buy", 2_000, 10, "gtg", 0), c.HibernateOrder(4, 0), c.RecallTrade(0, "x"),
+    c.SetConnection(4, HASH, 5, 5), c.SetHalt("contract", NOON, 1, "x", 2**42, 1),
+    c.SetParams(40_000, 1, 10**6, 5, 180, 0, 1_000, 100, 60, 60, 60, 10, 1, 5, 5),
     c.CommitReadings(NOON, "LV1", 1, 1, 1, HASH), c.Settle(NOON, "LV1", (), HASH), c.CommitSnapshot(HASH),
 )  # fmt: skip
 

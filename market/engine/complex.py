@@ -1,0 +1,472 @@
+"""Orders that are more than one limit order: icebergs, sweeps, blocks, baskets (rulebook, 4.9 to 4.13)."""
+
+from __future__ import annotations
+
+from heapq import heapify, heappop, heappush
+from typing import Any, NamedTuple
+
+from market.engine import contracts as states
+from market.engine import events as ev
+from market.engine.accounts import MEMBER, TOKEN, Account
+from market.engine.book import PRIORITY_MASK
+from market.engine.changing import Changing
+from market.engine.commands import (
+    BUY,
+    FILL_OR_KILL,
+    GOOD_TILL_DATE,
+    GOOD_TILL_GATE,
+    IMMEDIATE_OR_CANCEL,
+    MAX_CLIPS,
+    MAX_INTERVALS,
+    MAX_LEGS,
+    SELL,
+    Leg,
+    PlaceBasket,
+    PlaceBlock,
+    PlaceIceberg,
+    PlaceSweep,
+)
+from market.engine.contracts import Contract, contract_name
+from market.engine.grid import PRIORITY_BITS
+from market.engine.orders import Complex, Group, Order
+from market.engine.scratch import Scratch
+from market.engine.trading import MAX_AT_MS
+
+MAX_WAITING = 1_000  # legs of waiting blocks in one contract: an order that comes in makes each be looked at again
+_LIQUIDITY = (ev.OrderPlaced, ev.ComplexOrderPlaced, ev.OrderAmended, ev.OrderReactivated, ev.Traded)
+_CHANGES_OF_ALL = (ev.CapacitySet, ev.ParamsSet, ev.HaltSet, ev.TradeRecalled)
+_WIDTH = ("market_halted", "contract_halted", "account_halted", "area_halted")
+
+
+class Wanted(NamedTuple):
+    """One order to be, with what was found for it."""
+
+    account: Account
+    contract: Contract
+    is_buy: bool
+    price_e4: int
+    energy_wh: int
+    hold_e4: int
+
+
+class ComplexTrading(Changing):
+    """Placing complex orders, and letting blocks trade that wait."""
+
+    # --- what all kinds are checked for ----------------------------------------------------------------------------
+
+    def _tradable(self, name: str, field: str) -> list[Any]:
+        """Return the refusal of a contract that cannot be traded, empty if it can."""
+        contract = self.contracts.get(name)
+        if contract is None:
+            return self.refuse("unknown_contract", field)
+        if contract.state != states.OPEN or self.at_ms >= contract.gate_ms:
+            return self.refuse("gate_closed", field)
+        return []
+
+    def _member(self, index: object, field: str = "account") -> list[Any]:
+        if type(index) is not int or not 0 <= index < len(self.accounts):
+            return self.refuse("unknown_account", field)
+        account = self.accounts[index]
+        if account.closed or account.kind != MEMBER:
+            return self.refuse("account_closed", field)
+        return []
+
+    def _valued(self, side: object, price_e4: object, energy_wh: object, prefix: str = "") -> list[Any]:
+        """Return the refusal of a side, price or energy no order can have, empty if there is none."""
+        params = self.params
+        if side not in (BUY, SELL):
+            return self.refuse("invalid_side", f"{prefix}side")
+        if type(price_e4) is not int or not 0 < price_e4 <= params.max_price_e4:
+            return self.refuse("price_out_of_range", f"{prefix}price", max_price_e4=params.max_price_e4)
+        if price_e4 % params.tick_e4:
+            return self.refuse("price_off_tick", f"{prefix}price", tick_e4=params.tick_e4)
+        if type(energy_wh) is not int or not 0 < energy_wh <= params.max_order_wh:
+            return self.refuse("energy_out_of_range", f"{prefix}energy_wh", max_order_wh=params.max_order_wh)
+        return []
+
+    def _timed(self, time_in_force: object, expires_at_ms: object, allowed: tuple[str, ...]) -> list[Any]:
+        if time_in_force not in allowed:
+            return self.refuse("invalid_time_in_force", "time_in_force")
+        if time_in_force == GOOD_TILL_DATE:
+            if type(expires_at_ms) is int and self.at_ms < expires_at_ms <= MAX_AT_MS:
+                return []
+        elif type(expires_at_ms) is int and not expires_at_ms:
+            return []
+        return self.refuse("expiry_invalid", "expires_at")
+
+    def _blocked(self, wanted: list[Wanted], *, rests: bool, prefixes: list[str]) -> list[Any]:
+        """Return the refusal of orders that halts, counts, tokens, position limits or money forbid, empty if none does.
+
+        What several of them need of one account or connection is added up.
+        """
+        codes = {self._halt_of(one.contract, one.account) for one in wanted}
+        for code in _WIDTH:
+            if code in codes:
+                return self._refuse_halted(code)
+        if rests:
+            most = self.params.max_open_orders
+            if len(wanted[0].account.open_ids) + len(wanted) > most:
+                return self.refuse("too_many_orders", "account", max_open_orders=most)
+        for one, prefix in zip(wanted, prefixes, strict=True):
+            book = one.contract.book
+            assert book is not None
+            if one.account.node >= book.topology.areas:
+                return self.refuse("unknown_area", f"{prefix}area")
+        if self.params.throttle_per_min:
+            spent: dict[int, int] = {}
+            for one in wanted:
+                index = one.account.index
+                spent[index] = spent.get(index, self._spent(one.account)) + TOKEN
+                if spent[index] > self.params.throttle_burst * TOKEN:
+                    return self._refuse_throttled(spent[index])
+        exposed: dict[tuple[str, int], int] = {}
+        for one, prefix in zip(wanted, prefixes, strict=True):
+            slot, limit_wh = _slot(one.account, one.is_buy)
+            place = (one.contract.name, slot)
+            before_wh = exposed.get(place, one.contract.exposure.get(slot, 0))
+            exposed[place] = before_wh + one.energy_wh
+            if exposed[place] > limit_wh:
+                return self._refuse_position(limit_wh, before_wh, f"{prefix}energy_wh")
+        needed: dict[int, int] = {}
+        for one, prefix in zip(wanted, prefixes, strict=True):
+            index = one.account.index
+            needed[index] = needed.get(index, 0) + one.hold_e4 * one.energy_wh
+            if needed[index] > one.account.free_e7:
+                return self._refuse_poor(one.account, needed[index], f"{prefix}energy_wh")
+        return []
+
+    def _want(self, account: Account, contract: Contract, is_buy: bool, price_e4: int, energy_wh: int) -> Wanted:
+        return Wanted(account, contract, is_buy, price_e4, energy_wh, self.hold_e4(contract, is_buy, price_e4))
+
+    def _made(self, one: Wanted, id: int, tif: str, expires_at_ms: int, priority: int, extra: Complex) -> Order:
+        return Order(
+            id, one.account.index, one.contract.name, one.account.node, one.is_buy, one.price_e4, one.energy_wh, tif,
+            expires_at_ms, one.hold_e4, priority, extra,
+        )  # fmt: skip
+
+    def _accept(self, order: Order, extra: tuple[str, str, int, int, int, int]) -> Any:
+        """Set energy and money of a new order aside; return its event."""
+        account, contract = self.accounts[order.account], self.contracts[order.contract]
+        account.held_e7 += order.hold_e7
+        contract.expose(_slot(account, order.is_buy)[0], order.energy_wh)
+        self._dirty.add(account.index)
+        self._pay_token(account)
+        self.priority += 1
+        event = ev.ComplexOrderPlaced(
+            self.seq, self.at_ms, account.index, account.area, order.contract, order.side, order.price_e4,
+            order.energy_wh, order.time_in_force, order.expires_at_ms, *extra,
+        )  # fmt: skip
+        self.seq += 1
+        return event
+
+    # --- icebergs --------------------------------------------------------------------------------------------------
+
+    def _place_iceberg(self, command: PlaceIceberg) -> list[Any]:
+        index, name, side, price_e4, energy_wh, tif, expires_at_ms, display_wh = command
+        problem = (
+            self._tradable(name, "contract")
+            or self._member(index)
+            or self._valued(side, price_e4, energy_wh)
+            or self._timed(tif, expires_at_ms, (GOOD_TILL_GATE, GOOD_TILL_DATE))
+        )
+        if problem:
+            return problem
+        if type(display_wh) is not int or not 0 < display_wh < energy_wh or display_wh * MAX_CLIPS < energy_wh:
+            return self.refuse("display_out_of_range", "display_wh", least_wh=-(-energy_wh // MAX_CLIPS))
+        account, contract = self.accounts[index], self.contracts[name]
+        one = self._want(account, contract, side == BUY, price_e4, energy_wh)
+        if problem := self._blocked([one], rests=True, prefixes=[""]):
+            return problem
+        order = self._made(one, self.seq, tif, expires_at_ms, self.priority, Complex(ev.ICEBERG, display_wh))
+        events = [self._accept(order, (ev.ICEBERG, "", display_wh, 0, 0, 0))]
+        self._arrive(events, contract, order, account)
+        return events
+
+    # --- sweeps ----------------------------------------------------------------------------------------------------
+
+    def _place_sweep(self, command: PlaceSweep) -> list[Any]:
+        index, name, last, side, price_e4, energy_wh = command
+        for field, text in (("contract", name), ("last", last)):
+            if text not in self.contracts:
+                return self.refuse("unknown_contract", field)
+        start_ms, end_ms = self.contracts[name].start_ms, self.contracts[last].start_ms
+        span = [contract for contract in self.contracts.values() if start_ms <= contract.start_ms <= end_ms]
+        if not 0 < len(span) <= MAX_INTERVALS:
+            return self.refuse("invalid_span", "last", most=MAX_INTERVALS)
+        problem = self._tradable(name, "contract") or self._member(index) or self._valued(side, price_e4, energy_wh)
+        if problem:
+            return problem
+        account, is_buy = self.accounts[index], side == BUY
+        slot, limit_wh = _slot(account, is_buy)
+        market = [
+            contract
+            for contract in span
+            if not self._tradable(contract.name, "last") and not contract.halted and _knows(contract, account.node)
+        ] or [self.contracts[name]]  # with none of them tradable the first one says why
+        hold_e4 = max(self.hold_e4(contract, is_buy, price_e4) for contract in market)
+        # How much goes into which contract shows as it trades; here only that there is room at all.
+        roomy = [contract for contract in market if contract.exposure.get(slot, 0) < limit_wh] or market[:1]
+        problem = self._blocked(
+            [Wanted(account, contract, is_buy, price_e4, 1, 0) for contract in roomy[:1]], rests=True, prefixes=[""]
+        )
+        if problem:
+            return problem
+        if hold_e4 * energy_wh > account.free_e7:
+            return self._refuse_poor(account, hold_e4 * energy_wh)
+        one = Wanted(account, self.contracts[name], is_buy, price_e4, energy_wh, hold_e4)
+        order = self._made(one, self.seq, IMMEDIATE_OR_CANCEL, 0, self.priority, Complex(ev.SWEEP))
+        events = [self._accept(order, (ev.SWEEP, last, 0, 0, 0, 0))]
+        one.contract.expose(slot, -energy_wh)  # counted where it trades
+        for contract in market:
+            if self.at_ms >= contract.look_at_ms:
+                self._look(contract)
+        self._sweep(events, market, order, account)
+        if order.remaining_wh:
+            one.contract.expose(slot, order.remaining_wh)
+            self._cancel_rest(events, one.contract, account, order)
+        for contract in market:
+            self._uncross(events, contract)
+        return events
+
+    def _sweep(self, events: list[Any], market: list[Contract], order: Order, account: Account) -> None:
+        """Take the best price in any of the contracts, among equals in the earlier one, until the limit is reached."""
+        node, is_buy, left_wh = order.node, order.is_buy, order.remaining_wh
+        slot, limit_wh = _slot(account, is_buy)
+        best = [(_find(contract, node, is_buy) >> PRIORITY_BITS, number) for number, contract in enumerate(market)]
+        heapify(best)
+        while best and left_wh:
+            cost_e4, number = heappop(best)
+            if cost_e4 > order.cost_e4:
+                break
+            contract = market[number]
+            book = contract.book
+            assert book is not None
+            room_wh = limit_wh - contract.exposure.get(slot, 0)
+            if room_wh <= 0:
+                continue
+            key = book.find(node, is_buy)
+            maker = book.orders[key & PRIORITY_MASK]
+            if self.accounts[maker.account].group == account.group:
+                self._drop(events, maker, "self_trade")
+            else:
+                order.remaining_wh = wanted_wh = min(left_wh, room_wh)
+                if not self._trade(events, contract, book, maker, order, key):
+                    continue
+                left_wh -= wanted_wh - order.remaining_wh
+                contract.expose(slot, wanted_wh - order.remaining_wh)
+            heappush(best, (_find(contract, node, is_buy) >> PRIORITY_BITS, number))
+        order.remaining_wh = left_wh
+
+    # --- blocks ----------------------------------------------------------------------------------------------------
+
+    def _place_block(self, command: PlaceBlock) -> list[Any]:
+        index, name, last, side, price_e4, energy_wh, tif, expires_at_ms = command
+        for field, text in (("contract", name), ("last", last)):
+            if text not in self.contracts:
+                return self.refuse("unknown_contract", field)
+        start_ms, end_ms = self.contracts[name].start_ms, self.contracts[last].start_ms
+        if not 0 <= end_ms - start_ms < MAX_INTERVALS * self.interval_ms:
+            return self.refuse("invalid_span", "last", most=MAX_INTERVALS)
+        names = [contract_name(at_ms) for at_ms in range(start_ms, end_ms + 1, self.interval_ms)]
+        for text in names:
+            if problem := self._tradable(text, "contract"):
+                return problem
+        problem = (
+            self._member(index)
+            or self._valued(side, price_e4, energy_wh)
+            or self._timed(tif, expires_at_ms, (GOOD_TILL_GATE, GOOD_TILL_DATE, FILL_OR_KILL))
+        )
+        if problem:
+            return problem
+        account = self.accounts[index]
+        wanted = [self._want(account, self.contracts[text], side == BUY, price_e4, energy_wh) for text in names]
+        if problem := self._blocked(wanted, rests=True, prefixes=[""] * len(wanted)):
+            return problem
+        if tif != FILL_OR_KILL and any(one.contract.blocks >= MAX_WAITING for one in wanted):
+            return self.refuse("too_many_blocks", "contract", most=MAX_WAITING)
+        group = Group(self.seq)
+        for number, one in enumerate(wanted):
+            extra = Complex(ev.BLOCK, 0, group)
+            group.legs.append(self._made(one, self.seq + number, tif, expires_at_ms, self.priority + number, extra))
+        if tif == FILL_OR_KILL and any(self._lacks(leg, True) for leg in group.legs):
+            return self.refuse("fill_or_kill_unfilled", "energy_wh")
+        events = self._accept_legs(ev.BLOCK, group.legs)
+        if tif == FILL_OR_KILL:
+            self._take_legs(events, group.legs)
+            return events
+        for leg in group.legs:
+            self.register(leg)
+            self.contracts[leg.contract].blocks += 1
+        self.waiting[group.id] = group
+        self.watch(group, name)
+        return events
+
+    def _accept_legs(self, kind: str, legs: list[Order]) -> list[Any]:
+        events = [self._accept(leg, (kind, "", 0, legs[0].id, number, len(legs))) for number, leg in enumerate(legs, 1)]
+        for leg in legs:
+            contract = self.contracts[leg.contract]
+            if self.at_ms >= contract.look_at_ms:
+                self._look(contract)
+        return events
+
+    def _take_legs(self, events: list[Any], legs: list[Order]) -> None:
+        """Let legs of which it is known that they trade in full take what they need, one after the other."""
+        for leg in legs:
+            contract = self.contracts[leg.contract]
+            assert contract.book is not None
+            self._take(events, contract, contract.book, leg, self.accounts[leg.account].group)
+            assert not leg.remaining_wh
+        for contract in sorted({self.contracts[leg.contract] for leg in legs}, key=lambda found: found.start_ms):
+            self._uncross(events, contract)
+
+    def _lacks(self, leg: Order, arriving: bool) -> bool:
+        """Return whether the leg of a block cannot trade whole now."""
+        contract, account = self.contracts[leg.contract], self.accounts[leg.account]
+        book = contract.book
+        if book is None or contract.state != states.OPEN or self.at_ms >= contract.gate_ms:
+            return True
+        if self._halt_of(contract, account):
+            return True
+        bound = (leg.cost_e4 + 1) << PRIORITY_BITS
+        return not book.may_cross(leg.node, leg.is_buy, bound) or not self._fillable(
+            contract, leg, account.group, arriving
+        )
+
+    def _try_blocks(self, events: list[Any]) -> None:
+        """Let waiting blocks trade that can after these events, the oldest first, until none can.
+
+        A block that cannot trade is remembered where a leg of it was seen to lack energy: it can trade only after something
+        has happened there.
+        """
+        touched = self._touched(events)
+        while touched:
+            groups = {id: group for name in touched for id, group in self.contracts[name].watching.items()}
+            for group in sorted(groups.values(), key=lambda found: found.priority):
+                lacking = self._lacking(group)
+                if not lacking:
+                    self._unblock(group)
+                    for leg in group.legs:
+                        self.forget(leg)
+                        touched.add(leg.contract)
+                    self._take_legs(events, group.legs)
+                    break
+                self.watch(group, lacking)
+            else:
+                return
+
+    def rewatch(self) -> None:
+        """Find out anew where each waiting block lacks energy."""
+        for group in self.waiting.values():
+            self.watch(group, self._lacking(group) or group.watched)
+
+    def _lacking(self, group: Group) -> str:
+        """Return a contract in which a leg cannot trade whole, first of all the one where that was last so; "" for none."""
+        for leg in sorted(group.legs, key=lambda leg: leg.contract != group.watched):
+            if self._lacks(leg, False):
+                return leg.contract
+        return ""
+
+    def _touched(self, events: list[Any]) -> set[str]:
+        """Return the contracts with watching blocks in which something happened that could let them trade."""
+        names: set[str] = set()
+        for event in events:
+            kind = type(event)
+            if kind in _LIQUIDITY:
+                names.add(event.contract)
+            elif kind in _CHANGES_OF_ALL:
+                return {name for name, contract in self.contracts.items() if contract.watching}
+        return {name for name in names if name in self.contracts}
+
+    # --- baskets ---------------------------------------------------------------------------------------------------
+
+    def _place_basket(self, command: PlaceBasket) -> list[Any]:
+        index, legs = command
+        if type(legs) is not tuple or not 2 <= len(legs) <= MAX_LEGS:
+            return self.refuse("invalid_legs", "legs", most=MAX_LEGS)
+        if problem := self._member(index):
+            return problem
+        group = self.accounts[index].group
+        prefixes = [f"legs.{number}." for number in range(1, len(legs) + 1)]
+        for leg, prefix in zip(legs, prefixes, strict=True):
+            if problem := self._leg_problem(leg, group, prefix):
+                return problem
+        wanted = [
+            self._want(self.accounts[leg.account], self.contracts[leg.contract], leg.side == BUY, *leg[3:])
+            for leg in legs
+        ]
+        if problem := self._blocked(wanted, rests=False, prefixes=prefixes):
+            return problem
+        orders = [
+            self._made(one, self.seq + number, FILL_OR_KILL, 0, self.priority + number, Complex(ev.BASKET))
+            for number, one in enumerate(wanted)
+        ]
+        if not self._trial(orders, group, True):
+            return self.refuse("fill_or_kill_unfilled", "legs")
+        events = self._accept_legs(ev.BASKET, orders)
+        self._take_legs(events, orders)
+        return events
+
+    def _leg_problem(self, leg: Leg, group: str, prefix: str) -> list[Any]:
+        problem = self._tradable(leg.contract, f"{prefix}contract") or self._member(leg.account, f"{prefix}account")
+        if problem:
+            return problem
+        if self.accounts[leg.account].group != group:
+            return self.refuse("not_your_account", f"{prefix}account")
+        return self._valued(leg.side, leg.price_e4, leg.energy_wh, prefix)
+
+    def _trial(self, legs: list[Order], group: str, arriving: bool) -> bool:
+        """Return whether all legs trade whole, one after the other; everything is left as it was.
+
+        Played on the books themselves, clips, netting and all, and taken back: legs compete for the same energy and edges.
+        """
+        scratch, priority = Scratch(), self.priority + len(legs)
+        try:
+            for leg in legs:
+                contract = self.contracts[leg.contract]
+                book = contract.book
+                assert book is not None
+                low_e4, high_e4 = self._bounds(contract, arriving)
+                bound, wanted_wh = (leg.cost_e4 + 1) << PRIORITY_BITS, leg.remaining_wh
+                while wanted_wh:
+                    key = book.find(leg.node, leg.is_buy)
+                    if key >= bound:
+                        return False
+                    maker = book.orders[key & PRIORITY_MASK]
+                    scratch.keep(book, maker)
+                    if self.accounts[maker.account].group == group:
+                        book.remove(maker)
+                        continue
+                    if not low_e4 <= (maker.price_e4 if leg.is_buy else -(key >> PRIORITY_BITS)) <= high_e4:
+                        return False
+                    path = book.topology.path(*((maker.node, leg.node) if leg.is_buy else (leg.node, maker.node)))
+                    energy_wh = min(wanted_wh, maker.remaining_wh, book.residual_wh(path))
+                    wanted_wh -= energy_wh
+                    maker.remaining_wh -= energy_wh
+                    if not maker.remaining_wh:
+                        book.remove(maker)
+                        if maker.complex is not None and maker.complex.hidden_wh:
+                            maker.hide()
+                            maker.queue(priority)
+                            priority += 1
+                            book.insert(maker)
+                    scratch.keep_flows(book, path)
+                    book.add_flow(path, energy_wh)
+            return True
+        finally:
+            scratch.put_back()
+
+
+def _slot(account: Account, is_buy: bool) -> tuple[int, int]:
+    """Return where a contract counts what the account's connection may come to take or give, and the limit of it."""
+    return (account.slot, account.import_wh) if is_buy else (account.slot + 1, account.export_wh)
+
+
+def _knows(contract: Contract, node: int) -> bool:
+    """Return whether an area was there when the contract opened."""
+    return contract.book is not None and node < contract.book.topology.areas
+
+
+def _find(contract: Contract, node: int, is_buy: bool) -> int:
+    """Return the best key in a contract, as ``Book.find``."""
+    assert contract.book is not None
+    return contract.book.find(node, is_buy)
