@@ -71,7 +71,7 @@ def look(orders: Iterable[OrderView], viewer: access.Viewer) -> Look:
             order = engine.orders.get(order_id)
             if order is not None and order.resting and order.complex is not None and order.complex.display_wh:
                 visible_wh[order_id] = order.remaining_wh
-        named = any(code == CAPACITY for code, _ in reasons.values())
+        named = any(reason[0] == CAPACITY for reason in reasons.values())
         return Look(reasons, visible_wh, access.nameable(engine, viewer) if named else frozenset())
 
     try:

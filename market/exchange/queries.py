@@ -13,7 +13,7 @@ from django.db.models import Count, Max, Q, Sum
 
 from market.engine.contracts import contract_start_ms
 from market.exchange import models
-from market.exchange.history import MAX_LIMIT, candles, events, seq_before
+from market.exchange.history import DETAIL, MAX_LIMIT, candles, events, seq_before
 from market.exchange.models import TRANSFERS_AN_ENTRY
 from market.exchange.orderviews import (
     changes_of_order,
@@ -41,10 +41,10 @@ from market.exchange.views import (
 )
 
 __all__ = [
-    "ChangeView", "OrderView", "account_by_id", "alert", "alerts", "balance", "balances", "candles", "changes_of_order",
-    "contract", "contract_states", "contracts", "counts", "earned", "events", "legs", "money_by_kind", "order", "orders",
-    "positions", "refusals", "search_orders", "seq_before", "settlement_lines", "trade_totals", "traded", "trades",
-    "trades_of_order", "transfers",
+    "DETAIL", "ChangeView", "OrderView", "account_by_id", "alert", "alerts", "balance", "balances", "candles",
+    "changes_of_order", "contract", "contract_states", "contracts", "counts", "earned", "events", "legs", "money_by_kind",
+    "order", "orders", "positions", "refusals", "search_orders", "seq_before", "settlement_lines", "trade_totals",
+    "traded", "trades", "trades_of_order", "transfers",
 ]  # fmt: skip
 
 

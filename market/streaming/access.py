@@ -159,6 +159,14 @@ def own_account(viewer: Viewer, channel: str) -> int:
     return viewer.account
 
 
+def need_role(viewer: Viewer, roles: frozenset[str], channel: str) -> None:
+    """Raise ``BadMessage`` unless the viewer has one of the roles, and a key that may read."""
+    if viewer.user_id is None:
+        raise BadMessage("not_signed_in", channel)
+    if viewer.role not in roles or not viewer.may_read:
+        raise BadMessage("forbidden", channel)
+
+
 def audience(engine: Any, area: str) -> frozenset[str] | None:
     """Return the areas whose members may see the market from ``area``; ``None``: everybody may."""
     if settings.DEMO:
