@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from array import array
 from datetime import UTC, datetime, timedelta
+from struct import Struct
 
 from market.engine.book import Book
 from market.engine.grid import Topology
@@ -13,7 +13,7 @@ MINUTE_MS = 60_000
 NAME_LENGTH = len("2026-06-06T12:15Z")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-TRADE_FIELDS = 6  # seq, buyer, seller, energy (0 once it was recalled), price paid, price got
+TRADE = Struct("<6q")  # seq, buyer, seller, energy (0 once it was recalled), price paid, price got
 UNLIMITED_E4 = 1 << 60
 NEVER_MS = 1 << 60
 
@@ -131,7 +131,7 @@ class Contract:
         self.looked_until_ms = 0  # until when that holds
         self.look_at_ms = NEVER_MS  # the same while there is a collar, else never
         self.low_e4, self.high_e4 = -UNLIMITED_E4, UNLIMITED_E4  # prices the collar lets pass
-        self.trades = array("q")  # TRADE_FIELDS numbers a trade: what a recall needs
+        self.trades = bytearray()  # one ``TRADE`` after the other: what a recall needs
         # Per grid connection (``Account.slot``): what it will have taken from, and (slot + 1) given to the grid if all its
         # open orders trade. A fill of a buy turns open energy into position and changes only what may still be sold.
         self.exposure: dict[int, int] = {}
@@ -154,15 +154,15 @@ class Contract:
 
     def find_trade(self, seq: int) -> int:
         """Return where in ``trades`` the trade of that entry begins, -1 if it is not there."""
-        low, high = 0, len(self.trades) // TRADE_FIELDS
+        low, high = 0, len(self.trades) // TRADE.size
         while low < high:
             middle = (low + high) // 2
-            if self.trades[middle * TRADE_FIELDS] < seq:
+            if TRADE.unpack_from(self.trades, middle * TRADE.size)[0] < seq:
                 low = middle + 1
             else:
                 high = middle
-        at = low * TRADE_FIELDS
-        return at if at < len(self.trades) and self.trades[at] == seq else -1
+        at = low * TRADE.size
+        return at if at < len(self.trades) and TRADE.unpack_from(self.trades, at)[0] == seq else -1
 
     def open_book(self, topology: Topology, import_wh: list[int], export_wh: list[int], netting_permille: int) -> Book:
         """Give the contract an empty book over the grid as it is now."""

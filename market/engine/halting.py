@@ -10,7 +10,7 @@ from market.engine import events as ev
 from market.engine.accounts import MAX_INT, MEMBER
 from market.engine.commands import RecallTrade, SetHalt
 from market.engine.complex import ComplexTrading
-from market.engine.contracts import TRADE_FIELDS, Contract
+from market.engine.contracts import TRADE, Contract
 from market.engine.orders import Order
 from market.engine.trading import COLLAR, MAX_AT_MS, is_code
 
@@ -125,7 +125,7 @@ class Halting(ComplexTrading):
             return self.refuse("unknown_trade", "trade")
         if contract.state not in (states.OPEN, states.CLOSED):
             return self.refuse("contract_state", "contract")
-        _, bought_by, sold_by, energy_wh, buy_e4, sell_e4 = contract.trades[at : at + TRADE_FIELDS]
+        _, bought_by, sold_by, energy_wh, buy_e4, sell_e4 = TRADE.unpack_from(contract.trades, at)
         if not energy_wh:
             return self.refuse("already_recalled", "trade")
         buyer, seller, clearing = self.accounts[bought_by], self.accounts[sold_by], self.accounts[contract.account]
@@ -133,7 +133,7 @@ class Halting(ComplexTrading):
         for account, amount_e7 in ((buyer, cost_e7), (seller, margin_e7)):
             if account.cash_e7 + amount_e7 > MAX_INT:
                 return self.refuse("invalid_value", "trade", account=account.index)
-        contract.trades[at + 3] = 0
+        TRADE.pack_into(contract.trades, at, seq, bought_by, sold_by, 0, buy_e4, sell_e4)
         buyer.cash_e7 += cost_e7
         seller.cash_e7 += margin_e7
         clearing.cash_e7 -= cost_e7 + margin_e7

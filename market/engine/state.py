@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from array import array
 from base64 import b64decode, b64encode
 from hashlib import sha256
 from heapq import heapify, heappop, heappush
@@ -33,21 +31,6 @@ def _complex_values(order: Order) -> tuple[str, int, int, int, int]:
         int(extra.asleep),
         extra.group.id if extra.group is not None else 0,
     )
-
-
-def _packed(numbers: array[int]) -> str:
-    """Return numbers as text: eight bytes each, little-endian, on every machine."""
-    if sys.byteorder != "little":
-        numbers = array("q", numbers)
-        numbers.byteswap()
-    return b64encode(numbers.tobytes()).decode("ascii")
-
-
-def _unpacked(text: str) -> array[int]:
-    numbers = array("q", b64decode(text))
-    if sys.byteorder != "little":
-        numbers.byteswap()
-    return numbers
 
 
 class State:
@@ -211,7 +194,7 @@ class State:
             "halt_until_ms": contract.halt_until_ms,
             "reference_e4": contract.reference_e4,
             "looked_until_ms": contract.looked_until_ms,
-            "trades": _packed(contract.trades),
+            "trades": b64encode(contract.trades).decode("ascii"),
             "last_e4": contract.last_e4,
             "volume_wh": contract.volume_wh,
             "areas_due": sorted(contract.areas_due),
@@ -282,7 +265,7 @@ class State:
         contract.halt_until_ms, contract.reference_e4 = values["halt_until_ms"], values["reference_e4"]
         contract.looked_until_ms = values["looked_until_ms"]
         contract.set_collar(self._params.collar_e4)
-        contract.trades = _unpacked(values["trades"])
+        contract.trades = bytearray(b64decode(values["trades"]))
         contract.areas_due, contract.settled_areas = set(values["areas_due"]), set(values["settled_areas"])
         contract.tallies = {account: Tally.restore(rest) for account, *rest in values["tallies"]}
         for index, tally in contract.tallies.items():

@@ -19,10 +19,10 @@ from market.engine.commands import (
     TIMES_IN_FORCE,
     PlaceOrder,
 )
-from market.engine.contracts import UNLIMITED_E4, Contract, Tally
+from market.engine.contracts import TRADE, UNLIMITED_E4, Contract, Tally
 from market.engine.events import HaltSet, OrderCancelled, OrderPlaced, Traded
 from market.engine.grid import PRIORITY_BITS
-from market.engine.orders import Order
+from market.engine.orders import Complex, Order
 from market.engine.state import State
 
 MAX_FILLS = 1_000_000  # a fill-or-kill order looks at no more resting orders than a market can hold
@@ -33,6 +33,7 @@ COLLAR = "collar"
 MAX_AT_MS = 253_402_300_799_999  # the last instant an entry can write: its year has four digits
 _new = tuple.__new__  # a NamedTuple without the cost of its keyword constructor
 _new_order: Callable[[type[Order]], Order] = object.__new__
+_packed = TRADE.pack
 _TIMES = {text: text for text in TIMES_IN_FORCE}  # to keep one object of each, not one an order
 _CODE = re.compile(r"[a-z0-9_]{1,32}", re.ASCII)
 _HALTED_FIELDS = {
@@ -345,7 +346,7 @@ class Trading(State):
 
         seq = self.seq
         self.seq = seq + 1
-        contract.trades.extend((seq, bought_by, sold_by, energy_wh, buy_e4, sell_e4))
+        contract.trades += _packed(seq, bought_by, sold_by, energy_wh, buy_e4, sell_e4)
         events.append(
             _new(
                 Traded,
@@ -417,7 +418,7 @@ class Trading(State):
         """Cancel what an arriving order that never rests could not trade."""
         remaining_wh = order.remaining_wh
         account.held_e7 -= order.hold_e4 * remaining_wh
-        contract.expose(account.slot if order.is_buy else account.slot + 1, -remaining_wh)
+        contract.exposure[account.slot if order.is_buy else account.slot + 1] -= remaining_wh
         self._cancelled(events, order, remaining_wh, "ioc")
 
     def _cancelled(self, events: list[Any], order: Order, remaining_wh: int, reason: str) -> None:
@@ -429,30 +430,40 @@ class Trading(State):
 
     def _drop(self, events: list[Any], order: Order, reason: str) -> None:
         """Cancel an open order, with all legs of its block, and release its hold."""
-        group = None if order.complex is None else order.complex.group
-        if group is None:
-            self._drop_one(events, order, reason)
+        extra = order.complex
+        if extra is not None:
+            self._drop_complex(events, order, extra, reason)
             return
-        self._unblock(group)
-        for leg in group.legs:
-            self._drop_one(events, leg, reason)
-
-    def _drop_one(self, events: list[Any], order: Order, reason: str) -> None:
-        contract = self.contracts[order.contract]
+        contract, index = self.contracts[order.contract], order.account
         if order.resting:
-            assert contract.book is not None
-            contract.book.remove(order)
-        index, remaining_wh = order.account, order.remaining_wh
+            contract.book.remove(order)  # type: ignore[union-attr]  # an open contract has one
+        id, remaining_wh = order.id, order.remaining_wh
         account = self.accounts[index]
-        del self.orders[order.id]
-        del account.open_ids[order.id]
-        if order.complex is not None:
-            remaining_wh = order.left_wh
-        if order.complex is None or not order.complex.asleep:
-            account.held_e7 -= order.hold_e4 * remaining_wh
-            self._dirty.add(index)
-            contract.expose(account.slot if order.is_buy else account.slot + 1, -remaining_wh)
-        self._cancelled(events, order, remaining_wh, reason)
+        del self.orders[id]
+        del account.open_ids[id]
+        account.held_e7 -= order.hold_e4 * remaining_wh
+        self._dirty.add(index)
+        contract.exposure[account.slot if order.is_buy else account.slot + 1] -= remaining_wh
+        seq = self.seq
+        self.seq = seq + 1
+        events.append(_new(OrderCancelled, (seq, self.at_ms, id, index, contract.name, remaining_wh, reason)))
+
+    def _drop_complex(self, events: list[Any], order: Order, extra: Complex, reason: str) -> None:
+        legs = [order]
+        if extra.group is not None:
+            self._unblock(extra.group)
+            legs = extra.group.legs
+        for leg in legs:
+            if leg.resting:
+                self.book_of(leg).remove(leg)
+            account = self.accounts[leg.account]
+            self.forget(leg)
+            account.held_e7 -= leg.hold_e7
+            self._dirty.add(leg.account)
+            if not extra.asleep:
+                slot = account.slot if leg.is_buy else account.slot + 1
+                self.contracts[leg.contract].expose(slot, -leg.left_wh)
+            self._cancelled(events, leg, leg.left_wh, reason)
 
     def _drop_all(self, events: list[Any], orders: list[Order], reason: str) -> None:
         """Cancel those orders that are still open when their turn comes."""
