@@ -10,6 +10,7 @@ from market.api import shapes
 from market.exchange import operations
 from market.exchange.units import at_text
 from market.grid import queries as grid
+from market.grid.models import Acknowledgement
 from tests.api.conftest import City, Person, refused, shaped
 from tests.api.test_operator import PARAMS, entry, put
 
@@ -141,6 +142,7 @@ def test_a_cut_below_what_is_allocated_raises_an_alert(
         assert shaped(city.sam.request("POST", path), shapes.Alert).acknowledged_by == "olga", "the first one stays"
         refused(olga.request("POST", f"{BASE}/alerts/{harmless}/acknowledge"), 404, "unknown_alert", "id")
         refused(olga.request("POST", f"{BASE}/alerts/{2**63}/acknowledge"), 404, "unknown_alert", "id")
+        assert list(Acknowledgement.objects.values_list("seq", flat=True)) == [seq], "what is no alert leaves no note"
     finally:
         put(olga, "areas/LV1.1/capacity", ROOMY)
 
