@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from market.api import shapes
+from market.api import waiting as waiting_module
 from market.exchange import operations
 from tests.api.conftest import City, Person, shaped
 
@@ -79,6 +80,10 @@ def test_the_list_asks_once(city: City, bob: Person, monkeypatch: pytest.MonkeyP
     assert codes.pop(gone) is None
     assert list(codes.values()) == ["no_offers"] * 3
     assert len(reads) == 1
+    monkeypatch.setattr(waiting_module, "READ_BUDGET_S", 0.0)
+    again = shaped(bob.get(PATH, contract=contract), shapes.OrderPage)
+    assert again == page
+    assert len(reads) == 4, "a page that takes long lets the writer go on in between"
 
 
 def test_in_the_readers_language(city: City, bob: Person) -> None:
