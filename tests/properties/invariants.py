@@ -138,7 +138,7 @@ def a_refusal_leaves_no_trace(step: Step) -> None:
 def only_good_till_orders_rest(step: Step) -> None:
     """Immediate-or-cancel and fill-or-kill orders never rest; what rests wants energy."""
     for order in step.world.engine.orders.values():
-        assert order.time_in_force in ("gtg", "gtd") and 0 < order.remaining_wh <= order.energy_wh, order.id
+        assert order.time_in_force in ("gtg", "gtd") and 0 < order.left_wh <= order.energy_wh, order.id
     assert all(order.where != ARRIVING for order in step.world.mirror.orders)
 
 
@@ -171,7 +171,7 @@ def money_and_energy_are_conserved(step: Step) -> None:
         assert 0 <= held_e7 <= account.cash_e7, index
         assert was.open_orders == sum(order.account == index for order in mirror.orders)
     for id, order in engine.orders.items():
-        assert order.energy_wh - order.remaining_wh == mirror.filled_wh.get(id, 0), id
+        assert order.energy_wh - order.left_wh == mirror.filled_wh.get(id, 0), id
     for contract in mirror.contracts.values():
         positions: dict[int, int] = {}
         for trade in contract.standing():
@@ -197,7 +197,7 @@ def the_stream_rebuilds_the_book(step: Step) -> None:
         for o in step.world.mirror.orders
     }
     kept = {
-        o.id: (o.account, o.contract, o.side, o.price_e4, o.energy_wh, o.remaining_wh, o.time_in_force, o.expires_at_ms)
+        o.id: (o.account, o.contract, o.side, o.price_e4, o.energy_wh, o.left_wh, o.time_in_force, o.expires_at_ms)
         for o in step.world.engine.orders.values()
     }
     assert rebuilt == kept, step.command

@@ -59,14 +59,14 @@ class NaiveOrders(NaiveMarket):
             return "expiry_invalid" if expires_at_ms else ""
         return "" if self.at_ms < expires_at_ms <= LAST_MS else "expiry_invalid"
 
-    def halt_problem(self, index: int, contracts: list[NaiveContract]) -> str:
+    def halt_problem(self, indexes: list[int], contracts: list[NaiveContract]) -> str:
         if self.halted:
             return "market_halted"
         if any(contract.halted for contract in contracts):
             return "contract_halted"
-        if self.accounts[index].halted:
+        if any(self.accounts[index].halted for index in indexes):
             return "account_halted"
-        return "area_halted" if self.account_out(index) else ""
+        return "area_halted" if any(self.account_out(index) for index in indexes) else ""
 
     def number_problem(self, index: int, new: int) -> str:
         count = sum(order.account == index for order in self.orders)
@@ -153,7 +153,7 @@ class NaiveOrders(NaiveMarket):
         contract = self.contracts[name]
         wanted = [self.wanted(index, name, command.side, command.price_e4, energy_wh)]
         code = (
-            self.halt_problem(index, [contract])
+            self.halt_problem([index], [contract])
             or self.number_problem(index, 1)
             or self.area_problem(index, [contract])
             or self.throttle_problem([index])
@@ -188,21 +188,20 @@ class NaiveOrders(NaiveMarket):
 
     # --- orders over several contracts -----------------------------------------------------------------------------
 
-    def span(self, first: str, last: str) -> tuple[str, list[str]]:
-        """The names of the intervals from first to last, after the code of what is wrong with them."""
+    def span(self, first: str, last: str, of_known: bool = False) -> tuple[str, list[str]]:
+        """The names of the intervals from first to last, or of the known ones, after the code of what is wrong."""
         if first not in self.contracts or last not in self.contracts:
             return "unknown_contract", []
         step_ms = self.interval_min * 60_000
         begin_ms, end_ms = self.contracts[first].start_ms, self.contracts[last].start_ms
-        count = (end_ms - begin_ms) // step_ms + 1
-        if end_ms < begin_ms or count > c.MAX_INTERVALS:
-            return "invalid_span", []
         by_start = {contract.start_ms: contract.name for contract in self.contracts.values()}
-        return "", [by_start.get(begin_ms + number * step_ms, "") for number in range(count)]
+        starts = range(begin_ms, end_ms + 1, step_ms)
+        names = [by_start.get(start_ms, "") for start_ms in starts if not of_known or start_ms in by_start]
+        return ("" if 0 < len(names) <= c.MAX_INTERVALS else "invalid_span"), names
 
     def do_PlaceSweep(self, command: c.PlaceSweep) -> str:
         index, side = command.account, command.side
-        code, names = self.span(command.contract, command.last)
+        code, names = self.span(command.contract, command.last, of_known=True)
         code = (
             code
             or self.contract_problem(command.contract)
@@ -211,14 +210,13 @@ class NaiveOrders(NaiveMarket):
         )
         if code:
             return code
-        open_ones = [self.contracts[name] for name in names if name and self.is_open(name)]
+        open_ones = [self.contracts[name] for name in names if self.is_open(name)]
         market = [contract for contract in open_ones if not contract.halted]
-        code = (
-            self.halt_problem(index, [] if market else open_ones)
-            or self.number_problem(index, 1)
-            or self.area_problem(index, market)
-            or self.throttle_problem([index])
-        )
+        code = self.halt_problem([index], [] if market else open_ones) or self.number_problem(index, 1)
+        market = [contract for contract in market if self.accounts[index].area in contract.fees]
+        if not code and not market:
+            code = "unknown_area"
+        code = code or self.throttle_problem([index])
         if code:
             return code
         if all((room := self.room(contract, index, side)) is not None and room < 1 for contract in market):
@@ -256,7 +254,7 @@ class NaiveOrders(NaiveMarket):
     def do_PlaceBlock(self, command: c.PlaceBlock) -> str:
         index, energy_wh, tif = command.account, command.energy_wh, command.time_in_force
         code, names = self.span(command.contract, command.last)
-        for name in names:
+        for name in names:  # "" where no contract is open
             code = code or self.contract_problem(name)
         code = (
             code
@@ -269,7 +267,7 @@ class NaiveOrders(NaiveMarket):
         contracts = [self.contracts[name] for name in names]
         wanted = [self.wanted(index, name, command.side, command.price_e4, energy_wh) for name in names]
         code = (
-            self.halt_problem(index, contracts)
+            self.halt_problem([index], contracts)
             or self.number_problem(index, len(names))
             or self.area_problem(index, contracts)
             or self.throttle_problem([index] * len(names))
@@ -311,8 +309,7 @@ class NaiveOrders(NaiveMarket):
             code = code or self.value_problem(leg.side, leg.price_e4, leg.energy_wh)
         if code:
             return code
-        for leg in legs:
-            code = code or self.halt_problem(leg.account, [self.contracts[leg.contract]])
+        code = self.halt_problem([leg.account for leg in legs], [self.contracts[leg.contract] for leg in legs])
         for leg in legs:
             code = code or self.area_problem(leg.account, [self.contracts[leg.contract]])
         wanted = [self.wanted(*leg) for leg in legs]
@@ -378,7 +375,7 @@ class NaiveOrders(NaiveMarket):
             return code
         contract, index = self.contracts[order.contract], order.account
         left_wh = energy_wh - filled_wh
-        code = self.halt_problem(index, [contract]) or self.throttle_problem([index])
+        code = self.halt_problem([index], [contract]) or self.throttle_problem([index])
         room = self.room(contract, index, order.side)
         if not code and left_wh > order.left_wh and room is not None and left_wh - order.left_wh > room:
             code = "position_limit"
@@ -428,7 +425,7 @@ class NaiveOrders(NaiveMarket):
             return code
         wanted = [self.wanted(order.account, order.contract, order.side, order.price_e4, order.left_wh)]
         code = (
-            self.halt_problem(order.account, [self.contracts[order.contract]])
+            self.halt_problem([order.account], [self.contracts[order.contract]])
             or self.throttle_problem([order.account])
             or self.position_problem(wanted)
             or self.funds_problem(wanted)
