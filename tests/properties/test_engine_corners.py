@@ -107,3 +107,17 @@ def test_cancel_all_replays_when_a_block_trades_after_it() -> None:
     market.do(c.CancelAll(seller, "", "owner"))
     assert sound(market)
     market.assert_replays()
+
+
+def test_an_account_may_change_its_connection_when_what_it_may_sell_adds_up_to_nothing() -> None:
+    """Bought as much as it offers: its connection may come to give nothing, and yet there is an order to take back."""
+    market = Market()
+    market.order(market.alice, "sell", 1_000, 10)
+    market.order(market.charlie, "buy", 1_000, 10)
+    offer = market.order(market.charlie, "sell", 2_000, 10)[0].seq
+    market.do(c.SetConnection(market.charlie, "b" * 64, 0, 0))
+    market.do(c.CancelOrder(market.charlie, offer, "owner"))
+    market.do(c.SetConnection(market.charlie, "b" * 64, 0, 40))  # 10 Wh: what it has bought, it may sell, and 10 more
+    assert market.refused(c.PlaceOrder(market.charlie, NOON, "sell", 2_000, 21, "gtg", 0))[0] == "position_limit"
+    market.order(market.charlie, "sell", 2_000, 20)
+    market.assert_replays()
