@@ -5,8 +5,10 @@ BIN := $(VENV)/bin
 PORT ?= 8000
 KILLS ?= 50
 ONLY ?=
+WORLDS ?= 50000
+SEED ?= 0
 
-.PHONY: run test lint format bench crash frontend messages clean
+.PHONY: run test lint format bench soak crash frontend messages clean
 
 $(VENV)/installed: requirements.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
@@ -32,6 +34,9 @@ format: $(VENV)/installed
 
 bench: $(VENV)/installed  ## all benchmarks, or one with ONLY=name; writes build/bench.json
 	$(BIN)/python -m tests.load.bench $(ONLY)
+
+soak: $(VENV)/installed  ## WORLDS random worlds from SEED on, each held to all invariants; a failure names its seed
+	WORLDS=$(WORLDS) SEED=$(SEED) $(BIN)/python -m pytest tests/properties/soak.py -v -x -n auto --dist worksteal
 
 crash: $(VENV)/installed  ## kill -9 the exchange KILLS times under load and compare what survived
 	$(BIN)/python -m tests.load.crash --kills $(KILLS)

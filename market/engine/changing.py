@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from heapq import heappop, heappush
 from typing import Any
 
 from market.engine import contracts as states
@@ -9,7 +10,6 @@ from market.engine.accounts import TOKEN, Account
 from market.engine.commands import (
     MAX_CLIPS,
     AmendOrder,
-    CancelAll,
     CancelOrder,
     Expire,
     HibernateOrder,
@@ -37,20 +37,6 @@ class Changing(Trading):
             return self.refuse("invalid_value", "reason")
         events: list[Any] = []
         self._drop(events, order, reason)
-        return events
-
-    def _cancel_all(self, command: CancelAll) -> list[Any]:
-        index, name, reason = command
-        if type(index) is not int or not 0 <= index < len(self.accounts):
-            return self.refuse("unknown_account", "account")
-        if name and name not in self.contracts:
-            return self.refuse("unknown_contract", "contract")
-        if not is_reason(reason):
-            return self.refuse("invalid_value", "reason")
-        events: list[Any] = []
-        self._drop_all(
-            events, [order for order in self.open_orders_of(index) if not name or order.contract == name], reason
-        )
         return events
 
     def _expire(self, command: Expire) -> list[Any]:
@@ -240,18 +226,30 @@ class Changing(Trading):
         back = [order for order in back if not order.resting and not order.waits]
         for order in back:
             self.book_of(order).insert(order)
-        for order in back:
-            contract = self.contracts[order.contract]
-            book = self.book_of(order)
+        self._meet_all(events, [(order.priority, order.contract) for order in back])
+
+    def _meet_all(self, events: list[Any], turns: list[tuple[int, str]]) -> None:
+        """Let resting orders meet what they can, in time priority; a clip that shows meanwhile waits for its own turn.
+
+        ``turns`` are (priority, contract), in order.
+        """
+        while turns:
+            priority, name = heappop(turns)
+            contract = self.contracts[name]
+            book = contract.book
+            assert book is not None
             # Where the whole book waits, its halt's end lets everything meet.
             while (
-                order.resting
+                (order := book.orders.get(priority)) is not None
                 and not self.halted
                 and not contract.halted
                 and self.at_ms < contract.gate_ms
-                and self._meet(events, contract, book, order)
             ):
-                pass
+                next_priority = self.priority
+                if not self._meet(events, contract, book, order):
+                    break
+                for number in range(next_priority, self.priority):
+                    heappush(turns, (number, name))
             if book.opened:
                 self._uncross(events, contract)
 
@@ -262,11 +260,7 @@ class Changing(Trading):
             return
         contract.halt_until_ms = 0
         contract.set_collar(0)
-        if self.at_ms < contract.gate_ms:
-            for priority in sorted(book.orders):
-                order = book.orders.get(priority)
-                while order is not None and order.resting and self._meet(events, contract, book, order):
-                    pass
-            self._uncross(events, contract)
+        self._meet_all(events, [(priority, contract.name) for priority in sorted(book.orders)])
+        self._uncross(events, contract)
         if self.params.collar_e4:
             self._look(contract)

@@ -20,6 +20,7 @@ from market.engine.commands import (
     MAX_INTERVALS,
     MAX_LEGS,
     SELL,
+    CancelAll,
     Leg,
     PlaceBasket,
     PlaceBlock,
@@ -29,10 +30,14 @@ from market.engine.commands import (
 from market.engine.contracts import Contract, contract_name
 from market.engine.grid import PRIORITY_BITS
 from market.engine.orders import Complex, Group, Order
-from market.engine.trading import MAX_AT_MS
+from market.engine.trading import MAX_AT_MS, is_reason
 
 MAX_WAITING = 1_000  # legs of waiting blocks in one contract: an order that comes in makes each be looked at again
-_LIQUIDITY = (ev.OrderPlaced, ev.ComplexOrderPlaced, ev.OrderAmended, ev.OrderReactivated, ev.Traded)
+# What happens in one contract and may let a block trade there: what goes may have been an offer outside the collar.
+_CHANGES_OF_ONE = (
+    ev.OrderPlaced, ev.ComplexOrderPlaced, ev.OrderAmended, ev.OrderReactivated, ev.Traded, ev.OrderCancelled,
+    ev.OrderHibernated,
+)  # fmt: skip
 _CHANGES_OF_ALL = (ev.CapacitySet, ev.ParamsSet, ev.HaltSet, ev.TradeRecalled)
 _WIDTH = ("market_halted", "contract_halted", "account_halted", "area_halted")
 
@@ -372,11 +377,30 @@ class ComplexTrading(Changing):
         names: set[str] = set()
         for event in events:
             kind = type(event)
-            if kind in _LIQUIDITY:
+            if kind in _CHANGES_OF_ONE:
                 names.add(event.contract)
             elif kind in _CHANGES_OF_ALL:
                 return {name for name, contract in self.contracts.items() if contract.watching}
         return {name for name in names if name in self.contracts}
+
+    def _cancel_all(self, command: CancelAll) -> list[Any]:
+        index, name, reason = command
+        if type(index) is not int or not 0 <= index < len(self.accounts):
+            return self.refuse("unknown_account", "account")
+        if name and name not in self.contracts:
+            return self.refuse("unknown_contract", "contract")
+        if not is_reason(reason):
+            return self.refuse("invalid_value", "reason")
+        events: list[Any] = []
+        for order in self.open_orders_of(index):
+            if (not name or order.contract == name) and order.id in self.orders:
+                # Each by itself, blocks that it lets trade included: the ledger knows it as one cancellation after the other.
+                gone: list[Any] = []
+                self._drop(gone, order, reason)
+                if self.waiting:
+                    self._try_blocks(gone)
+                events += gone
+        return events
 
     # --- baskets ---------------------------------------------------------------------------------------------------
 

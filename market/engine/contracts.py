@@ -165,6 +165,14 @@ class Contract:
         at = low * TRADE.size
         return at if at < len(self.trades) and TRADE.unpack_from(self.trades, at)[0] == seq else -1
 
+    def last_price_e4(self) -> int:
+        """Return what the seller of the last trade that stands got, 0 without any."""
+        for at in range(len(self.trades) - TRADE.size, -1, -TRADE.size):
+            _, _, _, energy_wh, _, sell_e4 = TRADE.unpack_from(self.trades, at)
+            if energy_wh:
+                return int(sell_e4)
+        return 0
+
     def open_book(self, topology: Topology, import_wh: list[int], export_wh: list[int], netting_permille: int) -> Book:
         """Give the contract an empty book over the grid as it is now."""
         self.book = Book(topology, import_wh, export_wh, netting_permille)

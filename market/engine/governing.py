@@ -194,8 +194,9 @@ class Governing(Halting):
         area.import_w, area.export_w = command.import_w, command.export_w
         events = self._one(ev.CapacitySet, *command)
         import_wh, export_wh = self.capacity_wh(area.import_w), self.capacity_wh(area.export_w)
-        for contract in self._trading():
-            assert contract.book is not None
+        for contract in self.contracts.values():
+            if contract.book is None or contract.state not in (states.OPEN, states.CLOSED):
+                continue
             contract.book.set_capacity(area.index, import_wh, export_wh)
             self._uncross(events, contract)
         return events

@@ -12,7 +12,7 @@ from market.engine.commands import RecallTrade, SetHalt
 from market.engine.complex import ComplexTrading
 from market.engine.contracts import TRADE, Contract
 from market.engine.orders import Order
-from market.engine.trading import COLLAR, MAX_AT_MS, is_code
+from market.engine.trading import MAX_AT_MS, is_code, is_reason
 
 KILL = "kill"
 
@@ -31,7 +31,7 @@ class Halting(ComplexTrading):
         scope, target, on, reason, until_ms, cancel = command
         if on not in (0, 1) or type(on) is not int:
             return self.refuse("invalid_value", "on")
-        if not is_code(reason) or reason == COLLAR:
+        if not is_reason(reason):
             return self.refuse("invalid_value", "reason")
         timed = scope == "contract" and on and type(until_ms) is int and self.at_ms < until_ms <= MAX_AT_MS
         if not timed and (type(until_ms) is not int or until_ms):
@@ -62,9 +62,10 @@ class Halting(ComplexTrading):
         return [event]
 
     def _halt_market(self, command: SetHalt) -> list[Any]:
+        ends = self.halted and not command.on
         self.halted = bool(command.on)
         events = self._halted(command)
-        if not self.halted:
+        if ends:
             for contract in self._trading():
                 self._resume(events, contract)
         return events
@@ -73,11 +74,12 @@ class Halting(ComplexTrading):
         contract = self.contracts.get(command.target)
         if contract is None:
             return self.refuse("unknown_contract", "target")
+        ends = contract.halted and not command.on
         contract.halted = bool(command.on)
         contract.halt_until_ms = command.until_ms
         self._schedule_from_ms = 0
         events = self._halted(command)
-        if not contract.halted:
+        if ends:
             self._resume(events, contract)
         return events
 
@@ -118,8 +120,6 @@ class Halting(ComplexTrading):
 
     def _recall(self, command: RecallTrade) -> list[Any]:
         seq, reason = command
-        if not is_code(reason):
-            return self.refuse("invalid_value", "reason")
         contract, at = self._find_trade(seq)
         if contract is None:
             return self.refuse("unknown_trade", "trade")
@@ -128,6 +128,8 @@ class Halting(ComplexTrading):
         _, bought_by, sold_by, energy_wh, buy_e4, sell_e4 = TRADE.unpack_from(contract.trades, at)
         if not energy_wh:
             return self.refuse("already_recalled", "trade")
+        if not is_code(reason):
+            return self.refuse("invalid_value", "reason")
         buyer, seller, clearing = self.accounts[bought_by], self.accounts[sold_by], self.accounts[contract.account]
         cost_e7, margin_e7 = buy_e4 * energy_wh, max(0, contract.topup_e4 - sell_e4) * energy_wh
         for account, amount_e7 in ((buyer, cost_e7), (seller, margin_e7)):
@@ -149,6 +151,7 @@ class Halting(ComplexTrading):
         contract.exposure(buyer.slot).move(-energy_wh)
         contract.exposure(seller.slot).move(energy_wh)
         contract.volume_wh -= energy_wh
+        contract.last_e4 = contract.last_price_e4()
         events: list[Any] = [
             ev.TradeRecalled(
                 self.seq, self.at_ms, seq, contract.name, reason, energy_wh, bought_by, sold_by, cost_e7, margin_e7
