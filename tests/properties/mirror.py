@@ -190,10 +190,9 @@ class Mirror(NaiveMarket):
         contract.trades.append(
             NaiveTrade(
                 event.seq, event.buyer, event.seller, event.sell_area, event.buy_area, event.energy_wh, event.cost_e7,
-                event.margin_e7,
+                event.margin_e7, event.sell_e4,
             )
         )  # fmt: skip
-        contract.last_e4 = event.sell_e4
         contract.flows = None
         self.accounts[event.buyer].cash_e7 -= event.cost_e7
         self.accounts[event.seller].cash_e7 -= event.margin_e7

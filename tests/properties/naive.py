@@ -74,6 +74,7 @@ class NaiveTrade(NamedTuple):
     energy_wh: int
     cost_e7: int
     margin_e7: int
+    sell_e4: int
 
 
 @dataclass(eq=False)
@@ -89,10 +90,14 @@ class NaiveContract:
     until_ms: int = 0
     reference_e4: int = 0
     reference_until_ms: int = 0
-    last_e4: int = 0
     trades: list[NaiveTrade] = field(default_factory=list)
     recalled: set[int] = field(default_factory=set)
     flows: dict[tuple[str, int], int] | None = None  # counted anew after each trade
+
+    @property
+    def last_e4(self) -> int:
+        """What the seller of the last trade that stands got, 0 without any."""
+        return next((trade.sell_e4 for trade in reversed(self.standing())), 0)
 
     def standing(self) -> list[NaiveTrade]:
         """The trades that were not recalled."""
@@ -322,9 +327,8 @@ class NaiveMarket:
         self.accounts[buy.account].cash_e7 -= cost_e7
         self.accounts[sell.account].cash_e7 -= margin_e7
         contract.trades.append(
-            NaiveTrade(self.seq, buy.account, sell.account, source, sink, energy_wh, cost_e7, margin_e7)
+            NaiveTrade(self.seq, buy.account, sell.account, source, sink, energy_wh, cost_e7, margin_e7, sell_e4)
         )
-        contract.last_e4 = sell_e4
         self.emit(
             ev.Traded, contract.name, maker.id, taker.id, energy_wh, buy_e4, sell_e4, taker.side, buy.account,
             sell.account, buy.id, sell.id, sink, source, cost_e7, margin_e7,

@@ -419,6 +419,8 @@ class NaiveOrders(NaiveMarket):
 
     def do_ReactivateOrder(self, command: c.ReactivateOrder) -> str:
         code, order = self.owned(command)
+        if not code and order.block:
+            code = "linked_order"
         if not code and order.where != ASLEEP:
             code = "not_hibernated"
         if code or (code := self.contract_problem(order.contract)):
@@ -462,7 +464,10 @@ class NaiveOrders(NaiveMarket):
         if not is_code(command.reason) or command.reason in RULES_OWN:
             return "invalid_value"
         mine = [o for o in self.orders if o.account == command.account and command.contract in ("", o.contract)]
-        self.cancel_each(sorted(mine, key=lambda o: o.id), command.reason)
+        for order in sorted(mine, key=lambda o: o.id):
+            if order in self.orders:
+                self.cancel(order, command.reason)
+                self.run_blocks()  # what is cancelled may have stood in a block's way
         return ""
 
     def do_Expire(self, command: c.Expire) -> str:

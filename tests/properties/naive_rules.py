@@ -7,7 +7,7 @@ from typing import Any
 from market.engine import commands as c
 from market.engine import events as ev
 from tests.properties.naive import RESTING, NaiveContract, NaiveOrder
-from tests.properties.naive_orders import NaiveOrders, is_code
+from tests.properties.naive_orders import RULES_OWN, NaiveOrders, is_code
 
 MAX_CONNECTION_W = 10**9
 
@@ -155,7 +155,7 @@ class Oracle(NaiveOrders):
 
     def do_SetHalt(self, command: c.SetHalt) -> str:
         scope, target, on, reason, until_ms, cancel = command
-        if on not in (0, 1) or not is_code(reason) or cancel not in (0, on):
+        if on not in (0, 1) or not is_code(reason) or reason in RULES_OWN or cancel not in (0, on):
             return "invalid_value"
         if until_ms and (scope != "contract" or not on or until_ms <= self.at_ms):
             return "invalid_value"

@@ -285,7 +285,7 @@ def test_a_recall_takes_back_money_position_and_capacity() -> None:
     assert market.engine.flows(NOON)["LV2"].import_wh == 30
     assert market.refused(c.RecallTrade(trade.seq, "error")) == ("already_recalled", "trade")
     assert market.refused(c.RecallTrade(trade.seq + 1, "error")) == ("unknown_trade", "trade")
-    assert market.refused(c.RecallTrade(trade.seq, "Not a code")) == ("invalid_value", "reason")
+    assert market.refused(c.RecallTrade(events[1].seq, "Not a code")) == ("invalid_value", "reason")
     assert sum(account.cash_e7 for account in market.engine.accounts) == 0
     market.assert_replays()
 
