@@ -7,10 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from market.engine.scratch import Scratch
 
 from market.engine import book as book_module
-from market.engine import complex as complex_module
 from market.engine import replay as replay_module
 from market.engine import trading as trading_module
 from market.engine.book import Book
@@ -23,6 +21,7 @@ from market.engine.halting import Halting
 from market.engine.orders import Group, Order
 from market.engine.state import State
 from market.engine.trading import Trading
+from market.engine.trials import Scratch
 from tests.properties import invariants as inv
 from tests.properties.worlds import STEPS, play
 
@@ -153,9 +152,13 @@ def sweep_in_order_of_time(patch: Patch) -> None:
 
 
 def sweep_beyond_the_limit(patch: Patch) -> None:
-    wrap(
-        patch, complex_module, "_slot", lambda genuine, *args: (genuine(*args)[0], book_module.UNLIMITED_WH)
-    )  # fmt: skip
+    def sweep(genuine: Any, self: Any, events: Any, market: list[Contract], order: Order, account: Any) -> None:
+        limits = account.import_wh, account.export_wh
+        account.import_wh = account.export_wh = book_module.UNLIMITED_WH
+        genuine(self, events, market, order, account)
+        account.import_wh, account.export_wh = limits
+
+    wrap(patch, ComplexTrading, "_sweep", sweep)
 
 
 def newest_block_first(patch: Patch) -> None:
