@@ -126,6 +126,7 @@ def engine_grid() -> Figure:
         peer_row(name, value, rates, f"one area, {size.resting:,} resting orders, {size.commands:,} commands")
         for (name, size), rates in zip(peers.PEERS.items(), others.values(), strict=True)
     ]
+    rows.append(peer_row("this engine in one area", value, alone, "all checks, holds and events on"))
     rows.append(
         peer_row("bare heap book", value, bare, f"one area, {RESTING:,} resting orders, {CHUNKS * CHUNK:,} commands")
     )

@@ -42,6 +42,14 @@ def guarded_params() -> c.SetParams:
         "horizon_min": 180,
         "lead_min": 0,
         "netting_permille": 1_000,
+        "collar_e4": 1_500,
+        "collar_period_s": 60,
+        "collar_halt_s": 300,
+        "throttle_per_min": 300,
+        "throttle_burst": 1_000,
+        "throttle_credit": 1,
+        "connection_import_w": 100_000_000,
+        "connection_export_w": 100_000_000,
     }
     left_out = set(c.SetParams._fields) - set(values)
     assert not left_out, f"a guard rail the benchmarks leave off: {', '.join(sorted(left_out))}"
