@@ -51,9 +51,9 @@ def full_edges(mix: Mix) -> int:
     return sum((flow.import_residual_wh <= 0) + (flow.export_residual_wh <= 0) for flow in flows)
 
 
-def scan_rate(seed: int) -> float:
+def scan_rate(seed: int, grid: list[Any] | None = None) -> float:
     """Return the scan's commands a CPU second, its trades compared with the engine's."""
-    mix = Mix(seed, RESTING)
+    mix = Mix(seed, RESTING, grid)
     scan = ScanBook(mix.engine, CONTRACT)
     steps, trades = mix.recorded(SCAN_CHUNKS)
     spent = 0.0
@@ -118,6 +118,7 @@ def engine_grid() -> Figure:
         full = full_edges(tight)
         alone.append(CHUNKS * CHUNK / Mix(seed, RESTING, one_area()).seconds(CHUNKS))
         scan.append(scan_rate(seed))
+        scan_rate(seed, narrow_grid())  # for the comparison: here edges fill and open
         bare.append(bare_rate(seed))
         for name, rates in others.items():
             rates.append(missing.get(name) or peers.rate(name, seed))
@@ -134,7 +135,7 @@ def engine_grid() -> Figure:
     return Figure(
         value, "commands/CPU s", reference, value / reference,
         f"{areas} areas of SimBench, {RESTING:,} resting orders of one contract, 60 % adds, 25 % cancels, 15 % takers, "
-        f"median of {RUNS} (lowest {min(wide):,.0f}); with a {NARROW}th of the capacities, {full} of {2 * (areas - 1)} edge "
+        f"median of {RUNS} (lowest {min(wide):,.0f}); with 1/{NARROW} of the capacities, {full} of {2 * (areas - 1)} edge "
         f"directions full: {statistics.median(narrow):,.0f}; reference: the scan over all areas, same trades. Peers have no "
         "accounts, checks, holds, fees, areas, events",
         tuple(rows),
@@ -214,6 +215,7 @@ def view_ms() -> Figure:
         mix = Mix(seed, RESTING, narrow_grid())
         mix.seconds(CHUNKS // 2)
         tight.append(statistics.median(views(mix)))
+        scan_views(mix)  # for the comparison
         mix = Mix(seed, RESTING, step_e4=COARSE_E4)
         mix.seconds(CHUNKS // 2)
         coarse.append(statistics.median(views(mix)))
@@ -221,8 +223,8 @@ def view_ms() -> Figure:
     return Figure(
         value, "ms CPU", reference, value / reference,
         f"{LEVELS} levels, both sides, of each of {len(times)} areas, {RESTING:,} resting orders at prices of 0.01 ct, "
-        f"median of {RUNS} runs; slowest area {statistics.median(worst):.2f}; with a {NARROW}th of the capacities "
-        f"{statistics.median(tight):.2f}; at prices of whole cents (some thousand orders a view) "
+        f"median of {RUNS} runs; slowest area {statistics.median(worst):.2f}; with 1/{NARROW} of the capacities "
+        f"{statistics.median(tight):.2f}; at prices of whole cents "
         f"{statistics.median(coarse):.2f}; reference: all orders sorted for each view, same levels",
     )  # fmt: skip
 

@@ -54,9 +54,9 @@ def provide() -> dict[str, str]:
             [sys.executable, "-m", "venv", "--clear", str(FOLDER)], check=True, capture_output=True, text=True
         )
     except subprocess.CalledProcessError as error:
-        return dict.fromkeys(PEERS, f"no virtual environment: {last_line(error.stderr or error.stdout)}")
+        return dict.fromkeys(PEERS, f"no virtual environment: {told(error.stderr or error.stdout)}")
     for name, size in PEERS.items():
-        command = [str(FOLDER / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        command = [str(FOLDER / "bin" / "python"), "-m", "pip", "install", "--quiet", "--retries", "1"]
         try:
             subprocess.run(
                 [*command, "--constraint", str(PINS), size.package],
@@ -65,16 +65,16 @@ def provide() -> dict[str, str]:
         except subprocess.TimeoutExpired:
             failed[name] = f"not installed within {INSTALL_TIMEOUT_S} s"
         except subprocess.CalledProcessError as error:
-            failed[name] = f"not installed: {last_line(error.stderr)}"
+            failed[name] = f"not installed: {told(error.stderr)}"
     if not failed:
         stamp.write_text(wanted)
     return failed
 
 
-def last_line(text: str) -> str:
-    """Return the last line that says something."""
+def told(text: str) -> str:
+    """Return the line of an output that says most: pip's first error, else the last line."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "no message"
+    return next((line for line in lines if line.startswith("ERROR")), lines[-1] if lines else "no message")
 
 
 def script(seed: int, resting: int, count: int) -> dict[str, Any]:
@@ -136,7 +136,7 @@ def rate(name: str, seed: int) -> float | str:
     finally:
         file.unlink()
     if run.returncode:
-        return f"failed: {last_line(run.stderr)}"
+        return f"failed: {told(run.stderr)}"
     answer = json.loads(run.stdout)
     if answer["traded_wh"] != wanted["traded_wh"]:
         return f"traded {answer['traded_wh']:,} Wh of {wanted['traded_wh']:,}"
