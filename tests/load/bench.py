@@ -24,6 +24,15 @@ CLUSTER = Path(__file__).resolve().parents[1] / "postgres.sh"
 OUTPUT = Path(__file__).resolve().parents[2] / "build" / "bench.json"
 
 
+class Peer(NamedTuple):
+    """Somebody else's value in the unit of the figure it stands beside; ``ratio`` is the figure / that. None: no value."""
+
+    name: str
+    value: float | None
+    ratio: float | None
+    note: str
+
+
 class Figure(NamedTuple):
     """One result. ``reference`` is the peer's or limit's value in the same unit, ``ratio`` value / reference."""
 
@@ -32,6 +41,7 @@ class Figure(NamedTuple):
     reference: float
     ratio: float
     note: str
+    peers: tuple[Peer, ...] = ()  # measured in the same run
 
 
 def find() -> dict[str, Callable[[], Figure]]:
@@ -80,12 +90,16 @@ def main(wanted: list[str]) -> int:
             print(f"{name:<20} not measured: {missing}", flush=True)
             failed = True
             continue
-        results[name] = figure._asdict()
+        results[name] = {**figure._asdict(), "peers": [peer._asdict() for peer in figure.peers]}
         print(
             f"{name:<20}{figure.value:>14,.2f} {figure.unit:<22}{figure.reference:>14,.2f}"
             f"{figure.ratio:>8.2f}  {figure.note}",
             flush=True,
         )
+        for peer in figure.peers:
+            value = "-" if peer.value is None else f"{peer.value:,.2f}"
+            ratio = "-" if peer.ratio is None else f"{peer.ratio:.2f}"
+            print(f"  {peer.name:<55}{value:>14}{ratio:>8}  {peer.note}", flush=True)
         OUTPUT.write_text(json.dumps(results, indent=2) + "\n")
     return int(failed)
 

@@ -6,17 +6,13 @@ import gc
 import random
 import statistics
 import time
-from heapq import heappop, heappush
 from typing import Any
 
 from market.engine import commands as c
-from market.engine.contracts import contract_start_ms
-from market.engine.engine import Engine
-from market.engine.events import Refused
+from tests.load.bare_book import BareBook
 from tests.load.bench import Figure
+from tests.load.grid_mix import START_MS, market, one_area, resting_order, taker
 
-START_MS = contract_start_ms("2026-06-06T10:00Z")
-CONTRACT = "2026-06-06T12:00Z"
 RESTING = 100_000
 COMMANDS = 50_000
 ACCOUNTS = 2_000
@@ -26,11 +22,6 @@ RUNS = 5
 MV_AREAS = 4
 LV_AREAS = 436  # with the rest of the tree 443 areas, as many as the SimBench city has
 LV_W, MV_W, HV_W = 400_000, 40_000_000, 900_000_000
-
-
-def one_area() -> list[Any]:
-    """Return the commands that make a grid of one area."""
-    return [c.SetArea("LV1", "", "LV")]
 
 
 def city() -> list[Any]:
@@ -48,34 +39,6 @@ def city() -> list[Any]:
     return found
 
 
-def market(grid: list[Any], accounts: int) -> tuple[Engine, list[int]]:
-    """Return an engine with this grid and so many rich members, spread over its lowest areas."""
-    engine = Engine()
-    setup: list[Any] = [
-        c.Found("bench.example/log", "EUR", 15, "vkey", 1, "0" * 64),
-        c.SetParams(40_000, 1, 1_000_000, 1_000_000, 180, 0, 1_000),
-        *grid,
-        c.SetTariff(3_000, 800),
-    ]
-    homes = [command.area for command in grid if type(command) is c.SetArea and command.level == "LV"]
-    setup += [c.OpenAccount(f"{n:032x}", homes[n % len(homes)], "", "", "") for n in range(accounts)]
-    for command in setup:
-        answer = engine.apply(command, START_MS)
-        assert answer and not isinstance(answer[0], Refused), answer
-    members = [account.index for account in engine.accounts if account.kind == "member"]
-    for index in members:
-        engine.apply(c.Fund(index, 10**12, "opening", ""), START_MS)
-    engine.apply(c.OpenContract(CONTRACT), START_MS)
-    return engine, members
-
-
-def resting_order(draw: random.Random, members: list[int]) -> c.PlaceOrder:
-    """Return an order that does not cross: bids below 0.19, asks above 0.20."""
-    side = draw.choice((c.BUY, c.SELL))
-    price_e4 = draw.randint(800, 1_899) if side == c.BUY else draw.randint(2_000, 3_000)
-    return c.PlaceOrder(draw.choice(members), CONTRACT, side, price_e4, draw.randint(100, 5_000), "gtg", 0)
-
-
 def script(draw: random.Random, members: list[int], ids: list[int], count: int) -> list[Any]:
     """Return the mix: 60 % orders that rest, 25 % cancellations, 15 % takers."""
     found: list[Any] = []
@@ -86,10 +49,7 @@ def script(draw: random.Random, members: list[int], ids: list[int], count: int) 
         elif kind < 0.85:
             found.append(c.CancelOrder(-1, ids.pop(), "owner"))
         else:
-            side, price_e4 = draw.choice(((c.BUY, 3_000), (c.SELL, 800)))
-            found.append(
-                c.PlaceOrder(draw.choice(members), CONTRACT, side, price_e4, draw.randint(100, 5_000), "ioc", 0)
-            )
+            found.append(taker(draw, members))
     return found
 
 
@@ -111,39 +71,6 @@ def engine_rate(grid: list[Any], seed: int) -> float:
     spent = time.process_time() - started
     assert events > COMMANDS
     return COMMANDS / spent
-
-
-class BareBook:
-    """Price-time priority and nothing else: no accounts, no checks, no holds, no events."""
-
-    def __init__(self) -> None:
-        self.sides: dict[str, list[list[int]]] = {c.BUY: [], c.SELL: []}
-        self.orders: dict[int, list[int]] = {}
-        self.next = 0
-
-    def place(self, side: str, price_e4: int, energy_wh: int, rests: bool) -> None:
-        other = self.sides[c.SELL if side == c.BUY else c.BUY]
-        limit = price_e4 if side == c.BUY else -price_e4
-        while energy_wh and other:
-            best = other[0]
-            if not best[2]:
-                heappop(other)
-                continue
-            if best[0] > limit:
-                break
-            traded = min(energy_wh, best[2])
-            best[2] -= traded
-            energy_wh -= traded
-            if not best[2]:
-                heappop(other)
-        if energy_wh and rests:
-            order = [-limit, self.next, energy_wh]
-            self.orders[self.next] = order
-            heappush(self.sides[side], order)
-        self.next += 1
-
-    def cancel(self, number: int) -> None:
-        self.orders.pop(number)[2] = 0
 
 
 def bare_rate(seed: int) -> float:
