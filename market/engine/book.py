@@ -12,7 +12,7 @@ An edge opens and closes by its residual capacity: ``capacity - flow + floor(net
 
 from __future__ import annotations
 
-from heapq import heapify, heappop, heappush
+from heapq import heapify, heappop, heappush, heapreplace
 
 from market.engine.grid import PRIORITY_BITS, EdgeFlow, Topology
 from market.engine.orders import Order
@@ -100,25 +100,29 @@ class Book:
 
     def add_flow(self, path: tuple[tuple[int, ...], tuple[int, ...]], energy_wh: int) -> None:
         """Book energy along a path (see ``Topology.path``)."""
-        for node in path[0]:
-            self._carry(self.asks, self.bids, node, 0, energy_wh)
-        for node in path[1]:
-            self._carry(self.bids, self.asks, node, 1, energy_wh)
+        asks, bids = self.asks, self.bids
+        if path[0]:
+            self._carry(asks, bids, path[0], 0, energy_wh)
+        if path[1]:
+            self._carry(bids, asks, path[1], 1, energy_wh)
 
-    def _carry(self, along: Side, against: Side, node: int, direction: int, energy_wh: int) -> None:
-        """Book energy on one edge: less remains in its direction, netting gives the opposite one as much."""
-        before_wh = along.flow_wh[node]
-        along.flow_wh[node] = before_wh + energy_wh
-        was = along.residual_wh[node]
-        along.residual_wh[node] = residual = was - energy_wh
-        if residual <= 0 < was:
-            self._toggled(along, node, direction, False)
-        netting = self.netting
-        gain = netting * (before_wh + energy_wh) // 1000 - netting * before_wh // 1000
-        was = against.residual_wh[node]
-        against.residual_wh[node] = residual = was + gain
-        if was <= 0 < residual:
-            self._toggled(against, node, 1 - direction, True)
+    def _carry(self, along: Side, against: Side, edges: tuple[int, ...], direction: int, energy_wh: int) -> None:
+        """Book energy on edges: less remains in its direction, netting gives the opposite one as much."""
+        flow, residual, opposite, netting = along.flow_wh, along.residual_wh, against.residual_wh, self.netting
+        gain = energy_wh
+        for node in edges:
+            before_wh = flow[node]
+            flow[node] = before_wh + energy_wh
+            was = residual[node]
+            residual[node] = was - energy_wh
+            if was <= energy_wh and was > 0:
+                self._toggled(along, node, direction, False)
+            if netting != 1000:
+                gain = netting * (before_wh + energy_wh) // 1000 - netting * before_wh // 1000
+            was = opposite[node]
+            opposite[node] = was + gain
+            if was <= 0 < was + gain:
+                self._toggled(against, node, 1 - direction, True)
 
     def set_flow(self, node: int, up_wh: int, down_wh: int) -> None:
         """Set what one edge carries; residuals and aggregates follow."""
@@ -298,34 +302,61 @@ class Book:
         over; ``hidden`` counts what icebergs do not show, at their place. On a tree with one sink greedy by price is exact,
         so this is also the depth an area can really execute.
         """
-        orders, path = self.orders, self.topology.path
-        other = self.asks if is_buy else self.bids
-        climbing, descending = self.asks.residual_wh, self.bids.residual_wh
-        used_up: dict[int, int] = {}  # energy of the fills so far on each edge; netting opens nothing towards the area
-        used_down: dict[int, int] = {}
+        topology, orders = self.topology, self.orders
+        left, right, fee_keys, real_parent = topology.left, topology.right, topology.fee_keys, topology.real_parents
+        areas = topology.areas
+        if is_buy:
+            other, climbing, line_wh = self.asks, self.asks.residual_wh, self.bids.residual_wh
+        else:
+            other, climbing, line_wh = self.bids, self.bids.residual_wh, self.asks.residual_wh
+        own, up, heaps = other.own, other.up, other.heaps
+        frontier, tops = self._frontier(node, is_buy)
+        rooms = [line_wh[top] for top in tops[:-1]]  # what the edges of the area's own line can still carry
+        reach = len(rooms)  # what branches off higher up cannot come any more
+        used: dict[int, int] = {}  # energy of the fills so far on other edges; netting opens nothing towards the area
         fills: list[tuple[Order, int, int]] = []
-        frontier = self._frontier(node, is_buy)
         bound = (cost + 1) << PRIORITY_BITS
         prices, at_cost, last = 0, NOTHING, NOTHING
         while frontier and energy_wh > 0 and len(fills) < most:
-            key, place, at, fee = heappop(frontier)
+            key, place, at, fee, step = frontier[0]
             if key >= bound:
                 break
-            if at < 0:
-                self._expand(frontier, other, place, fee)
+            if step > reach:
+                heappop(frontier)
                 continue
-            up, down = path(place, node) if is_buy else path(node, place)
-            quantity = UNLIMITED_WH
-            for edge in up:
-                quantity = min(quantity, climbing[edge] - used_up.get(edge, 0))
-            for edge in down:
-                quantity = min(quantity, descending[edge] - used_down.get(edge, 0))
+            top = tops[step]
+            if at < 0:
+                heappop(frontier)
+                if place != top and place < areas and climbing[place] <= used.get(place, 0):
+                    continue
+                if own[place] < NOTHING:
+                    heappush(frontier, (own[place] + fee, place, 0, fee, step))
+                for child in (left[place], right[place]):
+                    if up[child] < NOTHING:
+                        heappush(frontier, (up[child] + fee, child, -1, fee + fee_keys[child], step))
+                continue
+            quantity = energy_wh
+            for room in rooms[:step]:
+                if room < quantity:
+                    quantity = room
+            edge = place
+            while edge != top:
+                room = climbing[edge] - used.get(edge, 0)
+                if room < quantity:
+                    quantity = room
+                edge = real_parent[edge]
             if quantity <= 0:
+                heappop(frontier)
                 continue  # nor can anything else of this area come through
-            heap = other.heaps[place]
-            for child in (2 * at + 1, 2 * at + 2):
+            heap = heaps[place]
+            child = 2 * at + 1
+            if child < len(heap):
+                heapreplace(frontier, (heap[child] + fee, place, child, fee, step))
+                child += 1
                 if child < len(heap):
-                    heappush(frontier, (heap[child] + fee, place, child, fee))
+                    heappush(frontier, (heap[child] + fee, place, child, fee, step))
+            else:
+                heappop(frontier)
             order = orders.get(key & PRIORITY_MASK)
             if order is None or key == last or (skip is not None and order.account in skip):
                 continue
@@ -335,45 +366,46 @@ class Book:
                     break
                 prices += 1
                 at_cost = key >> PRIORITY_BITS
-            quantity = min(quantity, energy_wh, order.left_wh if hidden else order.remaining_wh)
+            available_wh = order.left_wh if hidden else order.remaining_wh
+            if available_wh < quantity:
+                quantity = available_wh
             fills.append((order, quantity, key))
             energy_wh -= quantity
-            for edge in up:
-                used_up[edge] = used_up.get(edge, 0) + quantity
-            for edge in down:
-                used_down[edge] = used_down.get(edge, 0) + quantity
+            for index in range(step):
+                rooms[index] -= quantity
+                if rooms[index] <= 0 and index < reach:
+                    reach = index
+            edge = place
+            while edge != top:
+                used[edge] = used.get(edge, 0) + quantity
+                edge = real_parent[edge]
         return fills
 
-    def _frontier(self, node: int, is_buy: bool) -> list[tuple[int, int, int, int]]:
-        """Return a heap of where the other side's orders can be met, seen from an area.
+    def _frontier(self, node: int, is_buy: bool) -> tuple[list[tuple[int, int, int, int, int]], list[int]]:
+        """Return a heap of where the other side's orders can be met, seen from an area, and the area's own line.
 
-        An item is (best key there with all fees, node, place in the node's heap or -1 for its whole subtree, fees).
+        An item is (best key there with all fees, node, place in the node's heap or -1 for its whole subtree, fees, how many
+        steps up the line it branches off).
         """
         if is_buy:
             passable, other = self.bids.residual_wh, self.asks
         else:
             passable, other = self.asks.residual_wh, self.bids
         topology = self.topology
-        frontier = [(other.best[node], node, -1, 0)]
+        frontier = [(other.best[node], node, -1, 0, 0)]
+        tops = [node]
         fee = 0
         above = topology.real_parents[node]
         while above >= 0 and passable[node] > 0:
             fee += topology.fee_keys[node]
-            frontier.append((other.own[above] + fee, above, 0, fee))
+            tops.append(above)
+            step = len(tops) - 1
+            frontier.append((other.own[above] + fee, above, 0, fee, step))
             while node != above:
                 beside = topology.sibling[node]
-                frontier.append((other.up[beside] + fee, beside, -1, fee + topology.fee_keys[beside]))
+                frontier.append((other.up[beside] + fee, beside, -1, fee + topology.fee_keys[beside], step))
                 node = topology.parent[node]
             above = topology.real_parents[node]
         frontier = [item for item in frontier if item[0] < NOTHING]
         heapify(frontier)
-        return frontier
-
-    def _expand(self, frontier: list[tuple[int, int, int, int]], other: Side, node: int, fee: int) -> None:
-        """Put what a subtree consists of in its place."""
-        topology = self.topology
-        if other.own[node] < NOTHING:
-            heappush(frontier, (other.own[node] + fee, node, 0, fee))
-        for child in (topology.left[node], topology.right[node]):
-            if other.up[child] < NOTHING:
-                heappush(frontier, (other.up[child] + fee, child, -1, fee + topology.fee_keys[child]))
+        return frontier, tops

@@ -12,7 +12,7 @@ from market.engine.explaining import Explaining
 from market.engine.grid import PRIORITY_BITS, EdgeFlow
 
 MAX_LEVELS = 100  # prices a depth view shows at the most
-MAX_DEPTH_FILLS = 2_000  # resting orders a depth view looks through at the most, a side
+MAX_DEPTH_FILLS = 5_000  # resting orders a depth view looks through at the most, a side: some 10 ms
 
 
 class Level(NamedTuple):
@@ -111,7 +111,13 @@ class Engine(Explaining):
             return []
         cost = NOTHING >> PRIORITY_BITS
         found: list[Level] = []
-        for order, energy_wh, key in book.sweep(node, is_buy, cost, UNLIMITED_WH, MAX_DEPTH_FILLS, levels=levels):
+        fills = book.sweep(node, is_buy, cost, UNLIMITED_WH, MAX_DEPTH_FILLS, levels=levels)
+        if (
+            len(fills) == MAX_DEPTH_FILLS
+        ):  # cut: of the last price there may be more, so it is not shown, unless it is all
+            last_e4 = fills[-1][2] >> PRIORITY_BITS
+            fills = [fill for fill in fills if fill[2] >> PRIORITY_BITS != last_e4] or fills
+        for order, energy_wh, key in fills:
             price_e4 = key >> PRIORITY_BITS if is_buy else -(key >> PRIORITY_BITS)
             fee_e4 = (key >> PRIORITY_BITS) - (order.key >> PRIORITY_BITS)
             if found and found[-1].price_e4 == price_e4:

@@ -103,7 +103,8 @@ class Trading(Trying):
             return self.refuse("unknown_area", "area")
         spent = 0
         if rate:
-            spent = self._spent(account) + TOKEN
+            spent = account.spent - (at_ms - account.spent_at_ms) * rate
+            spent = spent + TOKEN if spent > 0 else TOKEN
             if spent > burst:
                 return self._refuse_throttled(spent)
         exposure = contract.exposures.get(account.slot)
@@ -320,9 +321,12 @@ class Trading(Trying):
         dirty.add(contract.account)
         contract.last_e4 = sell_e4
         contract.volume_wh += energy_wh
-        if self._credit:
-            buyer.spent = max(0, buyer.spent - self._credit)
-            seller.spent = max(0, seller.spent - self._credit)
+        credit = self._credit
+        if credit:
+            spent = buyer.spent - credit
+            buyer.spent = spent if spent > 0 else 0
+            spent = seller.spent - credit
+            seller.spent = spent if spent > 0 else 0
 
         seq = self.seq
         self.seq = seq + 1

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from market.engine import commands as c
+from market.engine import engine as engine_module
 from market.engine import events as ev
 from market.engine.accounts import MAX_INT
 from market.engine.engine import Engine, Level
@@ -132,6 +133,14 @@ def test_depth_adds_up_levels_over_areas_and_changes_nothing() -> None:
     assert market.engine.depth("LV1", NOON, 1)[1] == [Level(1_800, 30, 0)]
     assert market.engine.depth("LV2", NOON, 10)[1][0].fee_e4 == 133  # energy-weighted, rounded down
     assert [list(heap) for heap in book.asks.heaps] == heaps
+
+
+def test_a_view_that_is_cut_shows_no_price_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "MAX_DEPTH_FILLS", 3)
+    market = Market()
+    for price_e4 in (1_800, 1_800, 1_900, 1_900):
+        market.order(market.alice, "sell", price_e4, 10)
+    assert market.engine.depth("LV1", NOON, 10)[1] == [Level(1_800, 20, 0)]
 
 
 def test_settlement_stays_within_what_a_browser_holds() -> None:
