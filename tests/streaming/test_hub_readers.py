@@ -154,6 +154,7 @@ def test_one_broken_view_does_not_silence_the_others(monkeypatch: pytest.MonkeyP
         peer.subscribe("ticker:MV1")
         peer.subscribe(BOOK)
         await market.flush()
+        await market.flush()  # on a busy machine the time of one reading ends with the first view
         heard = {m["channel"]: m for m in peer.hear()[1:]}
         assert (heard["ticker:MV1"]["code"], heard["ticker:MV1"]["retry"]) == ("unavailable", hub_module.RETRY_S)
         assert heard[BOOK]["type"] == "snapshot"
