@@ -226,12 +226,12 @@ class Changing(Trading):
         back = [order for order in back if not order.resting and not order.waits]
         for order in back:
             self.book_of(order).insert(order)
-        self._meet_all(events, [(order.priority, order.contract) for order in back])
+        self._meet_all(events, [(order.priority, order.contract) for order in back], True)
 
-    def _meet_all(self, events: list[Any], turns: list[tuple[int, str]]) -> None:
+    def _meet_all(self, events: list[Any], turns: list[tuple[int, str]], uncross: bool) -> None:
         """Let resting orders meet what they can, in time priority; a clip that shows meanwhile waits for its own turn.
 
-        ``turns`` are (priority, contract), in order.
+        ``turns`` are (priority, contract), in order; ``uncross``: after each turn, over the edges it opened.
         """
         while turns:
             priority, name = heappop(turns)
@@ -250,7 +250,7 @@ class Changing(Trading):
                     break
                 for number in range(next_priority, self.priority):
                     heappush(turns, (number, name))
-            if book.opened:
+            if uncross and book.opened:
                 self._uncross(events, contract)
 
     def _resume(self, events: list[Any], contract: Contract) -> None:
@@ -260,7 +260,7 @@ class Changing(Trading):
             return
         contract.halt_until_ms = 0
         contract.set_collar(0)
-        self._meet_all(events, [(priority, contract.name) for priority in sorted(book.orders)])
+        self._meet_all(events, [(priority, contract.name) for priority in sorted(book.orders)], False)
         self._uncross(events, contract)
         if self.params.collar_e4:
             self._look(contract)

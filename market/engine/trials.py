@@ -54,6 +54,12 @@ class Scratch:
 class Trying(State):
     """Questions whose answer changes nothing."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        # Behind every order's, and none given twice: a number stays in a heap after its order has left, and whoever drew it
+        # again would bring the old key to life.
+        self._trial_priority = 1 << (PRIORITY_BITS - 1)
+
     def _bounds(self, contract: Contract, arriving: bool) -> tuple[int, int]:
         """Return the seller's prices that pass, as they are or (``arriving``) as an arriving order would find them."""
         if arriving and contract.last_e4 and self.at_ms >= contract.look_at_ms:
@@ -79,7 +85,7 @@ class Trying(State):
 
         Played on the books themselves, clips, netting and all, and taken back: legs compete for the same energy and edges.
         """
-        scratch, priority = Scratch(), self.priority + len(legs)
+        scratch = Scratch()
         try:
             for leg in legs:
                 contract = self.contracts[leg.contract]
@@ -106,8 +112,8 @@ class Trying(State):
                         book.remove(maker)
                         if maker.complex is not None and maker.complex.hidden_wh:
                             maker.hide()
-                            maker.queue(priority)
-                            priority += 1
+                            maker.queue(self._trial_priority)
+                            self._trial_priority += 1
                             book.insert(maker)
                     scratch.keep_flows(book, path)
                     book.add_flow(path, energy_wh)

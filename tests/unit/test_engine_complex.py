@@ -382,6 +382,20 @@ def test_a_refused_basket_leaves_icebergs_and_own_orders_as_they_were(market: Ma
     market.assert_replays()
 
 
+def test_what_a_trial_showed_is_never_seen_again(market: Market) -> None:
+    """Clips that show in a trial leave numbers in the heaps; the orders that come next must not be taken for them."""
+    for account in (market.alice, market.charlie):
+        iceberg(market, account, "sell", 1_500, 300, 100)
+    wanted = legs(market, (market.bob, NOON, "buy", 2_000, 350), (market.bob, NOON, "buy", 1_450, 1))
+    assert market.refused(wanted) == ("fill_or_kill_unfilled", "legs")
+    for _ in range(8):
+        market.order(market.charlie, "sell", 2_500, 10)
+    assert market.engine.depth("LV1", NOON, 9)[1] == Engine.load(market.engine.dump()).depth("LV1", NOON, 9)[1]
+    events = market.order(market.dora, "buy", 2_900, 680)
+    assert {trade[3:] for trade in market.trades(events)} == {(1_500, 1_700), (2_500, 2_700)}
+    market.assert_replays()
+
+
 @pytest.mark.parametrize(
     ("change", "code", "field"),
     [
