@@ -108,6 +108,41 @@ def _book(
     }
 
 
+def _headroom(contract: str, stored: str | None, viewer: access.Viewer, engine: Engine) -> list[dict[str, Any]]:
+    if contract not in engine.contracts:
+        if stored is None:
+            raise Problem(404, "unknown_contract", "contract")
+        return []  # settled: nothing is traded any more
+    shown, parent = access.nameable(engine, viewer), engine.areas.parent
+    return [
+        {
+            "area": area,
+            "parent": parent[area],
+            "import_residual_wh": flow.import_residual_wh,
+            "export_residual_wh": flow.export_residual_wh,
+            "import_capacity_wh": flow.import_capacity_wh,
+            "export_capacity_wh": flow.export_capacity_wh,
+        }
+        for area, flow in engine.flows(contract).items()
+        if area in shown
+    ]
+
+
+class Capacity(ApiView):
+    """The capacity map. Areas with fewer than ten homes are for their own members and the market's officials."""
+
+    public = True
+
+    @describe("What the grid can still carry", shapes.HeadroomPage, tag="market")
+    def get(self, request: Request, start: str) -> HttpResponse:
+        """Return what every edge can still carry in a contract, each way."""
+        self.query()
+        contract = contract_of(start)
+        stored = queries.contract_states([contract]).get(contract)
+        rows = self.exchange().read(partial(_headroom, contract, stored, self.viewer()))
+        return answer({"results": rows, "next": None})
+
+
 class Book(ApiView):
     """Executable depth. The view from a lowest-level area is for its own members and the market's officials."""
 
@@ -127,10 +162,7 @@ class Book(ApiView):
         query = self.query("area", "depth")
         depth = cursors.integer(query, "depth", low=1, high=MAX_DEPTH) or DEFAULT_DEPTH
         contract = contract_of(start)
-        identity = self.identity
-        viewer = access.ANYBODY
-        if identity is not None:
-            viewer = access.Viewer(identity.user_id, identity.role, identity.account_index, identity.area, True)
+        viewer = self.viewer()
         exchange = self.exchange()
         area = query.get("area") or viewer.area or exchange.read(_root)
         stored = queries.contract_states([contract]).get(contract)

@@ -17,6 +17,7 @@ from django.utils.translation.trans_real import parse_accept_lang_header
 from market.api.problems import CONTENT_TYPE, Problem
 
 MAX_ORDER_BYTES = 16 * 1024
+MAX_BASKET_BYTES = 64 * 1024  # 100 legs
 MAX_BATCH_BYTES = 1024 * 1024  # 1,000 orders of 200 bytes, with room for generous clients
 BODY_TIMEOUT_S = 20.0  # for a body that comes in pieces
 MAX_QUERY_BYTES = 4_096
@@ -130,6 +131,12 @@ def language_of(accept: str) -> str:
     return settings.LANGUAGE_CODE
 
 
+def accepted_language(scope: Scope) -> str:
+    """Return the language a request is to be answered in."""
+    accept = header(scope, b"accept-language")
+    return settings.LANGUAGE_CODE if accept is None else language_of(accept.decode("latin-1"))
+
+
 def header(scope: Scope, wanted: bytes) -> bytes | None:
     """Return a header's value, or None."""
     for name, value in scope["headers"]:
@@ -166,8 +173,5 @@ def problem_bytes(scope: Scope, problem: Problem, language: str = "") -> bytes:
 
 def problem_dict(scope: Scope, problem: Problem, language: str = "") -> dict[str, Any]:
     """Return the problem document in the client's language."""
-    if not language:
-        accept = header(scope, b"accept-language")
-        language = settings.LANGUAGE_CODE if accept is None else language_of(accept.decode("latin-1"))
-    with translation.override(language):
+    with translation.override(language or accepted_language(scope)):
         return problem.body()

@@ -11,17 +11,32 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import orjson
+from django.utils import translation
 
-from market.api import access, cursors, http, orders_in, orders_out, problems
-from market.api.http import MAX_BATCH_BYTES, MAX_ORDER_BYTES, Disconnected, Receive, Scope, Send
+from market.api import access, complex_in, cursors, http, orders_in, orders_out, problems, waiting
+from market.api.http import MAX_BASKET_BYTES, MAX_BATCH_BYTES, MAX_ORDER_BYTES, Disconnected, Receive, Scope, Send
 from market.api.problems import Problem
 from market.api.threads import LOOKUPS, Busy
-from market.engine.commands import AmendOrder, CancelAll, CancelOrder, PlaceOrder
+from market.engine.commands import (
+    AmendOrder,
+    CancelAll,
+    CancelOrder,
+    HibernateOrder,
+    PlaceBasket,
+    PlaceBlock,
+    PlaceIceberg,
+    PlaceOrder,
+    PlaceSweep,
+    ReactivateOrder,
+)
 from market.engine.events import OrderCancelled
 from market.exchange import gateway, queries
 from market.exchange.exchange import batch_keys
 from market.exchange.outcomes import Outcome
 from market.households import keys
+from market.households import queries as households
+from market.households.identities import Identity
+from market.streaming.access import Viewer
 
 PATH = "/api/v1/orders"
 MAX_ID_DIGITS = 16
@@ -32,7 +47,7 @@ _REPLAYED = ((b"idempotency-replayed", b"true"),)
 _ALL_QUERY = frozenset({"contract"})
 _LIST_QUERY = frozenset({"contract", "state", "limit", "cursor"})
 _NO_QUERY: frozenset[str] = frozenset()
-STATES = ("open", "filled", "cancelled", "expired")
+STATES = ("open", "hibernated", "filled", "cancelled", "expired")
 _SCANNED_PAGES = 10  # a list of one state looks through so many pages of orders before it answers with what it has
 
 Body = tuple[int, bytes, tuple[tuple[bytes, bytes], ...]]
@@ -93,19 +108,20 @@ async def _route(scope: Scope, receive: Receive) -> Body:
     identity = await access.identify(scope, authorization, cookie)
     access.need_scope(identity, keys.READ if method in access.SAFE_METHODS else keys.TRADE)
     return await handler(
-        _Call(scope, receive, access.need_account(identity), order_id, _key_of(key), content_type, length)
+        _Call(scope, receive, identity, access.need_account(identity), order_id, _key_of(key), content_type, length)
     )
 
 
 class _Call:
     """A request whose caller is known."""
 
-    __slots__ = ("account", "content_type", "key", "length", "order_id", "receive", "scope")
+    __slots__ = ("account", "content_type", "identity", "key", "length", "order_id", "receive", "scope")
 
     def __init__(
         self,
         scope: Scope,
         receive: Receive,
+        identity: Identity,
         account: int,
         order_id: int,
         key: str | None,
@@ -114,11 +130,18 @@ class _Call:
     ):
         self.scope = scope
         self.receive = receive
+        self.identity = identity
         self.account = account
         self.order_id = order_id
         self.key = key
         self.content_type = content_type
         self.length = length
+
+    @property
+    def viewer(self) -> Viewer:
+        """Who is asking, as the streams know it."""
+        identity = self.identity
+        return Viewer(identity.user_id, identity.role, identity.account_index, identity.area, True)
 
     async def body(self, limit: int) -> bytes:
         """Return the JSON body; raise ``Problem`` 413 or 415."""
@@ -170,7 +193,7 @@ async def _post_order(call: _Call) -> Body:
 async def _post_batch(call: _Call) -> Body:
     items = orders_in.decode_batch(await call.body(MAX_BATCH_BYTES))
     http.query_of(call.scope, _NO_QUERY)
-    commands: list[PlaceOrder] = []
+    commands: list[PlaceOrder | PlaceIceberg] = []
     answers: list[Any] = []
     for item in items:
         if not isinstance(item, Problem):
@@ -208,6 +231,47 @@ async def _post_batch(call: _Call) -> Body:
     return 200, orjson.dumps({"results": results}), ()
 
 
+async def _post_sweep(call: _Call) -> Body:
+    command = complex_in.decode_sweep(await call.body(MAX_ORDER_BYTES), call.account)
+    return await _place(call, command, {"contract": command.contract, "last": command.last})
+
+
+async def _post_block(call: _Call) -> Body:
+    command = complex_in.decode_block(await call.body(MAX_ORDER_BYTES), call.account)
+    return await _place(call, command, {"contract": command.contract, "last": command.last})
+
+
+async def _post_basket(call: _Call) -> Body:
+    legs = complex_in.decode_basket(await call.body(MAX_BASKET_BYTES))
+    mine: dict[str, int] = {}
+    if complex_in.names_accounts(legs):
+        mine = await LOOKUPS.run(households.accounts_by_id, call.identity.user_id)
+    command = complex_in.place_basket(legs, call.account, mine)
+    return await _place(call, command, {f"legs[{i}].contract": leg.contract for i, leg in enumerate(command.legs)})
+
+
+async def _place(call: _Call, command: PlaceSweep | PlaceBlock | PlaceBasket, contracts: dict[str, str]) -> Body:
+    """Place an order; ``contracts`` are those it names, by field."""
+    http.query_of(call.scope, _NO_QUERY)
+    outcome = await gateway.current().aexecute(command, key=call.key)
+    if _is_unknown(outcome):
+        field = problems.rest_field(outcome.refused.field)  # type: ignore[union-attr]
+        if field in contracts and await _past({contracts[field]}):
+            raise Problem(409, "gate_closed", field)
+    headers = _done(outcome)
+    return 201, orjson.dumps(orders_out.placed(outcome)), headers
+
+
+async def _hibernate(call: _Call) -> Body:
+    http.query_of(call.scope, _NO_QUERY)
+    return await _change(call, HibernateOrder(call.account, call.order_id))
+
+
+async def _reactivate(call: _Call) -> Body:
+    http.query_of(call.scope, _NO_QUERY)
+    return await _change(call, ReactivateOrder(call.account, call.order_id))
+
+
 async def _patch_order(call: _Call) -> Body:
     command = orders_in.decode_amend(await call.body(MAX_ORDER_BYTES), call.account, call.order_id)
     http.query_of(call.scope, _NO_QUERY)
@@ -219,7 +283,7 @@ async def _delete_order(call: _Call) -> Body:
     return await _change(call, CancelOrder(call.account, call.order_id, "owner"))
 
 
-async def _change(call: _Call, command: AmendOrder | CancelOrder) -> Body:
+async def _change(call: _Call, command: AmendOrder | CancelOrder | HibernateOrder | ReactivateOrder) -> Body:
     outcome = await gateway.current().aexecute(command, key=call.key)
     refused = outcome.refused
     if refused is not None and refused.code == "unknown_order":
@@ -264,19 +328,34 @@ def _order_with_trades(account: int, order_id: int, since: int = 0) -> dict[str,
 
 async def _get_order(call: _Call) -> Body:
     http.query_of(call.scope, _NO_QUERY)
-    body = await LOOKUPS.run(_order_with_trades, call.account, call.order_id)
+    body = await LOOKUPS.run(_order_explained, call, http.accepted_language(call.scope))
     if body is None:
         raise Problem(404, "unknown_order", "order")
     return 200, orjson.dumps(body), ()
 
 
+def _order_explained(call: _Call, language: str) -> dict[str, Any] | None:
+    view = _own_order(call.account, call.order_id)
+    if view is None:
+        return None
+    trades = [orders_out.trade_of(trade, view) for trade in queries.trades_of_order(view)]
+    return {"order": _explained([view], call.viewer, language)[0], "trades": trades}
+
+
+def _explained(views: list[queries.OrderView], viewer: Viewer, language: str) -> list[dict[str, Any]]:
+    """Return orders with the reason why they wait, in a language."""
+    found = waiting.look(views, viewer)
+    with translation.override(language):
+        return [waiting.add(orders_out.order_out(view), view, found) for view in views]
+
+
 def _own_orders(
-    account: int, contract: str | None, state: str | None, before: int | None, limit: int
+    call: _Call, language: str, contract: str | None, state: str | None, before: int | None, limit: int
 ) -> dict[str, Any]:
     found: list[queries.OrderView] = []
     more = True
     for _ in range(_SCANNED_PAGES):
-        rows = queries.orders(account=account, contract=contract, before=before, limit=limit + 1)
+        rows = queries.orders(account=call.account, contract=contract, before=before, limit=limit + 1)
         more = len(rows) > limit
         rows = rows[:limit]
         before = rows[-1].id if rows else before
@@ -290,7 +369,7 @@ def _own_orders(
         if not more or len(found) == limit:
             break
     return {
-        "results": [orders_out.order_out(row) for row in found],
+        "results": _explained(found, call.viewer, language),
         "next": cursors.encode(before) if more and before is not None else None,
     }
 
@@ -304,23 +383,33 @@ async def _get_orders(call: _Call) -> Body:
     if state is not None and state not in STATES:
         raise Problem(400, "invalid_value", "state")
     before, limit = cursors.number_cursor(query), cursors.limit_of(query)
-    return 200, orjson.dumps(await LOOKUPS.run(_own_orders, call.account, contract, state, before, limit)), ()
+    language = http.accepted_language(call.scope)
+    return 200, orjson.dumps(await LOOKUPS.run(_own_orders, call, language, contract, state, before, limit)), ()
 
 
 # --- routes ----------------------------------------------------------------------------------------------------------
 Handler = Callable[[_Call], Awaitable[Body]]
 _COLLECTION: dict[str, Handler] = {"GET": _get_orders, "POST": _post_order, "DELETE": _delete_all}
-_BATCH: dict[str, Handler] = {"POST": _post_batch}
+_NAMED: dict[str, dict[str, Handler]] = {
+    "batch": {"POST": _post_batch},
+    "sweep": {"POST": _post_sweep},
+    "block": {"POST": _post_block},
+    "basket": {"POST": _post_basket},
+}
 _ONE: dict[str, Handler] = {"GET": _get_order, "PATCH": _patch_order, "DELETE": _delete_order}
+_ACTIONS: dict[str, dict[str, Handler]] = {"hibernate": {"POST": _hibernate}, "reactivate": {"POST": _reactivate}}
 
 
 def _find(rest: str) -> tuple[dict[str, Handler], int]:
     """Return the handlers of a path behind ``PATH`` and the order's id in it (0 where there is none)."""
     if not rest:
         return _COLLECTION, 0
-    if rest == "/batch":
-        return _BATCH, 0
-    digits = rest[1:]
-    if rest[0] == "/" and 0 < len(digits) <= MAX_ID_DIGITS and digits.isascii() and digits.isdigit():
-        return _ONE, int(digits)
-    raise Problem(404, "not_found")
+    if rest[1:] in _NAMED and rest[0] == "/":
+        return _NAMED[rest[1:]], 0
+    digits, slash, action = rest[1:].partition("/")
+    handlers = _ACTIONS.get(action) if slash else _ONE
+    if handlers is None or rest[0] != "/":
+        raise Problem(404, "not_found")
+    if not (0 < len(digits) <= MAX_ID_DIGITS and digits.isascii() and digits.isdigit()):
+        raise Problem(404, "not_found")
+    return handlers, int(digits)

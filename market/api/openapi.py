@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 
-from market.api import cursors, lean, orders_in, shapes
+from market.api import complex_in, cursors, lean, orders_in, shapes
 
 _REF = "#/components/schemas/"
 _PROBLEM_TYPE = "application/problem+json"
@@ -25,7 +25,8 @@ def _all_shapes() -> list[type]:
         for value in vars(shapes).values()
         if isinstance(value, type) and issubclass(value, shapes.Shape) and value is not shapes.Shape
     ]
-    return [*found, orders_in.OrderIn, orders_in.AmendIn]
+    bodies = (complex_in.SweepIn, complex_in.BlockIn, complex_in.BasketIn, complex_in.LegIn)
+    return [*found, orders_in.OrderIn, orders_in.AmendIn, *bodies]
 
 
 def components() -> dict[str, Any]:
@@ -174,6 +175,36 @@ def _lean_paths() -> dict[str, Any]:
                 "orders_batch", "Place up to 1,000 orders", shapes.BatchAnswer, parameters=[_KEY_PLAIN], body=batch
             ),
         },
+        f"{lean.PATH}/sweep": {
+            "post": _operation(
+                "orders_sweep",
+                "Buy or sell at once over several contracts",
+                shapes.OrderAnswer,
+                parameters=[_KEY_PLAIN],
+                body=ref(complex_in.SweepIn),
+                status="201",
+            ),
+        },
+        f"{lean.PATH}/block": {
+            "post": _operation(
+                "orders_block",
+                "Place an all-or-none block over contiguous contracts",
+                shapes.OrdersAnswer,
+                parameters=[_KEY_PLAIN],
+                body=ref(complex_in.BlockIn),
+                status="201",
+            ),
+        },
+        f"{lean.PATH}/basket": {
+            "post": _operation(
+                "orders_basket",
+                "Place linked fill-or-kill orders",
+                shapes.OrdersAnswer,
+                parameters=[_KEY_PLAIN],
+                body=ref(complex_in.BasketIn),
+                status="201",
+            ),
+        },
         f"{lean.PATH}/{{id}}": {
             "get": _operation("orders_read", "One of my orders", shapes.OrderDetail, parameters=[_ID]),
             "patch": _operation(
@@ -185,6 +216,19 @@ def _lean_paths() -> dict[str, Any]:
             ),
             "delete": _operation(
                 "orders_cancel", "Take an order back", shapes.OrderAnswer, parameters=[_ID, _KEY_PLAIN]
+            ),
+        },
+        f"{lean.PATH}/{{id}}/hibernate": {
+            "post": _operation(
+                "orders_hibernate",
+                "Take an order out of the book for a while",
+                shapes.OrderAnswer,
+                parameters=[_ID, _KEY_PLAIN],
+            ),
+        },
+        f"{lean.PATH}/{{id}}/reactivate": {
+            "post": _operation(
+                "orders_reactivate", "Bring an order back", shapes.OrderAnswer, parameters=[_ID, _KEY_PLAIN]
             ),
         },
     }

@@ -9,22 +9,25 @@ from django.http import HttpResponse
 from rest_framework.request import Request
 
 from market.api import cursors, problems, shapes
-from market.api.openapi import describe, query
-from market.api.orders_in import price_e4
+from market.api.openapi import PAGE, describe, query
+from market.api.orders_in import MAX_AT_MS, price_e4
 from market.api.problems import Problem
 from market.api.views import ApiView, answer, area_of, contract_of
-from market.engine.commands import SetParams
 from market.engine.engine import Engine
-from market.exchange import operations
+from market.exchange import operations, queries
 from market.exchange.outcomes import Outcome
-from market.exchange.units import price_text
+from market.exchange.units import at_text, parse_at, price_text
 from market.grid import operations as grid
+from market.grid import queries as grid_queries
 from market.households import keys
 from market.households.models import Role
 from market.settlement import queries as settlement
 
 MAX_INTEGER = 2**53 - 1
 MAX_CODE = 32  # characters of a reason
+MAX_HEX = 64  # characters of a commitment
+ACCOUNT_ID_LENGTH = 32
+HEX = frozenset("0123456789abcdef")
 
 
 class OperatorView(ApiView):
@@ -63,6 +66,18 @@ def _reason(text: str) -> str:
     if not (0 < len(text) <= MAX_CODE and text.isascii() and text.replace("_", "").isalnum()):
         raise Problem(422, "invalid_value", "reason")
     return text
+
+
+def _until(text: str | None) -> int:
+    if text is None:
+        return 0
+    try:
+        until_ms = parse_at(text)
+    except (ValueError, OverflowError):
+        raise Problem(422, "invalid_value", "until") from None
+    if not 0 < until_ms <= MAX_AT_MS:
+        raise Problem(422, "invalid_value", "until")
+    return until_ms
 
 
 class Capacity(OperatorView):
@@ -117,21 +132,24 @@ class Halts(OperatorView):
 
     @describe("Halt or resume trading", shapes.Decision, tag="operator", body=shapes.HaltIn, keyed=True)
     def put(self, request: Request) -> HttpResponse:
-        """Stop or resume trading of the market, a contract, an area or an account."""
+        """Stop or resume trading of the market, a contract, an area or an account.
+
+        `until` gives a contract's halt an end; `cancel` is the kill switch: all open orders in the scope are taken back.
+        """
         body = self.decode(shapes.HaltIn)
         target = body.target
         if len(target) > 64 or not (target.isprintable() or not target):
             raise Problem(422, "invalid_value", "target")
-        reason = _reason(body.reason)
-        outcome = operations.set_halt(
-            self.exchange(),
-            scope=body.scope,
-            target=target,
-            on=body.on,
-            reason=reason,
-            key=self.idempotency_key(),
-        )
-        return self.decided(outcome, "halt", target=target, reason=reason, scope=body.scope, on=int(body.on))
+        reason, until_ms = _reason(body.reason), _until(body.until)
+        halt: dict[str, Any] = {"scope": body.scope, "on": body.on, "until_ms": until_ms, "cancel": body.cancel}
+        outcome = operations.set_halt(self.exchange(), target=target, reason=reason, key=self.idempotency_key(), **halt)
+        return self.decided(outcome, "halt", target=target, reason=reason, **grid.halt_values(**halt))
+
+
+_LATER_LIMITS = (
+    "collar_period_s", "collar_halt_s", "throttle_per_min", "throttle_burst", "throttle_credit", "connection_import_w",
+    "connection_export_w",
+)  # fmt: skip
 
 
 def _params(engine: Engine) -> dict[str, Any]:
@@ -144,6 +162,8 @@ def _params(engine: Engine) -> dict[str, Any]:
         "horizon_min": params.horizon_min,
         "lead_min": params.lead_min,
         "netting_permille": params.netting_permille,
+        "collar": price_text(params.collar_e4),
+        **{name: getattr(params, name) for name in _LATER_LIMITS},
     }
 
 
@@ -156,11 +176,15 @@ class Params(OperatorView):
         self.query()
         return answer(self.exchange().read(_params))
 
-    @describe("Set the market's limits", shapes.Decision, tag="operator", body=shapes.Params, keyed=True)
+    @describe("Set the market's limits", shapes.Decision, tag="operator", body=shapes.ParamsIn, keyed=True)
     def put(self, request: Request) -> HttpResponse:
-        """Set all limits at once."""
-        body = self.decode(shapes.Params)
-        params = SetParams(
+        """Set all limits at once; of those from `collar` on, what is absent stays as it is."""
+        body = self.decode(shapes.ParamsIn)
+        given = {name: getattr(body, name) for name in _LATER_LIMITS if getattr(body, name) is not None}
+        later = {name: _bounded(value, name) for name, value in given.items()}
+        if body.collar is not None:
+            later["collar_e4"] = _price(body.collar, "collar")
+        params = grid_queries.params(self.exchange())._replace(
             max_price_e4=_price(body.max_price, "max_price"),
             tick_e4=_price(body.tick, "tick"),
             max_order_wh=_bounded(body.max_order_wh, "max_order_wh"),
@@ -168,9 +192,99 @@ class Params(OperatorView):
             horizon_min=_bounded(body.horizon_min, "horizon_min"),
             lead_min=_bounded(body.lead_min, "lead_min"),
             netting_permille=_bounded(body.netting_permille, "netting_permille"),
+            **later,
         )
         outcome = operations.set_params(self.exchange(), params=params, key=self.idempotency_key())
         return self.decided(outcome, "params", **params._asdict())
+
+
+class Connection(OperatorView):
+    """What a grid connection may take and give."""
+
+    @describe("Limit a connection", shapes.Decision, tag="operator", body=shapes.ConnectionIn, keyed=True)
+    def put(self, request: Request, account_id: str) -> HttpResponse:
+        """Set what the grid connection of an account may take and give in any interval, whoever trades for it."""
+        body = self.decode(shapes.ConnectionIn)
+        import_w, export_w = _bounded(body.import_w, "import_w"), _bounded(body.export_w, "export_w")
+        if len(body.connection) > MAX_HEX or not set(body.connection) <= HEX:
+            raise Problem(422, "invalid_value", "connection")
+        known = len(account_id) == ACCOUNT_ID_LENGTH and set(account_id) <= HEX
+        account = queries.account_by_id(account_id) if known else None
+        if account is None:
+            raise Problem(404, "unknown_account", "account_id")
+        outcome = operations.set_connection(
+            self.exchange(),
+            account=account,
+            connection=body.connection,
+            import_w=import_w,
+            export_w=export_w,
+            key=self.idempotency_key(),
+        )
+        limits = {"import_w": import_w, "export_w": export_w}
+        return self.decided(outcome, "connection", target=str(account), connection=body.connection, **limits)
+
+
+class Recall(OperatorView):
+    """Trades that the market operator takes back."""
+
+    roles = frozenset({Role.STAFF.value})
+
+    @describe("Take a trade back", shapes.Decision, tag="operator", body=shapes.RecallIn, keyed=True)
+    def post(self, request: Request, seq: int) -> HttpResponse:
+        """Take a trade back before its delivery: money, positions and capacity are as if it had not been."""
+        body = self.decode(shapes.RecallIn)
+        reason = _reason(body.reason)
+        if seq > MAX_INTEGER:
+            raise Problem(404, "unknown_trade", "trade")
+        outcome = operations.recall_trade(self.exchange(), trade=seq, reason=reason, key=self.idempotency_key())
+        return self.decided(outcome, "recall", target=str(seq), reason=reason)
+
+
+class Alerts(OperatorView):
+    """What the grid operator must look at."""
+
+    roles = OperatorView.roles | {Role.REGULATOR.value}
+
+    @describe("Alerts", shapes.AlertPage, tag="operator", parameters=PAGE)
+    def get(self, request: Request) -> HttpResponse:
+        """Return alerts, newest first."""
+        query = self.query("limit", "cursor")
+        before, limit = cursors.number_cursor(query), cursors.limit_of(query)
+        rows = grid_queries.alerts(before=before, limit=limit + 1)
+        return answer(cursors.page(rows, limit, lambda row: row.seq, _alert))
+
+
+class Acknowledgement(OperatorView):
+    """That somebody has seen an alert."""
+
+    @describe("Acknowledge an alert", shapes.Alert, tag="operator", keyed=True)
+    def post(self, request: Request, seq: int) -> HttpResponse:
+        """Note that the caller has seen an alert; the first one who did stays, so doing it again changes nothing."""
+        self.query()
+        self.idempotency_key()
+        noted = None
+        if seq <= MAX_INTEGER:
+            noted = grid.acknowledge(by=request.user, seq=seq, at_ms=self.exchange().now_ms())
+        found = None if noted is None else grid_queries.alert(seq)
+        if found is None:
+            raise Problem(404, "unknown_alert", "id")
+        return answer(_alert(found))
+
+
+def _alert(row: grid_queries.Alert) -> dict[str, Any]:
+    seen = row.acknowledged_by != ""
+    return {
+        "id": row.seq,
+        "at": at_text(row.at_ms),
+        "kind": row.kind,
+        "reason": row.detail["reason"],
+        "area": row.area or None,
+        "contract": row.contract or None,
+        "until": row.detail.get("until"),
+        "contracts": row.detail.get("contracts", []),
+        "acknowledged_by": row.acknowledged_by or None,
+        "acknowledged_at": at_text(row.acknowledged_at_ms) if seen else None,
+    }
 
 
 def _flows(contract: str, engine: Engine) -> list[dict[str, Any]]:
@@ -183,6 +297,8 @@ def _flows(contract: str, engine: Engine) -> list[dict[str, Any]]:
             "export_wh": flow.export_wh,
             "import_capacity_wh": flow.import_capacity_wh,
             "export_capacity_wh": flow.export_capacity_wh,
+            "import_residual_wh": flow.import_residual_wh,
+            "export_residual_wh": flow.export_residual_wh,
         }
         for area, flow in engine.flows(contract).items()
     ]

@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy
 
 from market.api.problems import Problem, shorten
 from market.api.sentences import SENTENCES
-from market.engine.commands import GOOD_TILL_GATE, AmendOrder, PlaceOrder
+from market.engine.commands import GOOD_TILL_GATE, AmendOrder, PlaceIceberg, PlaceOrder
 from market.exchange.units import PRICE_DIGITS, parse_at, parse_price
 
 MAX_BATCH = 1_000
@@ -22,6 +22,7 @@ MAX_KEY_LENGTH = 64  # characters of an Idempotency-Key
 CONTRACT_LENGTH = 17  # 2026-06-06T12:15Z
 MAX_PRICE_CHARS = 24  # more digits than any price has
 MAX_INTEGER = 2**53 - 1  # what a browser can hold; beyond it nothing inside is defined
+LEGS = "legs["  # how the place of something within a basket's leg begins
 _SIMPLE_PRICE = re.compile(r"([0-9]{1,7})\.([0-9]{4})", re.ASCII)
 
 
@@ -36,6 +37,12 @@ class OrderIn(msgspec.Struct, forbid_unknown_fields=True):
     expires_at: Annotated[
         str | None,
         msgspec.Meta(description="only with gtd: an RFC 3339 instant in the future; at the gate the order ends anyway"),
+    ] = None
+    display_wh: Annotated[
+        int | None,
+        msgspec.Meta(
+            description="iceberg: what the book shows at a time, from a hundredth of energy_wh to less than all"
+        ),
     ] = None
 
 
@@ -93,13 +100,14 @@ def problem_of(
     text = str(error)
     if not isinstance(error, msgspec.ValidationError) or not _is_json(body):
         return Problem(400, "malformed_json")
-    if found := _UNKNOWN.search(text):
-        name = shorten(found.group(1))
-        return Problem(400, "unknown_field", name, params={"name": name})
-    if found := _MISSING.search(text):
-        return Problem(400, "missing_field", found.group(1))
     place = _PATH.search(text)
     field = place.group(1) if place else ""
+    inside = field + "." if field.startswith(LEGS) else ""
+    if found := _UNKNOWN.search(text):
+        name = shorten(found.group(1))
+        return Problem(400, "unknown_field", inside + name, params={"name": name})
+    if found := _MISSING.search(text):
+        return Problem(400, "missing_field", inside + found.group(1))
     if field.endswith("price"):
         return Problem(400, "invalid_type", field, sentence=gettext_lazy(SENTENCES["invalid_price"][0]))
     if _OUTSIDE.search(text):
@@ -129,32 +137,66 @@ def price_e4(text: str) -> int:
     raise Problem(422, "price_out_of_range", "price")
 
 
-def _energy(value: int) -> int:
+def energy_of(value: int) -> int:
+    """Return an energy that a browser can hold; raise ``Problem`` naming ``energy_wh``."""
     if not -MAX_INTEGER <= value <= MAX_INTEGER:
         raise Problem(422, "energy_out_of_range", "energy_wh")
     return value
 
 
-def place_order(order: OrderIn, account: int) -> PlaceOrder:
+def expiry(text: str | None) -> int:
+    """Return an order's expiry in ms, 0 for none; raise ``Problem`` naming ``expires_at``."""
+    if text is None:
+        return 0
+    try:
+        expires = parse_at(text)
+    except (ValueError, OverflowError):
+        raise Problem(422, "expiry_invalid", "expires_at") from None
+    if not 0 < expires <= MAX_AT_MS:
+        raise Problem(422, "expiry_invalid", "expires_at")
+    return expires
+
+
+def contract_named(text: str, field: str = "contract") -> str:
+    """Return a text that may be a contract's name; raise ``Problem``."""
+    if len(text) != CONTRACT_LENGTH or not text.isascii():
+        raise Problem(422, "unknown_contract", field)
+    return text
+
+
+def side_of(text: str) -> str:
+    """Return a side; raise ``Problem``."""
+    if text != "buy" and text != "sell":
+        raise Problem(422, "invalid_side", "side")
+    return text
+
+
+def force_of(text: str) -> str:
+    """Return a text that may be a time in force; raise ``Problem``."""
+    if len(text) != 3 or not text.isascii():
+        raise Problem(422, "invalid_time_in_force", "time_in_force")
+    return text
+
+
+def place_order(order: OrderIn, account: int) -> PlaceOrder | PlaceIceberg:
     """Return the command for a decoded order; raise ``Problem``. What only the engine knows, the engine judges."""
     contract = order.contract
     if len(contract) != CONTRACT_LENGTH or not contract.isascii():
         raise Problem(422, "unknown_contract", "contract")
-    expires = 0
-    if order.expires_at is not None:
-        try:
-            expires = parse_at(order.expires_at)
-        except (ValueError, OverflowError):
-            raise Problem(422, "expiry_invalid", "expires_at") from None
-        if not 0 < expires <= MAX_AT_MS:
-            raise Problem(422, "expiry_invalid", "expires_at")
+    expires = 0 if order.expires_at is None else expiry(order.expires_at)
     side = order.side
     if side != "buy" and side != "sell":
         raise Problem(422, "invalid_side", "side")
     tif = order.time_in_force
     if len(tif) != 3 or not tif.isascii():
         raise Problem(422, "invalid_time_in_force", "time_in_force")
-    return PlaceOrder(account, contract, side, price_e4(order.price), _energy(order.energy_wh), tif, expires)
+    price, energy_wh = price_e4(order.price), energy_of(order.energy_wh)
+    if order.display_wh is None:
+        return PlaceOrder(account, contract, side, price, energy_wh, tif, expires)
+    display_wh = order.display_wh
+    if not -MAX_INTEGER <= display_wh <= MAX_INTEGER:
+        raise Problem(422, "display_out_of_range", "display_wh")
+    return PlaceIceberg(account, contract, side, price, energy_wh, tif, expires, display_wh)
 
 
 def idempotency_key(text: str | None) -> str | None:
@@ -166,7 +208,8 @@ def idempotency_key(text: str | None) -> str | None:
     return text
 
 
-def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the members of a JSON object; raise ``Problem`` when a name stands twice."""
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
@@ -179,13 +222,13 @@ _ORDER_NAMES = tuple(f'"{name}"'.encode() for name in OrderIn.__struct_fields__)
 _AMEND_NAMES = tuple(f'"{name}"'.encode() for name in AmendIn.__struct_fields__)
 
 
-def _check_repeated(body: bytes, names: Iterable[bytes]) -> None:
+def check_repeated(body: bytes, names: Iterable[bytes]) -> None:
     """Raise ``Problem`` when a name stands twice in a flat object: readers differ in which of the values counts.
 
     The thorough look is only for what cannot be cleared by counting: names that an escape may hide or a text contain.
     """
     if b"\\" in body or any(body.count(name) > 1 for name in names):
-        json.loads(body, object_pairs_hook=_pairs)
+        json.loads(body, object_pairs_hook=unrepeated)
 
 
 def decode_order(body: bytes) -> OrderIn:
@@ -195,7 +238,7 @@ def decode_order(body: bytes) -> OrderIn:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise problem_of(error, body) from None
     if body.count(b'"') != _REQUIRED_QUOTES:
-        _check_repeated(body, _ORDER_NAMES)
+        check_repeated(body, _ORDER_NAMES)
     return order
 
 
@@ -249,7 +292,7 @@ def decode_amend(body: bytes, account: int, order: int) -> AmendOrder:
         change = _AMEND.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise problem_of(error, body) from None
-    _check_repeated(body, _AMEND_NAMES)
+    check_repeated(body, _AMEND_NAMES)
     price = -1
     if change.price is not None:
         price = price_e4(change.price)
@@ -257,7 +300,7 @@ def decode_amend(body: bytes, account: int, order: int) -> AmendOrder:
             raise Problem(422, "price_out_of_range", "price")
     energy = -1
     if change.energy_wh is not None:
-        energy = _energy(change.energy_wh)
+        energy = energy_of(change.energy_wh)
         if energy < 0:
             raise Problem(422, "energy_out_of_range", "energy_wh")
     if price == -1 and energy == -1:

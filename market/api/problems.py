@@ -6,7 +6,8 @@ One vocabulary for the lean order endpoints and the REST framework views, so tha
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -48,6 +49,13 @@ _STATUS = {
     "already_decided": 409,
     "not_founded": 409,
     "too_many_orders": 429,
+    "too_many_blocks": 429,
+    "throttled": 429,
+    "linked_order": 409,
+    "order_hibernated": 409,
+    "not_hibernated": 409,
+    "unknown_trade": 404,
+    "already_recalled": 409,
 }
 
 
@@ -57,7 +65,13 @@ _REST_FIELDS = {
     "tick_e4": "tick",
     "topup": "topup_price",
     "spill": "spill_price",
+    "price_e4": "price",
+    "expires_at_ms": "expires_at",
+    "until_ms": "until",
+    "collar_e4": "collar",
 }
+_LATER = frozenset({"too_many_orders", "too_many_blocks"})  # come again when something has gone
+_LEG = re.compile(r"legs\.([0-9]{1,6})(?:\.(\w+))?", re.ASCII)
 
 
 class Problem(Exception):
@@ -109,6 +123,20 @@ def problem(status: int, code: str, field: str, detail: str) -> dict[str, Any]:
     }
 
 
+def rest_field(name: str) -> str:
+    """Return the name a client knows a command's field by; legs are counted from 0, as in the JSON it sent."""
+    leg = _LEG.fullmatch(name)
+    if leg is None:
+        return _REST_FIELDS.get(name, name)
+    place = f"legs[{int(leg[1]) - 1}]"
+    return f"{place}.{_REST_FIELDS.get(leg[2], leg[2])}" if leg[2] else place
+
+
+def params_of(detail: Iterable[tuple[str, int | str]]) -> dict[str, object]:
+    """Return what fills a sentence: prices and money as texts, without the unit in their names."""
+    return dict(map(_detail, detail))
+
+
 def _detail(item: tuple[str, int | str]) -> tuple[str, object]:
     name, value = item
     if isinstance(value, int) and name.endswith("_e4"):
@@ -121,10 +149,13 @@ def _detail(item: tuple[str, int | str]) -> tuple[str, object]:
 def from_refused(refused: Refused) -> Problem:
     """Return the problem for a refusal of the exchange. Somebody else's order looks like one that does not exist."""
     code = "unknown_order" if refused.code == "not_your_order" else refused.code
-    params = dict(map(_detail, refused.detail)) if code == refused.code else {}
-    headers = (("Retry-After", "60"),) if code == "too_many_orders" else ()
-    field = _REST_FIELDS.get(refused.field, refused.field)
-    return Problem(_STATUS.get(code, 422), code, field, params=params, headers=headers)
+    params = params_of(refused.detail) if code == refused.code else {}
+    headers = (("Retry-After", "60"),) if code in _LATER else ()
+    if code == "throttled":
+        wait_s = max(1, -(-int(dict(refused.detail).get("retry_after_ms", 1_000)) // 1_000))
+        params["retry_after_s"] = wait_s
+        headers = (("Retry-After", str(wait_s)),)
+    return Problem(_STATUS.get(code, 422), code, rest_field(refused.field), params=params, headers=headers)
 
 
 def not_running() -> Problem:

@@ -72,10 +72,38 @@ SENTENCES: dict[str, tuple[str, ...]] = {
         _("There are too many open orders."),
     ),
     "fill_or_kill_unfilled": (_("The whole quantity cannot be traded at once, so nothing was done."),),
+    "display_out_of_range": (
+        _("What is shown must be less than the whole energy and at least %(least_wh)s Wh, a hundredth of it."),
+        _("What is shown must be less than the whole energy and at least a hundredth of it."),
+    ),
+    "invalid_span": (
+        _("The last contract must not come before the first, and there may be at most %(most)s of them."),
+        _("These contracts are no run of contracts."),
+    ),
+    "invalid_legs": (_("A basket has 2 to %(most)s legs."), _("A basket has two legs or more.")),
+    "too_many_blocks": (
+        _("%(most)s blocks wait in this contract already; no more are taken."),
+        _("Too many blocks wait in this contract already."),
+    ),
+    "not_your_account": (_("This account is not one of yours."),),
+    "position_limit": (
+        _("Your grid connection can trade %(limit_wh)s Wh in this interval; for this order %(free_wh)s Wh are free."),
+        _("This order is more than your grid connection can trade in this interval."),
+    ),
+    "throttled": (
+        _("Too many orders and changes in a short time; try again in %(retry_after_s)s s."),
+        _("Too many orders and changes in a short time."),
+    ),
+    "linked_order": (_("This order is part of a block: it cannot be changed by itself, only taken back as a whole."),),
+    "order_hibernated": (_("This order is hibernating: bring it back first."),),
+    "not_hibernated": (_("This order is not hibernating."),),
     "unknown_order": (_("There is no such order of yours."),),
     "order_not_open": (_("This order is not open any more."),),
     "nothing_to_change": (_("This would change nothing."),),
     # --- operator
+    "unknown_trade": (_("There is no such trade."),),
+    "already_recalled": (_("This trade has been taken back already."),),
+    "unknown_alert": (_("There is no such alert."),),
     "unknown_area": (_("There is no such area."),),
     "duplicate_area": (_("This area exists already."),),
     "contract_state": (_("The contract is not in the state for this."),),

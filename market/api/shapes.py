@@ -8,113 +8,48 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-import msgspec
 from msgspec import Meta
 
-Price = Annotated[str, Meta(pattern=r"^-?[0-9]+\.[0-9]{4}$", description="currency per kWh", examples=["0.2850"])]
-Money = Annotated[str, Meta(pattern=r"^-?[0-9]+\.[0-9]{7}$", description="currency", examples=["0.4275000"])]
-Contract = Annotated[
-    str,
-    Meta(
-        pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}Z$",
-        description="start of the delivery interval",
-        examples=["2026-06-06T12:15Z"],
-    ),
-]
-Instant = Annotated[str, Meta(description="RFC 3339, UTC", examples=["2026-06-06T12:15:00.000Z"])]
-Seq = Annotated[int, Meta(ge=0, description="sequence in the ledger")]
-Next = str | None
-Side = Literal["buy", "sell"]
-
-
-class Shape(msgspec.Struct, forbid_unknown_fields=True):
-    """Base of all shapes: what is not named here is in no answer."""
-
-
-# --- orders ----------------------------------------------------------------------------------------------------------
-class Order(Shape):
-    """An order as it stands. ``id`` is the sequence of its ledger entry."""
-
-    id: Seq
-    contract: Contract
-    area: str
-    side: Side
-    price: Price
-    energy_wh: int
-    filled_wh: int
-    remaining_wh: int
-    status: Literal["open", "filled", "cancelled", "expired"]
-    reason: Annotated[str | None, Meta(description="why it was cancelled")]
-    time_in_force: Literal["gtg", "gtd", "ioc", "fok"]
-    expires_at: str | None
-    created_at: Instant
-    changed_seq: Annotated[int, Meta(description="the last ledger entry that changed it")]
-
-
-class OwnTrade(Shape):
-    """A trade of one of my orders: what I pay or get."""
-
-    seq: Seq
-    at: Instant
-    price: Price
-    energy_wh: int
-    amount: Money
-
-
-class OrderAnswer(Shape):
-    """What became of an order. ``seq``: the last ledger entry of this request."""
-
-    order: Order
-    trades: list[OwnTrade]
-    seq: Seq
-
-
-class OrderDetail(Shape):
-    """An order and all its trades."""
-
-    order: Order
-    trades: list[OwnTrade]
-
-
-class OrderPage(Shape):
-    """My orders, newest first."""
-
-    results: list[Order]
-    next: Next
-
-
-class Problem(Shape):
-    """An error (RFC 9457). ``code`` is stable, ``field`` names the input at fault, ``detail`` is for people."""
-
-    type: str
-    title: str
-    status: int
-    code: str
-    field: str
-    detail: str
-
-
-class BatchItem(Shape, omit_defaults=True):
-    """The answer to one order of a batch: what a single order would have got, with its status."""
-
-    status: int
-    order: Order | msgspec.UnsetType = msgspec.UNSET
-    trades: list[OwnTrade] | msgspec.UnsetType = msgspec.UNSET
-    seq: int | msgspec.UnsetType = msgspec.UNSET
-    problem: Problem | msgspec.UnsetType = msgspec.UNSET
-
-
-class BatchAnswer(Shape):
-    """One answer for each order of a batch, in the same sequence."""
-
-    results: list[BatchItem]
-
-
-class CancelledAll(Shape):
-    """Which orders were taken back."""
-
-    cancelled: list[int]
-    seq: int | None
+from market.api.official_shapes import (  # noqa: F401
+    Alert,
+    AlertPage,
+    CapacityIn,
+    ConnectionIn,
+    Decision,
+    FeeIn,
+    Flow,
+    FlowPage,
+    HaltIn,
+    Limits,
+    Overload,
+    Params,
+    ParamsIn,
+    RecallIn,
+    RefusalOut,
+    RefusalPage,
+    SearchedOrder,
+    SearchedOrderPage,
+    SearchedTrade,
+    SearchedTradePage,
+    SettlementPage,
+    SettlementState,
+    TariffIn,
+)
+from market.api.order_shapes import (  # noqa: F401
+    BatchAnswer,
+    BatchItem,
+    CancelledAll,
+    Order,
+    OrderAnswer,
+    OrderDetail,
+    OrderPage,
+    OrdersAnswer,
+    OwnTrade,
+    Problem,
+    Trade,
+    Waiting,
+)
+from market.api.shaping import Contract, Instant, Money, Next, Price, Seq, Shape
 
 
 # --- the market ------------------------------------------------------------------------------------------------------
@@ -180,16 +115,22 @@ class Book(Shape):
     asks: list[Level]
 
 
-class Trade(Shape):
-    """A public trade. ``price`` is the maker's, the one that stood in the book."""
+class Headroom(Shape):
+    """What the edge between an area and its parent can still carry in one contract, each way, in Wh."""
 
-    seq: Seq
-    at: Instant
-    contract: Contract
-    price: Price
-    energy_wh: int
-    buy_price: Price
-    sell_price: Price
+    area: str
+    parent: str
+    import_residual_wh: Annotated[int, Meta(description="into the area; not above zero: nothing more")]
+    export_residual_wh: Annotated[int, Meta(description="out of the area")]
+    import_capacity_wh: int
+    export_capacity_wh: int
+
+
+class HeadroomPage(Shape):
+    """The capacity map of a contract. Areas with fewer than ten homes are left out."""
+
+    results: list[Headroom]
+    next: Next
 
 
 class TradePage(Shape):
@@ -347,137 +288,6 @@ class Proof(Shape):
     root: Annotated[str, Meta(description="hex")]
     checkpoint: Annotated[str, Meta(description="signed note")]
     receipt: Annotated[str, Meta(description="the same as a c2sp.org/tlog-proof@v1 file")]
-
-
-# --- operator and regulator -------------------------------------------------------------------------------------------
-class CapacityIn(Shape):
-    """What the edge between an area and its parent can carry, in W each way. ``reason`` is a code."""
-
-    import_w: int
-    export_w: int
-    reason: str = "operator"
-
-
-class FeeIn(Shape):
-    """Grid fee of the edge between an area and its parent, for contracts opened from now on."""
-
-    fee: str
-
-
-class TariffIn(Shape):
-    """What the supplier of last resort charges and pays, for contracts opened from now on."""
-
-    topup_price: str
-    spill_price: str
-
-
-class HaltIn(Shape):
-    """Stop or resume trading. ``target``: "" for the market, else a contract, an area or an account's number."""
-
-    scope: Literal["market", "contract", "area", "account"]
-    on: bool
-    target: str = ""
-    reason: str = "operator"
-
-
-class Params(Shape):
-    """All limits of the market."""
-
-    max_price: str
-    tick: str
-    max_order_wh: int
-    max_open_orders: int
-    horizon_min: int
-    lead_min: int
-    netting_permille: int
-
-
-class Decision(Shape):
-    """The ledger entry that carries a decision."""
-
-    seq: Seq
-
-
-class Flow(Shape):
-    """Traded flow over the edge between an area and its parent in one contract, against what it can carry, in Wh."""
-
-    area: str
-    import_wh: int
-    export_wh: int
-    import_capacity_wh: int
-    export_capacity_wh: int
-
-
-class FlowPage(Shape):
-    """Flows of one contract."""
-
-    results: list[Flow]
-    next: Next
-
-
-class SettlementState(Shape):
-    """How far settlement of a contract has come."""
-
-    contract: Contract
-    state: str
-    settled_areas: int
-    missing_readings: int
-
-
-class SettlementPage(Shape):
-    """The settlement board, newest contract first."""
-
-    results: list[SettlementState]
-    next: Next
-
-
-class SearchedOrder(Order):
-    """An order as the regulator sees it: with its account's number, never with a name."""
-
-    account: int
-
-
-class SearchedOrderPage(Shape):
-    """Orders found."""
-
-    results: list[SearchedOrder]
-    next: Next
-
-
-class SearchedTrade(Trade):
-    """A trade as the regulator sees it: with orders, accounts' numbers and areas."""
-
-    buyer: int
-    seller: int
-    buy_order: int
-    sell_order: int
-    buy_area: str
-    sell_area: str
-
-
-class SearchedTradePage(Shape):
-    """Trades found."""
-
-    results: list[SearchedTrade]
-    next: Next
-
-
-class RefusalOut(Shape):
-    """A command that changed nothing."""
-
-    n: int
-    at: Instant
-    account: int | None
-    code: str
-    field: str
-    command: list[Any]
-
-
-class RefusalPage(Shape):
-    """Refusals, newest first."""
-
-    results: list[RefusalOut]
-    next: Next
 
 
 class Health(Shape):

@@ -19,6 +19,7 @@ from market.exchange.exchange import Exchange
 from market.households import keys, queries
 from market.households.identities import Identity
 from market.households.models import Role
+from market.streaming.access import ANYBODY, Viewer
 
 T = TypeVar("T")
 
@@ -66,6 +67,13 @@ class ApiView(APIView):
     def official(self) -> bool:
         """Whether the caller runs or watches the market (and its key, if it is one, may read)."""
         return self.identity is not None and self.identity.role in OFFICIALS and keys.READ in self.identity.scopes
+
+    def viewer(self) -> Viewer:
+        """Return who is asking, as the streams know it."""
+        identity = self.identity
+        if identity is None:
+            return ANYBODY
+        return Viewer(identity.user_id, identity.role, identity.account_index, identity.area, True)
 
     def query(self, *known: str) -> dict[str, str]:
         """Return the query string's fields; raise ``Problem`` on unknown or repeated ones: no filter is ignored."""

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import get_args, get_type_hints
 
 from ledger.core.rows import rows_root
 from market.engine import commands
-from market.engine.commands import Command, CommitReadings, Settle, SettleRow
+from market.engine.commands import MAX_LEGS, Command, CommitReadings, Leg, PlaceBasket, Settle, SettleRow
 
 MAX_KEY_LENGTH = 255  # characters of an idempotency key, the "#i" of a batch item included
 MAX_TEXT_LENGTH = 1_000  # characters; the engine's own bounds are far below
 
 _PLAIN: dict[type, tuple[type, ...]] = {
-    kind: tuple(get_type_hints(kind).values()) for kind in get_args(Command) if kind is not Settle
+    kind: tuple(get_type_hints(kind).values()) for kind in get_args(Command) if kind not in (Settle, PlaceBasket)
 }
 _ROW = tuple(get_type_hints(SettleRow).values())
+_LEG = tuple(get_type_hints(Leg).values())
 _HAS_TEXT = {kind for kind, types in _PLAIN.items() if str in types}
 
 
@@ -27,9 +28,9 @@ def check_command(command: Command, rows: Sequence[bytes] = ()) -> None:
         if tuple(map(type, command)) != expected:
             raise TypeError(f"{kind.__name__}: expected {_names(expected)}, was {_names(tuple(map(type, command)))}")
         if kind in _HAS_TEXT:
-            for value in command:
-                if type(value) is str and (len(value) > MAX_TEXT_LENGTH):
-                    raise ValueError(f"{kind.__name__}: expected at most {MAX_TEXT_LENGTH} characters in a text")
+            _check_texts(kind, command)
+    elif kind is PlaceBasket:
+        _check_basket(command)
     elif kind is Settle:
         _check_settle(command)
     else:
@@ -42,6 +43,23 @@ def check_command(command: Command, rows: Sequence[bytes] = ()) -> None:
             raise ValueError(f"{kind.__name__}: the rows do not have the root {command.root}")
     elif rows:
         raise ValueError(f"{kind.__name__} commits to no rows")
+
+
+def _check_texts(kind: type, values: Iterable[object]) -> None:
+    for value in values:
+        if type(value) is str and len(value) > MAX_TEXT_LENGTH:
+            raise ValueError(f"{kind.__name__}: expected at most {MAX_TEXT_LENGTH} characters in a text")
+
+
+def _check_basket(command: PlaceBasket) -> None:
+    if (type(command.account), type(command.legs)) != (int, tuple):
+        raise TypeError("PlaceBasket: expected an account and a tuple of legs")
+    if len(command.legs) > MAX_LEGS:
+        raise ValueError(f"PlaceBasket: expected at most {MAX_LEGS} legs, was {len(command.legs)}")
+    for leg in command.legs:
+        if type(leg) is not Leg or tuple(map(type, leg)) != _LEG:
+            raise TypeError(f"PlaceBasket: expected legs of {_names(_LEG)}, was {leg!r:.200}")
+        _check_texts(PlaceBasket, leg)
 
 
 def _check_settle(command: Settle) -> None:

@@ -13,6 +13,8 @@ from market.exchange import models
 from market.exchange.units import parse_at
 
 MAX_LIMIT = 1_000  # rows of one answer
+DETAIL = ("kind", "last", "display_wh", "group", "leg", "legs")  # of ``models.OrderDetail``
+_CHANGES = {"sleep": "hibernate", "wake": "reactivate"}
 
 
 class Candle(NamedTuple):
@@ -42,7 +44,7 @@ def candles(
     limit: int = 500,
 ) -> list[Candle]:
     """Return the candles that have trades, oldest first, with ``since_ms <= at < until_ms``; the newest ``limit`` of
-    them.
+    them. Trades that were taken back do not count.
 
     ``area``: only trades in which one side is there. ``ValueError`` on a length below a second.
     """
@@ -53,6 +55,7 @@ def candles(
         rows = rows.filter(contract=contract)
     if area is not None:
         rows = rows.filter(Q(buy_area=area) | Q(sell_area=area))
+    rows = rows.exclude(id__in=models.Recall.objects.values("trade"))
     grouped = (
         rows.annotate(start=F("at_ms") - F("at_ms") % length_ms)
         .values("start")
@@ -78,7 +81,7 @@ def events(*, after: int = -1, limit: int = 100, account: int | None = None) -> 
     if account is None:
         return [_plain(leaf) for leaf in ledger_queries.leaves(after + 1, limit)]
     rows: list[dict[str, Any]] = []
-    for source in (_orders, _changes, _trades, _funds, _lines):
+    for source in (_orders, _changes, _trades, _recalls, _funds, _lines):
         rows += source(account, after, limit)
     rows.sort(key=lambda row: row["seq"])
     # Each source was cut to ``limit`` by itself, so the first ``limit`` of all are complete.
@@ -94,9 +97,12 @@ def _plain(leaf: bytes) -> dict[str, Any]:
 
 def _orders(account: int, after: int, limit: int) -> Iterator[dict[str, Any]]:
     names = ("at_ms", "contract", "area", "side", "price_e4", "energy_wh", "time_in_force", "expires_at_ms")
-    rows = models.Order.objects.filter(account=account, id__gt=after).order_by("id")[:limit]
-    for row in rows.values("id", *names):
-        yield {"seq": row["id"], "type": "order", "order": row.pop("id"), **row}
+    rows = list(models.Order.objects.filter(account=account, id__gt=after).order_by("id")[:limit].values("id", *names))
+    details = models.OrderDetail.objects.in_bulk([row["id"] for row in rows])
+    for row in rows:
+        detail = details.get(row["id"])
+        more = {} if detail is None else {name: getattr(detail, name) for name in DETAIL if getattr(detail, name)}
+        yield {"seq": row["id"], "type": "order", "order": row.pop("id"), **row, **more}
 
 
 def _changes(account: int, after: int, limit: int) -> Iterator[dict[str, Any]]:
@@ -105,6 +111,8 @@ def _changes(account: int, after: int, limit: int) -> Iterator[dict[str, Any]]:
         common = {"seq": row.seq, "type": row.kind, "at_ms": row.at_ms, "order": row.order, "contract": row.contract}
         if row.kind == "amend":
             yield {**common, "price_e4": row.price_e4, "energy_wh": row.energy_wh, "requeued": row.requeued}
+        elif row.kind != "cancel":
+            yield {**common, "type": _CHANGES[row.kind], "remaining_wh": row.remaining_wh}
         else:
             yield {**common, "remaining_wh": row.remaining_wh, "reason": row.reason}
 
@@ -118,6 +126,17 @@ def _trades(account: int, after: int, limit: int) -> Iterator[dict[str, Any]]:
                 "seq": row.id, "type": "trade", "at_ms": row.at_ms, "contract": row.contract, "side": side,
                 "order": row.buy_order if side == "buy" else row.sell_order, "price_e4": price_e4,
                 "energy_wh": row.energy_wh, "amount_e7": price_e4 * row.energy_wh,
+            }  # fmt: skip
+
+
+def _recalls(account: int, after: int, limit: int) -> Iterator[dict[str, Any]]:
+    for side in ("buy", "sell"):
+        mine = {"buyer": account} if side == "buy" else {"seller": account}
+        for row in models.Recall.objects.filter(seq__gt=after, **mine).order_by("seq")[:limit]:
+            yield {
+                "seq": row.seq, "type": "recall", "at_ms": row.at_ms, "trade": row.trade, "contract": row.contract,
+                "side": side, "energy_wh": row.energy_wh, "returned_e7": row.cost_e7 if side == "buy" else row.margin_e7,
+                "reason": row.reason,
             }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from zlib import crc32
 
 import orjson
 
-from market.engine.commands import Command, PlaceOrder
+from market.engine.commands import Command, Leg, PlaceBasket, PlaceOrder
 from market.engine.events import Event, OrderPlaced, Refused
 from market.exchange.digests import Digests
 from market.exchange.models import IdempotencyKey
@@ -36,7 +36,13 @@ n
 """
 
 # What the client called the field, where it differs from the command's name.
-REST_NAMES = {"price_e4": "price", "amount_e7": "amount", "expires_at_ms": "expires_at"}
+REST_NAMES = {
+    "price_e4": "price",
+    "amount_e7": "amount",
+    "expires_at_ms": "expires_at",
+    "until_ms": "until",
+    "collar_e4": "collar",
+}
 
 
 class Known(NamedTuple):
@@ -61,18 +67,23 @@ def content_of(command: Command) -> str:
         )
         if "\\" not in text and text.isascii() and text.isprintable() and text.count('"') == 8:
             return text
-    values: list[int | str] = [type(command).__name__]
-    for value in command:
-        if isinstance(value, int) and -(2**63) <= value < 2**63:
-            values.append(value)
-        else:
-            plain = value if isinstance(value, str) else repr(value)
-            long = len(plain) > LONG_FIELD
-            values.append("sha256:" + hashlib.sha256(plain.encode("utf-8", "replace")).hexdigest() if long else plain)
+    values: list[Any] = [type(command).__name__]
+    if type(command) is PlaceBasket:
+        values += [command.account, [[_plain(value) for value in leg] for leg in command.legs]]
+    else:
+        values += map(_plain, command)
     try:
         return orjson.dumps(values).decode()
     except orjson.JSONEncodeError:  # lone surrogates: no such command is ever accepted, but its refusal is kept
         return orjson.dumps([value if isinstance(value, int) else ascii(value) for value in values]).decode()
+
+
+def _plain(value: object) -> int | str:
+    if isinstance(value, int) and -(2**63) <= value < 2**63:
+        return value
+    plain = value if isinstance(value, str) else repr(value)
+    long = len(plain) > LONG_FIELD
+    return "sha256:" + hashlib.sha256(plain.encode("utf-8", "replace")).hexdigest() if long else plain
 
 
 def lookup_of(scope: int, key: str) -> int:
@@ -94,8 +105,18 @@ def differing_field(content: str, command: Command) -> str | None:
         return "type"
     for name, old, new in zip(type(command)._fields, before[1:], now[1:], strict=True):
         if old != new:
-            return REST_NAMES.get(name, name)
+            nested = isinstance(old, list) and isinstance(new, list)
+            return _differing_leg(name, old, new) if nested else REST_NAMES.get(name, name)
     return "type"
+
+
+def _differing_leg(name: str, before: list[list[int | str]], now: list[list[int | str]]) -> str:
+    """Return where two lists of legs differ, as a client would point at it: ``legs[1].price``."""
+    for place, (old, new) in enumerate(zip(before, now, strict=False)):
+        for field, was, value in zip(Leg._fields, old, new, strict=True):
+            if was != value:
+                return f"{name}[{place}].{REST_NAMES.get(field, field)}"
+    return name
 
 
 def refused_text(refused: Refused | None) -> str:

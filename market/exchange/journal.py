@@ -11,17 +11,21 @@ from market.engine import events as ev
 from market.engine.commands import Command
 from market.engine.engine import Engine
 from market.engine.events import Event, OrderCancelled, OrderPlaced, Refused, Traded
-from market.exchange import models
+from market.exchange import alerts, models
 from market.exchange.idempotency import KEYS, Keys, content_of, refused_text
 from market.exchange.inbox import Item
 from market.exchange.leaves import Leaves
 from market.exchange.outcomes import SealInfo
 from market.exchange.stores import Statement, Store
 from market.exchange.tables import Table
-from market.exchange.transfers import of_fund, of_settlement
+from market.exchange.transfers import of_fund, of_recall, of_settlement
+from market.exchange.views import AlertView
 
 ORDERS = Table.of(models.Order)
+DETAILS = Table.of(models.OrderDetail)
 TRADES = Table.of(models.Trade)
+RECALLS = Table.of(models.Recall)
+ALERTS = Table.of(models.Alert)
 CHANGES = Table.of(models.OrderChange)
 TRANSFERS = Table.of(models.Transfer)
 BALANCES = Table.of(models.Balance)
@@ -41,6 +45,7 @@ FORGET_REFUSALS = """
 DELETE FROM exchange_refusal WHERE n IN (SELECT n FROM exchange_refusal WHERE n < %s ORDER BY n LIMIT %s)
 """
 MAX_ACCOUNT = 2**63 - 1
+ORDER_COLUMNS = len(OrderPlaced._fields)  # a complex order's first fields are a plain one's
 
 
 class Unbalanced(Exception):
@@ -60,6 +65,7 @@ class Batch:
         self.prepared: list[tuple[Any, Any]] = []  # the tables as the store takes them
         self.statements: list[Statement] = []
         self.sealed: SealInfo | None = None
+        self.alerts: tuple[AlertView, ...] = ()
 
     @property
     def empty(self) -> bool:
@@ -87,6 +93,9 @@ class Journal:
 
     def _clear(self) -> None:
         self._orders: list[Any] = []
+        self._details: list[Any] = []
+        self._recalls: list[Any] = []
+        self._alarming: list[Event] = []  # of the running batch
         self._trades: list[Any] = []
         self._changes: list[Any] = []
         self._transfers: list[Any] = []
@@ -131,6 +140,18 @@ class Journal:
         if kind is ev.OrderAmended:
             seq, at_ms, order, account, contract, price_e4, energy_wh, requeued = event
             self._changes.append((seq, at_ms, "amend", order, account, contract, price_e4, energy_wh, 0, requeued, ""))
+        elif kind is ev.ComplexOrderPlaced:
+            self._orders.append(event[:ORDER_COLUMNS])
+            self._details.append((event.seq, *event[ORDER_COLUMNS:]))
+        elif kind is ev.OrderHibernated or kind is ev.OrderReactivated:
+            seq, at_ms, order, account, contract, remaining_wh = event
+            name = "sleep" if kind is ev.OrderHibernated else "wake"
+            self._changes.append((seq, at_ms, name, order, account, contract, 0, 0, remaining_wh, 0, ""))
+        elif kind is ev.TradeRecalled:
+            self._recalls.append((event.trade, event.seq, event.at_ms, *event[3:]))
+            self._transfers += of_recall(event, self._clearing[event.contract])
+        elif kind is ev.CapacitySet or kind is ev.HaltSet:
+            self._alarming.append(event)
         elif kind is ev.AccountOpened:
             self._opened.append(event.account)
         elif kind is ev.ContractOpened:
@@ -195,6 +216,8 @@ class Journal:
         statements = batch.statements
         if self._trades:
             self.unsealed_contracts.update([trade[2] for trade in self._trades])
+        self.unsealed_contracts.update([recall[3] for recall in self._recalls])
+        batch.alerts = tuple(alerts.raised(engine, self._alarming))
         accounts = engine.accounts
         opened = set(self._opened)
         if opened:
@@ -217,7 +240,10 @@ class Journal:
         statements += key_statements
         tables += [
             (ORDERS, self._orders),
+            (DETAILS, self._details),
             (TRADES, self._trades),
+            (RECALLS, self._recalls),
+            (ALERTS, batch.alerts),
             (CHANGES, self._changes),
             (TRANSFERS, self._transfers),
             (SETTLEMENT_LINES, self._lines),

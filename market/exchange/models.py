@@ -72,12 +72,30 @@ class Trade(models.Model):
         ]
 
 
+class OrderDetail(models.Model):
+    """What an order has beyond a limit order, in a row of its own so that plain orders stay cheap.
+
+    The legs of a block or basket are ``group`` (the first one's id), ``group + 1``, … ``group + legs - 1``.
+    """
+
+    order = SequenceField(primary_key=True)
+    kind = models.CharField(max_length=7)  # iceberg, sweep, block, basket
+    last = models.CharField(max_length=CONTRACT_LENGTH)  # of a sweep, else ""
+    display_wh = models.BigIntegerField()
+    group = models.BigIntegerField()
+    leg = models.IntegerField()
+    legs = models.IntegerField()
+
+
 class OrderChange(models.Model):
-    """An amendment or a cancellation. A cancellation has ``energy_wh`` 0; ``remaining_wh`` is what it took back."""
+    """An amendment, a cancellation, or that an order went to sleep or woke up.
+
+    All but an amendment have ``energy_wh`` 0; ``remaining_wh`` is then what was taken back, put aside or brought back.
+    """
 
     seq = SequenceField(primary_key=True)
     at_ms = models.BigIntegerField()
-    kind = models.CharField(max_length=6)  # amend, cancel
+    kind = models.CharField(max_length=6)  # amend, cancel, sleep, wake
     order = models.BigIntegerField()
     account = models.BigIntegerField()
     contract = models.CharField(max_length=CONTRACT_LENGTH)
@@ -91,11 +109,44 @@ class OrderChange(models.Model):
         indexes = [models.Index(fields=["account", "seq"], name="orderchange_account")]
 
 
+class Recall(models.Model):
+    """A trade that the market operator took back; the trade's own row stays. ``seq`` is the recall's ledger entry.
+
+    The money that went back is in ``Transfer``; the energy is here and in the view of all movements.
+    """
+
+    trade = SequenceField(primary_key=True)
+    seq = models.BigIntegerField(unique=True)
+    at_ms = models.BigIntegerField()
+    contract = models.CharField(max_length=CONTRACT_LENGTH)
+    reason = models.TextField()
+    energy_wh = models.BigIntegerField()
+    buyer = models.BigIntegerField()
+    seller = models.BigIntegerField()
+    cost_e7 = models.BigIntegerField()
+    margin_e7 = models.BigIntegerField()
+
+
+class Alert(models.Model):
+    """Something the grid operator must look at, written with the ledger entry that caused it: ``seq``.
+
+    ``kind``: capacity (what an edge may carry was cut below what is allocated; ``area`` is its lower end) or collar (the
+    price collar halted ``contract``). ``detail`` is a JSON object, see ``alerts``.
+    """
+
+    seq = SequenceField(primary_key=True)
+    at_ms = models.BigIntegerField()
+    kind = models.CharField(max_length=8)
+    area = models.CharField(max_length=NAME_LENGTH)
+    contract = models.CharField(max_length=CONTRACT_LENGTH)
+    detail = models.TextField()
+
+
 class Transfer(models.Model):
     """A movement of money between two accounts that no trade made: ``amount`` e7 leaves ``debit`` and reaches
     ``credit``.
 
-    ``kind`` says what for: fund, payout, fee, short, topup, spill. ``id = seq * TRANSFERS_AN_ENTRY + n`` numbers the
+    ``kind`` says what for: fund, recall, payout, fee, short, topup, spill. ``id = seq * TRANSFERS_AN_ENTRY + n`` numbers the
     transfers of one ledger entry. What a trade moves (money of the buyer and the seller into clearing, energy from one
     to the other) is in its own row: stored once more as three transfers it would be the largest part of what a trade
     costs. The view ``exchange_movement`` (see ``transfers.MOVEMENTS``) has both: every movement, of money and of

@@ -169,10 +169,37 @@ def publish_rulebook(exchange: Exchange, *, text: str, version: int, key: str | 
 
 
 def set_halt(
-    exchange: Exchange, *, scope: str, target: str = "", on: bool, reason: str, key: str | None = None
+    exchange: Exchange,
+    *,
+    scope: str,
+    target: str = "",
+    on: bool,
+    reason: str,
+    until_ms: int = 0,
+    cancel: bool = False,
+    key: str | None = None,
 ) -> Outcome:
-    """Stop or resume trading; scope "market" (target ""), "contract", "area" or "account" (target: index as text)."""
-    return exchange.call(commands.SetHalt(scope, target, int(on), reason), key=key)
+    """Stop or resume trading; scope "market" (target ""), "contract", "area" or "account" (target: index as text).
+
+    ``until_ms``: when a contract's halt ends by itself, 0 = when somebody ends it. ``cancel``: all open orders in the scope
+    are taken back, too (kill switch).
+    """
+    return exchange.call(commands.SetHalt(scope, target, int(on), reason, until_ms, int(cancel)), key=key)
+
+
+def set_connection(
+    exchange: Exchange, *, account: int, connection: str = "", import_w: int, export_w: int, key: str | None = None
+) -> Outcome:
+    """Say what an account's grid connection may take and give, in W (0: the market's limit).
+
+    ``connection``: the commitment of another connection to tie the account to, hex; "" keeps the one it has.
+    """
+    return exchange.call(commands.SetConnection(account, connection, import_w, export_w), key=key)
+
+
+def recall_trade(exchange: Exchange, *, trade: int, reason: str, key: str | None = None) -> Outcome:
+    """Take a trade back before delivery, by the ledger sequence of its entry."""
+    return exchange.call(commands.RecallTrade(trade, reason), key=key)
 
 
 def rulebook_sha256(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from market.engine.events import Event, Refused
+from market.exchange.views import AlertView
 
 
 class Outcome(NamedTuple):
@@ -40,6 +41,7 @@ class Committed(NamedTuple):
     at_ms: int
     events: list[Event]
     sealed: SealInfo | None
+    alerts: tuple[AlertView, ...] = ()  # for the grid operator
 
 
 class ExchangeError(Exception):

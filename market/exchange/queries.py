@@ -13,10 +13,21 @@ from django.db.models import Count, Max, Q, Sum
 
 from market.engine.contracts import contract_start_ms
 from market.exchange import models
-from market.exchange.history import MAX_LIMIT, candles, events, seq_before
+from market.exchange.history import DETAIL, MAX_LIMIT, candles, events, seq_before
 from market.exchange.models import TRANSFERS_AN_ENTRY
-from market.exchange.transfers import MONEY, of_trade
+from market.exchange.orderviews import (
+    changes_of_order,
+    legs,
+    limited,
+    order,
+    orders,
+    search_orders,
+    trade_views,
+    trades_of_order,
+)
+from market.exchange.transfers import MONEY, energy_of_recall, of_trade
 from market.exchange.views import (
+    AlertView,
     BalanceView,
     ChangeView,
     ContractView,
@@ -30,121 +41,27 @@ from market.exchange.views import (
 )
 
 __all__ = [
-    "account_by_id", "balance", "balances", "candles", "changes_of_order", "contract", "contract_states", "contracts",
-    "counts", "earned", "events", "money_by_kind", "order", "orders", "positions", "refusals", "seq_before",
-    "settlement_lines", "trade_totals", "traded", "trades", "trades_of_order", "transfers",
+    "DETAIL", "ChangeView", "OrderView", "account_by_id", "alert", "alerts", "balance", "balances", "candles",
+    "changes_of_order", "contract", "contract_states", "contracts", "counts", "earned", "events", "legs", "money_by_kind",
+    "order", "orders", "positions", "refusals", "search_orders", "seq_before", "settlement_lines", "trade_totals",
+    "traded", "trades", "trades_of_order", "transfers",
 ]  # fmt: skip
 
 
-def _limited(limit: int) -> int:
-    return max(1, min(limit, MAX_LIMIT))
-
-
-# --- orders -----------------------------------------------------------------------------------------------------------
-def order(order_id: int) -> OrderView | None:
-    """Return an order with its state, or None."""
-    found = _with_state(models.Order.objects.filter(id=order_id))
-    return found[0] if found else None
-
-
-def orders(
-    *, account: int, contract: str | None = None, before: int | None = None, after: int | None = None, limit: int = 100
-) -> list[OrderView]:
-    """Return an account's orders, newest first; ``before`` and ``after`` are order ids that are left out themselves."""
-    rows = models.Order.objects.filter(account=account)
-    if contract is not None:
-        rows = rows.filter(contract=contract)
-    if before is not None:
-        rows = rows.filter(id__lt=before)
-    if after is not None:
-        rows = rows.filter(id__gt=after)
-    return _with_state(rows.order_by("-id")[: _limited(limit)])
-
-
-def search_orders(
-    *, account: int | None = None, contract: str | None = None, before: int | None = None, limit: int = 100
-) -> list[OrderView]:
-    """Return orders of all accounts, newest first, for the regulator; ``before`` (an id) is left out."""
-    rows = models.Order.objects.all()
-    if account is not None:
-        rows = rows.filter(account=account)
-    if contract is not None:
-        rows = rows.filter(contract=contract)
-    if before is not None:
-        rows = rows.filter(id__lt=before)
-    by_account: dict[int, list[models.Order]] = {}
-    for row in rows.order_by("-id")[: _limited(limit)]:
-        by_account.setdefault(row.account, []).append(row)
-    found = [view for mine in by_account.values() for view in _with_state(mine)]
-    return sorted(found, key=lambda view: -view.id)
-
-
-def _with_state(rows: Iterable[models.Order]) -> list[OrderView]:
-    """Derive what became of these orders (of one account) from its trades and changes."""
-    found = list(rows)
-    if not found:
-        return []
-    ids = {row.id for row in found}
-    account, first = found[0].account, min(ids)
-    filled: dict[int, int] = dict.fromkeys(ids, 0)
-    changed = {row.id: row.id for row in found}
-    contracts = {row.contract for row in found}
-    # By account, not by order: an index for each side's order would cost two more insertions a trade, and an order's
-    # trades lie between its own entry and its gate, in its contract.
-    trades = models.Trade.objects.filter(Q(buyer=account) | Q(seller=account), id__gt=first, contract__in=contracts)
-    for seq, buy_order, sell_order, energy_wh in trades.values_list("id", "buy_order", "sell_order", "energy_wh"):
-        for order_id in (buy_order, sell_order):
-            if order_id in ids:
-                filled[order_id] += energy_wh
-                changed[order_id] = max(changed[order_id], seq)
-    latest: dict[int, tuple[int, int]] = {}
-    cancelled: dict[int, tuple[int, str]] = {}
-    changes = models.OrderChange.objects.filter(account=account, seq__gt=first, order__in=ids).order_by("seq")
-    for change in changes:
-        changed[change.order] = max(changed[change.order], change.seq)
-        if change.kind == "amend":
-            latest[change.order] = (change.price_e4, change.energy_wh)
-        else:
-            cancelled[change.order] = (change.remaining_wh, change.reason)
-    views = []
-    for row in found:
-        price_e4, energy_wh = latest.get(row.id, (row.price_e4, row.energy_wh))
-        remaining_wh = energy_wh - filled[row.id]
-        status, reason = ("open", "") if remaining_wh > 0 else ("filled", "")
-        if row.id in cancelled:
-            (_, reason), remaining_wh, status = cancelled[row.id], 0, "cancelled"
-        views.append(
-            OrderView(
-                id=row.id,
-                at_ms=row.at_ms,
-                account=row.account,
-                area=row.area,
-                contract=row.contract,
-                side=row.side,
-                price_e4=price_e4,
-                energy_wh=energy_wh,
-                filled_wh=filled[row.id],
-                remaining_wh=remaining_wh,
-                status=status,
-                reason=reason,
-                time_in_force=row.time_in_force,
-                expires_at_ms=row.expires_at_ms,
-                changed_seq=changed[row.id],
-            )
-        )
-    return views
-
-
 # --- trades and prices ------------------------------------------------------------------------------------------------
-_TRADE = TradeView._fields
-_TRADE_COLUMNS = ("id", *_TRADE[1:])
+def _standing(rows: Any) -> Any:
+    """Return those of the trades that were not taken back."""
+    return rows.exclude(id__in=models.Recall.objects.values("trade"))
 
 
 def trades(
     *, contract: str | None = None, account: int | None = None, after: int | None = None, before: int | None = None,
     limit: int = 100, newest_first: bool = False,
 ) -> list[TradeView]:  # fmt: skip
-    """Return trades after and before a sequence, of a contract, of an account, or all; oldest first by default."""
+    """Return trades after and before a sequence, of a contract, of an account, or all; oldest first by default.
+
+    Those that were taken back are among them and say so (``recalled_seq``).
+    """
     rows = models.Trade.objects.order_by("-id" if newest_first else "id")
     if contract is not None:
         rows = rows.filter(contract=contract)
@@ -152,36 +69,30 @@ def trades(
         rows = rows.filter(id__gt=after)
     if before is not None:
         rows = rows.filter(id__lt=before)
-    limit = _limited(limit)
+    limit = limited(limit)
     if account is None:
-        return [TradeView(*row) for row in rows.values_list(*_TRADE_COLUMNS)[:limit]]
+        return trade_views(rows[:limit])
     # Side by side: asked for "buyer or seller" in order, a database walks through everybody's trades.
-    found = set(rows.filter(buyer=account).values_list(*_TRADE_COLUMNS)[:limit])
-    found |= set(rows.filter(seller=account).values_list(*_TRADE_COLUMNS)[:limit])
-    return [TradeView(*row) for row in sorted(found, reverse=newest_first)[:limit]]
-
-
-def trades_of_order(order: OrderView) -> list[TradeView]:
-    """Return the trades of one order, oldest first."""
-    mine = Q(buyer=order.account, buy_order=order.id) | Q(seller=order.account, sell_order=order.id)
-    rows = models.Trade.objects.filter(mine, id__gt=order.id).order_by("id")[:MAX_LIMIT]
-    return [TradeView(*row) for row in rows.values_list(*_TRADE_COLUMNS)]
-
-
-def changes_of_order(order: OrderView) -> list[ChangeView]:
-    """Return what an order's owner, or the market, did to it, oldest first."""
-    rows = models.OrderChange.objects.filter(account=order.account, order=order.id, seq__gt=order.id).order_by("seq")
-    return [ChangeView(*row) for row in rows.values_list(*ChangeView._fields)[:MAX_LIMIT]]
+    found = set(trade_views(rows.filter(buyer=account)[:limit])) | set(trade_views(rows.filter(seller=account)[:limit]))
+    return sorted(found, reverse=newest_first)[:limit]
 
 
 def trade_totals(*, after: int = -1) -> tuple[int, int, int]:
-    """Return number and energy (Wh) of the trades after a sequence, and the last one's sequence (``after``: no trade).
+    """Return number and energy (Wh) of the trades after a sequence less those taken back after it, and the last
+    sequence looked at (``after``: nothing happened).
 
-    Trades only ever arrive at the end: who keeps the sums adds the next answer to them and never counts twice.
+    Both only ever arrive at the end: who keeps the sums adds the next answer to them and never counts twice.
     """
-    rows = models.Trade.objects.filter(id__gt=after)
-    found = rows.aggregate(count=Count("id"), energy_wh=Sum("energy_wh", default=0), last=Max("id", default=after))
-    return found["count"], int(found["energy_wh"]), found["last"]
+    # First how far to look: another batch may become durable between two queries.
+    newest = [
+        models.Trade.objects.aggregate(last=Max("id", default=after))["last"],
+        models.Recall.objects.aggregate(last=Max("seq", default=after))["last"],
+    ]
+    last = max(after, *newest)
+    total = {"energy": Sum("energy_wh", default=0)}
+    made = models.Trade.objects.filter(id__gt=after, id__lte=last).aggregate(count=Count("id"), **total)
+    back = models.Recall.objects.filter(seq__gt=after, seq__lte=last).aggregate(count=Count("trade"), **total)
+    return made["count"] - back["count"], int(made["energy"]) - int(back["energy"]), last
 
 
 def traded(contracts: Iterable[str]) -> dict[str, tuple[int, int]]:
@@ -194,7 +105,7 @@ def traded(contracts: Iterable[str]) -> dict[str, tuple[int, int]]:
         raise ValueError(f"expected at most {MAX_LIMIT} contracts, was {len(names)}")
     if not names:
         return {}
-    rows = models.Trade.objects.filter(contract__in=names).values("contract")
+    rows = _standing(models.Trade.objects.filter(contract__in=names)).values("contract")
     found = list(rows.annotate(last=Max("id"), energy_wh=Sum("energy_wh")).order_by())
     prices = dict(models.Trade.objects.filter(id__in=[row["last"] for row in found]).values_list("id", "sell_e4"))
     return {row["contract"]: (prices[row["last"]], int(row["energy_wh"])) for row in found}
@@ -232,7 +143,7 @@ def contracts(*, state: str | None = None, after: str = "", limit: int = 1_000) 
     rows = models.Contract.objects.filter(name__gt=after)
     if state is not None:
         rows = rows.filter(state=state)
-    return [ContractView(*row) for row in rows.order_by("name").values_list(*ContractView._fields)[: _limited(limit)]]
+    return [ContractView(*row) for row in rows.order_by("name").values_list(*ContractView._fields)[: limited(limit)]]
 
 
 # --- accounts ---------------------------------------------------------------------------------------------------------
@@ -252,7 +163,7 @@ def balances(*, kind: str | None = None, after: int = -1, limit: int = 1_000) ->
     rows = models.Balance.objects.filter(account__gt=after)
     if kind is not None:
         rows = rows.filter(kind=kind)
-    return [BalanceView(*row) for row in rows.order_by("account").values_list(*BalanceView._fields)[: _limited(limit)]]
+    return [BalanceView(*row) for row in rows.order_by("account").values_list(*BalanceView._fields)[: limited(limit)]]
 
 
 def money_by_kind() -> dict[str, int]:
@@ -270,8 +181,10 @@ def positions(account: int, *, contracts: Iterable[str] | None = None) -> list[P
         return []
     found: dict[str, list[int]] = {}
     # Nothing trades before its contract opens: that bound keeps an account's long past out of the scan.
-    rows = models.Trade.objects.filter(
-        Q(buyer=account) | Q(seller=account), contract__in=opened, id__gt=min(opened.values())
+    rows = _standing(
+        models.Trade.objects.filter(
+            Q(buyer=account) | Q(seller=account), contract__in=opened, id__gt=min(opened.values())
+        )
     )
     for row in rows.values_list("contract", "buyer", "seller", "energy_wh", "buy_e4", "sell_e4"):
         name, buyer, seller, energy_wh, buy_e4, sell_e4 = row
@@ -296,7 +209,7 @@ def transfers(
     newest_first: bool = True,
 ) -> list[TransferView]:
     """Return movements of an account (statement lines) or of one ledger entry, newest first by default."""
-    limit = _limited(limit)
+    limit = limited(limit)
     if seq is not None:
         after, before = seq - 1, seq + 1
     rows = models.Transfer.objects.order_by("-id" if newest_first else "id")
@@ -352,7 +265,23 @@ def _trade_transfers(
             clearing=clearing[trade.contract],
         )
     ]
+    moves += _recalled_energy(account, after, before, limit, newest_first)
     return [move for move in moves if account is None or account in (move.debit, move.credit)]
+
+
+def _recalled_energy(
+    account: int | None, after: int | None, before: int | None, limit: int, newest_first: bool
+) -> list[TransferView]:
+    """Return the energy that went back to sellers."""
+    rows = models.Recall.objects.order_by("-seq" if newest_first else "seq")
+    if account is not None:
+        rows = rows.filter(Q(buyer=account) | Q(seller=account))
+    if after is not None:
+        rows = rows.filter(seq__gt=after)
+    if before is not None:
+        rows = rows.filter(seq__lt=before)
+    names = ("seq", "at_ms", "contract", "energy_wh", "buyer", "seller")
+    return [energy_of_recall(**row) for row in rows.values(*names)[:limit]]
 
 
 def settlement_lines(
@@ -372,7 +301,7 @@ def settlement_lines(
     if before is not None:
         rows = rows.filter(seq__lt=before)
     ordered = rows.order_by("-seq", "account").values_list(*LineView._fields)
-    return [LineView(*row) for row in ordered[: _limited(limit)]]
+    return [LineView(*row) for row in ordered[: limited(limit)]]
 
 
 def earned(account: int, *, since_ms: int, until_ms: int) -> Earned:
@@ -380,7 +309,7 @@ def earned(account: int, *, since_ms: int, until_ms: int) -> Earned:
     since_seq = seq_before(since_ms)
     span = {"at_ms__gte": since_ms, "at_ms__lt": until_ms}
     sold_wh = sold_e7 = bought_wh = bought_e7 = 0
-    mine = models.Trade.objects.filter(id__gt=since_seq, **span)
+    mine = _standing(models.Trade.objects.filter(id__gt=since_seq, **span))
     for energy_wh, sell_e4 in mine.filter(seller=account).values_list("energy_wh", "sell_e4"):
         sold_wh += energy_wh
         sold_e7 += energy_wh * sell_e4
@@ -404,13 +333,27 @@ def refusals(*, account: int | None = None, before: int | None = None, limit: in
     if before is not None:
         rows = rows.filter(n__lt=before)
     ordered = rows.order_by("-n").values_list(*RefusalView._fields)
-    return [RefusalView(*row) for row in ordered[: _limited(limit)]]
+    return [RefusalView(*row) for row in ordered[: limited(limit)]]
+
+
+def alerts(*, before: int | None = None, limit: int = 100) -> list[AlertView]:
+    """Return what the grid operator must look at, newest first."""
+    rows = models.Alert.objects.all()
+    if before is not None:
+        rows = rows.filter(seq__lt=before)
+    return [AlertView(*row) for row in rows.order_by("-seq").values_list(*AlertView._fields)[: limited(limit)]]
+
+
+def alert(seq: int) -> AlertView | None:
+    """Return one alert by the ledger entry that raised it, or None."""
+    row = models.Alert.objects.filter(seq=seq).values_list(*AlertView._fields).first()
+    return None if row is None else AlertView(*row)
 
 
 def counts() -> dict[str, Any]:
-    """Return how many orders and trades there are and how much energy was traded, for summaries."""
+    """Return how many orders and trades there are, and how much energy was traded and not taken back, for summaries."""
     return {
         "orders": models.Order.objects.count(),
         "trades": models.Trade.objects.count(),
-        "energy_wh": int(models.Trade.objects.aggregate(total=Sum("energy_wh", default=0))["total"]),
+        "energy_wh": int(_standing(models.Trade.objects).aggregate(total=Sum("energy_wh", default=0))["total"]),
     }

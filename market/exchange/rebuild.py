@@ -9,6 +9,7 @@ import orjson
 from ledger import queries as ledger_queries
 from market.engine import events as ev
 from market.engine.commands import SettleRow
+from market.engine.entries import TIMES
 from market.engine.events import Event
 from market.exchange import models
 from market.exchange.units import parse_at
@@ -24,18 +25,21 @@ _KINDS: dict[tuple[str, str], type] = {
     ("tariff", ""): ev.TariffSet,
     ("account", "opened"): ev.AccountOpened,
     ("account", "closed"): ev.AccountClosed,
+    ("account", "connection"): ev.ConnectionSet,
     ("fund", ""): ev.Funded,
     ("contract", "opened"): ev.ContractOpened,
     ("contract", "closed"): ev.ContractClosed,
     ("contract", "delivered"): ev.ContractDelivered,
     ("halt", ""): ev.HaltSet,
-    ("order", ""): ev.OrderPlaced,
     ("amend", ""): ev.OrderAmended,
+    ("amend", "hibernated"): ev.OrderHibernated,
+    ("amend", "reactivated"): ev.OrderReactivated,
     ("cancel", ""): ev.OrderCancelled,
     ("readings", ""): ev.ReadingsCommitted,
     ("seal", ""): ev.Sealed,
     ("snapshot", ""): ev.SnapshotCommitted,
 }
+_CHANGES = (ev.OrderAmended, ev.OrderCancelled, ev.OrderHibernated, ev.OrderReactivated)
 _DEFAULTS: dict[type, Any] = {int: 0, str: ""}
 
 
@@ -48,23 +52,30 @@ def _event(leaf: dict[str, Any]) -> Any:
     seq, type_ = leaf["seq"], leaf["type"]
     if type_ == "trade":
         return ev.Traded(*_row(models.Trade, seq)[:-1])
+    if type_ == "order" and "kind" in leaf:
+        return ev.ComplexOrderPlaced(*_row(models.Order, seq), *_row(models.OrderDetail, seq, "order")[1:])
     if type_ == "order":
         return ev.OrderPlaced(*_row(models.Order, seq))
+    if type_ == "recall":
+        trade, *rest = _row(models.Recall, seq, "seq")
+        return ev.TradeRecalled(rest[0], rest[1], trade, *rest[2:])
     if type_ == "settle":
         return _settled(leaf)
     if type_ == "key":
         return ev.KeyRegistered(seq, parse_at(leaf["at"]), leaf["action"], leaf["vkey"])
     kind = _KINDS[type_, leaf.get("action", "")]
     given = {**leaf, "at_ms": parse_at(leaf["at"])}
-    if kind in (ev.OrderAmended, ev.OrderCancelled):
+    given |= {name: parse_at(leaf[text]) for name, text in TIMES.items() if text in leaf}
+    if kind in _CHANGES:
         given.update(models.OrderChange.objects.filter(seq=seq).values()[0])
     # The ledger leaves out what is empty or zero.
     values = {name: given.get(name, _DEFAULTS[hint]) for name, hint in get_type_hints(kind).items()}
     return kind(**values)
 
 
-def _row(model: type[Any], seq: int) -> tuple[Any, ...]:
-    row: tuple[Any, ...] = model.objects.filter(id=seq).values_list(*[f.column for f in model._meta.concrete_fields])[0]
+def _row(model: type[Any], seq: int, name: str = "id") -> tuple[Any, ...]:
+    columns = [field.column for field in model._meta.concrete_fields]
+    row: tuple[Any, ...] = model.objects.filter(**{name: seq}).values_list(*columns)[0]
     return row
 
 

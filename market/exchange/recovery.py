@@ -140,15 +140,24 @@ def stored_rows(store: Store, seq: int) -> list[bytes]:
 
 
 def load_engine(store: Store) -> tuple[Engine, int]:
-    """Return the engine of the newest snapshot the ledger confirms, and its sequence; without any, an empty one."""
+    """Return the engine of the newest snapshot that the ledger confirms and this version reads, and its sequence.
+
+    Without any: an empty engine, into which the whole ledger is replayed.
+    """
     for seq, sha256 in store.fetch("SELECT seq, sha256 FROM exchange_snapshot ORDER BY seq DESC"):
         data = bytes(store.fetch("SELECT data FROM exchange_snapshot WHERE seq = %s", [seq])[0][0])
         leaf = store.fetch("SELECT leaf FROM ledger_entry WHERE seq = %s", [seq])
         committed = orjson.loads(bytes(leaf[0][0])).get("sha256") if leaf else None
         was = hashlib.sha256(data).hexdigest()
-        if was == sha256 == committed:
+        if was != sha256 or was != committed:
+            logger.error(
+                "snapshot after %d entries: expected SHA-256 %s, was %s; trying an older one", seq, committed, was
+            )
+            continue
+        try:
             return Engine.load(data), seq
-        logger.error("snapshot after %d entries: expected SHA-256 %s, was %s; trying an older one", seq, committed, was)
+        except ValueError as error:  # of another version of this program: the entries say the same, only slower
+            logger.warning("snapshot after %d entries: %s; trying an older one", seq, error)
     return Engine(), 0
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from market.engine.events import Funded, Settled
+from market.engine.events import Funded, Settled, TradeRecalled
 from market.exchange.models import TRANSFERS_AN_ENTRY
 from market.exchange.views import TransferView
 
@@ -25,6 +25,22 @@ def of_trade(
     if margin_e7:
         moves.append(TransferView(seq, 2, at_ms, "margin", MONEY, seller, clearing, margin_e7))
     return moves
+
+
+def of_recall(event: TradeRecalled, clearing: int) -> list[Row]:
+    """Return what money goes back when a trade is taken back; ``energy_of_recall`` is the energy."""
+    first = event.seq * TRANSFERS_AN_ENTRY
+    moves = [(first, event.at_ms, "recall", clearing, event.buyer, event.cost_e7)]
+    if event.margin_e7:
+        moves.append((first + 2, event.at_ms, "recall", clearing, event.seller, event.margin_e7))
+    return moves
+
+
+def energy_of_recall(
+    *, seq: int, at_ms: int, contract: str, energy_wh: int, buyer: int, seller: int
+) -> TransferView:  # fmt: skip
+    """Return the energy that goes back from a buyer to a seller."""
+    return TransferView(seq, 1, at_ms, "recall", f"wh:{contract}", buyer, seller, energy_wh)
 
 
 def of_fund(event: Funded) -> list[Row]:

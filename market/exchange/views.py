@@ -6,7 +6,11 @@ from typing import NamedTuple
 
 
 class OrderView(NamedTuple):
-    """An order with what became of it. ``status``: open, filled, cancelled; ``reason`` says why it was cancelled."""
+    """An order with what became of it. ``reason`` says why it was cancelled.
+
+    ``status``: open, hibernated (open, but out of the book until its owner wakes it), filled, cancelled. The fields from
+    ``kind`` on are those of ``models.OrderDetail``, empty for a plain limit order.
+    """
 
     id: int
     at_ms: int
@@ -23,6 +27,12 @@ class OrderView(NamedTuple):
     time_in_force: str
     expires_at_ms: int
     changed_seq: int  # the last entry that changed it
+    kind: str = ""
+    last: str = ""
+    display_wh: int = 0
+    group: int = 0
+    leg: int = 0
+    legs: int = 0
 
 
 class TradeView(NamedTuple):
@@ -45,10 +55,22 @@ class TradeView(NamedTuple):
     sell_area: str
     cost_e7: int
     margin_e7: int
+    recalled_seq: int = 0  # the entry that took it back; 0 = it stands
+
+
+class AlertView(NamedTuple):
+    """Something the grid operator must look at; see ``models.Alert``. ``detail`` is a JSON text."""
+
+    seq: int
+    at_ms: int
+    kind: str
+    area: str
+    contract: str
+    detail: str
 
 
 class ChangeView(NamedTuple):
-    """An amendment or a cancellation of an order; see ``models.OrderChange``."""
+    """What was done to an order; see ``models.OrderChange``."""
 
     seq: int
     at_ms: int
@@ -66,7 +88,7 @@ class TransferView(NamedTuple):
     entry.
 
     ``asset`` is "e7" for money (0.0000001 currency) or "wh:<contract>" for energy (Wh). ``kind`` says what for: fund,
-    trade, margin, energy, payout, fee, short, topup, spill.
+    trade, margin, energy, recall, payout, fee, short, topup, spill.
     """
 
     seq: int

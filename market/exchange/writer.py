@@ -321,7 +321,9 @@ class Writer:
             self._sealer.publish(batch.sealed)
             self.sealed_size, self.sealed_height = batch.sealed.size, batch.sealed.height
         if batch.events:
-            committed = Committed(batch.first_seq, batch.next_seq, batch.at_ms, batch.events, batch.sealed)
+            committed = Committed(
+                batch.first_seq, batch.next_seq, batch.at_ms, batch.events, batch.sealed, batch.alerts
+            )
             for listener in list(self._listeners):
                 try:
                     listener(committed)

@@ -12,7 +12,17 @@ class Decision(models.Model):
     seq = models.BigIntegerField(unique=True)
     at_ms = models.BigIntegerField()  # market time of the entry
     by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
-    kind = models.CharField(max_length=16)  # capacity, fee, tariff, params, rulebook, halt, account, fund
-    target = models.CharField(max_length=80, blank=True)  # area, contract or account; "" = the market
+    kind = models.CharField(
+        max_length=16
+    )  # capacity, fee, tariff, params, rulebook, halt, connection, recall, account, fund
+    target = models.CharField(max_length=80, blank=True)  # area, contract, account or trade; "" = the market
     reason = models.CharField(max_length=32, blank=True)
     values = models.JSONField(default=dict)  # what was set, in the system's integers
+
+
+class Acknowledgement(models.Model):
+    """That an official has seen an alert: ``seq`` is the alert's, the ledger entry that raised it."""
+
+    seq = models.BigIntegerField(unique=True)
+    at_ms = models.BigIntegerField()  # market time
+    by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")

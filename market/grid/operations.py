@@ -1,4 +1,4 @@
-"""The operators' decisions: capacities, fees, tariff, limits, rulebook and halts.
+"""The operators' decisions: capacities, fees, tariff, limits, rulebook, halts, connections and recalls.
 
 Each sends one command to the exchange and notes who decided it. ``once`` is a token of the form that was sent: sending
 the form again, by a double click or after a time-out, does nothing twice and returns the first decision.
@@ -13,10 +13,11 @@ from django.utils.translation import gettext_lazy as _
 
 from market.engine.commands import SetParams
 from market.exchange import operations as exchange_operations
+from market.exchange import queries as exchange_queries
 from market.exchange.exchange import Exchange
 from market.exchange.outcomes import Outcome
-from market.grid.models import Decision
-from market.grid.reasons import CAPACITY_REASONS, HALT_REASONS
+from market.grid.models import Acknowledgement, Decision
+from market.grid.reasons import CAPACITY_REASONS, HALT_REASONS, RECALL_REASONS
 from market.households.models import User
 
 MAX_ONCE_LENGTH = 64
@@ -29,6 +30,8 @@ _SENTENCES = {
     "account_closed": _("This account is closed."),
     "contract_state": _("This contract is no longer traded."),
     "nothing_to_change": _("This is in force already."),
+    "unknown_trade": _("There is no such trade."),
+    "already_recalled": _("This trade has been taken back already."),
     "invalid_value": _("The market does not accept this value."),
 }
 
@@ -83,14 +86,67 @@ def publish_rulebook(exchange: Exchange, *, by: User, once: str, text: str, vers
 
 
 def set_halt(
-    exchange: Exchange, *, by: User, once: str, scope: str, target: str = "", on: bool, reason: str
+    exchange: Exchange,
+    *,
+    by: User,
+    once: str,
+    scope: str,
+    target: str = "",
+    on: bool,
+    reason: str,
+    until_ms: int = 0,
+    cancel: bool = False,
 ) -> Decision:
-    """Stop or resume trading in the market, a contract, area or account (its index as text). Raise ``GridError``."""
+    """Stop or resume trading in the market, a contract, area or account (its index as text). Raise ``GridError``.
+
+    ``until_ms``: when a contract's halt ends by itself (0: when somebody ends it). ``cancel``: open orders are taken back.
+    """
     _check_reason(reason, HALT_REASONS)
     outcome = exchange_operations.set_halt(
-        exchange, scope=scope, target=target, on=on, reason=reason, key=_key(by, once)
+        exchange, scope=scope, target=target, on=on, reason=reason, until_ms=until_ms, cancel=cancel,
+        key=_key(by, once),
+    )  # fmt: skip
+    values = halt_values(scope=scope, on=on, until_ms=until_ms, cancel=cancel)
+    return note(outcome, by=by, kind="halt", target=target, reason=reason, values=values)
+
+
+def halt_values(*, scope: str, on: bool, until_ms: int, cancel: bool) -> dict[str, int | str]:
+    """Return what a note of a halt holds."""
+    values: dict[str, int | str] = {"scope": scope, "on": int(on)}
+    if until_ms:
+        values["until_ms"] = until_ms
+    if cancel:
+        values["cancel"] = 1
+    return values
+
+
+def set_connection(
+    exchange: Exchange, *, by: User, once: str, account: int, connection: str = "", import_w: int, export_w: int
+) -> Decision:
+    """Say what an account's grid connection may take and give, in W; 0 is the market's limit. Raise ``GridError``."""
+    outcome = exchange_operations.set_connection(
+        exchange, account=account, connection=connection, import_w=import_w, export_w=export_w, key=_key(by, once)
     )
-    return note(outcome, by=by, kind="halt", target=target, reason=reason, values={"scope": scope, "on": int(on)})
+    values = {"connection": connection, "import_w": import_w, "export_w": export_w}
+    return note(outcome, by=by, kind="connection", target=str(account), values=values)
+
+
+def recall_trade(exchange: Exchange, *, by: User, once: str, trade: int, reason: str) -> Decision:
+    """Take a trade (the sequence of its entry) back before delivery; for the market operator. Raise ``GridError``."""
+    _check_reason(reason, RECALL_REASONS)
+    outcome = exchange_operations.recall_trade(exchange, trade=trade, reason=reason, key=_key(by, once))
+    return note(outcome, by=by, kind="recall", target=str(trade), reason=reason)
+
+
+def acknowledge(*, by: User, seq: int, at_ms: int) -> Acknowledgement | None:
+    """Note that an official has seen an alert; the first note stays. None when there is no such alert."""
+    if exchange_queries.alert(seq) is None:
+        return None
+    try:
+        with transaction.atomic():
+            return Acknowledgement.objects.get_or_create(seq=seq, defaults={"at_ms": at_ms, "by": by})[0]
+    except IntegrityError:  # two officials at the same moment
+        return Acknowledgement.objects.get(seq=seq)
 
 
 def note(

@@ -8,12 +8,16 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import orjson
 
 from ledger import queries as ledger_queries
+from market.engine.commands import SetParams
 from market.engine.engine import Engine
+from market.exchange import queries as exchange_queries
 from market.exchange.exchange import Exchange
-from market.grid.models import Decision
+from market.grid.models import Acknowledgement, Decision
 
 MAX_DECISIONS = 100
 MAX_CONTRACTS = 200  # two days of quarter hours, more than the horizon
@@ -53,6 +57,8 @@ class EdgeLoad(NamedTuple):
     export_capacity_wh: int
     import_used_wh: int
     export_used_wh: int
+    import_residual_wh: int  # what can still be carried; below zero: a cut went below what is allocated
+    export_residual_wh: int
 
     @property
     def import_permille(self) -> int:
@@ -103,12 +109,37 @@ class Rules(NamedTuple):
     horizon_min: int
     lead_min: int
     netting_permille: int
+    collar_e4: int
+    collar_period_s: int
+    collar_halt_s: int
+    throttle_per_min: int
+    throttle_burst: int
+    throttle_credit: int
+    connection_import_w: int
+    connection_export_w: int
     topup_e4: int
     spill_e4: int
     rulebook_version: int
     rulebook_sha256: str
     interval_min: int
     currency: str
+
+
+class Alert(NamedTuple):
+    """Something an official must look at, and who has. ``seq`` is the ledger entry that raised it.
+
+    ``kind`` capacity: what the edge above ``area`` may carry was cut below what is allocated in the contracts that
+    ``detail`` lists; collar: the price collar halted ``contract``.
+    """
+
+    seq: int
+    at_ms: int
+    kind: str
+    area: str
+    contract: str
+    detail: dict[str, Any]
+    acknowledged_by: str  # "" = nobody yet
+    acknowledged_at_ms: int
 
 
 class Health(NamedTuple):
@@ -216,6 +247,8 @@ def loads(exchange: Exchange, contract: str) -> list[EdgeLoad] | None:
                     flow.export_capacity_wh,
                     max(0, flow.import_capacity_wh - flow.import_residual_wh),
                     max(0, flow.export_capacity_wh - flow.export_residual_wh),
+                    flow.import_residual_wh,
+                    flow.export_residual_wh,
                 )
             )
         return found
@@ -262,6 +295,11 @@ def halts(exchange: Exchange) -> Halts:
         )
 
     return exchange.read(look)
+
+
+def params(exchange: Exchange) -> SetParams:
+    """Return the limits in force, as the command that would set them."""
+    return SetParams(*exchange.read(lambda engine: tuple(engine.params)))
 
 
 def rules(exchange: Exchange) -> Rules | None:
@@ -317,3 +355,27 @@ def decisions(*, limit: int = 20, kinds: tuple[str, ...] = (), target: str | Non
 def decision(seq: int) -> Decision | None:
     """Return the decision behind a ledger entry, or None."""
     return Decision.objects.select_related("by").filter(seq=seq).first()
+
+
+def alerts(*, before: int | None = None, limit: int = 100) -> list[Alert]:
+    """Return what officials must look at, newest first; ``before`` (a sequence) is left out."""
+    return _with_acknowledgements(exchange_queries.alerts(before=before, limit=limit))
+
+
+def alert(seq: int) -> Alert | None:
+    """Return one alert by the ledger entry that raised it, or None."""
+    found = exchange_queries.alert(seq)
+    return None if found is None else _with_acknowledgements([found])[0]
+
+
+def _with_acknowledgements(rows: list[exchange_queries.AlertView]) -> list[Alert]:
+    seen = {
+        note.seq: note
+        for note in Acknowledgement.objects.select_related("by").filter(seq__in=[row.seq for row in rows])
+    }
+    return [_alert(row, seen.get(row.seq)) for row in rows]
+
+
+def _alert(row: exchange_queries.AlertView, note: Acknowledgement | None) -> Alert:
+    by, at_ms = ("", 0) if note is None else (note.by.get_username(), note.at_ms)
+    return Alert(row.seq, row.at_ms, row.kind, row.area, row.contract, orjson.loads(row.detail), by, at_ms)

@@ -19,7 +19,18 @@ HALT_REASONS = {
     "request": _("At the member's request"),
     "resumed": _("The cause is gone"),
 }
-REASONS = {**CAPACITY_REASONS, **HALT_REASONS, "opening": _("Opening of the market")}
+RECALL_REASONS = {
+    "error": _("Obvious error"),
+    "integrity": _("Integrity of the market"),
+    "fault": _("Fault"),
+}
+REASONS = {
+    **CAPACITY_REASONS,
+    **HALT_REASONS,
+    **RECALL_REASONS,
+    "opening": _("Opening of the market"),
+    "collar": _("The price moved too far in too short a time"),
+}
 
 
 def reason_text(code: str) -> str:

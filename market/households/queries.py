@@ -60,6 +60,11 @@ def account_at(index: int) -> AccountInfo | None:
     return None if account is None else _info(account)
 
 
+def accounts_by_id(user_id: int) -> dict[str, int]:
+    """Return the open accounts of a person: id on the ledger -> index."""
+    return dict(Account.objects.filter(user_id=user_id, closed_at=None).values_list("account_id", "index"))
+
+
 def accounts(indexes: Iterable[int] | None = None) -> list[AccountInfo]:
     """Return accounts by index, or all of them, in the order of their index."""
     rows = Account.objects.select_related("home").order_by("index")

@@ -204,9 +204,10 @@ def set_params(request: HttpRequest) -> HttpResponse:
 
     def limits(asked: dict[str, Any]) -> dict[str, Any]:
         values = {name: value for name, value in asked.items() if name != "once"}
-        return {
-            "params": SetParams(max_price_e4=values.pop("max_price"), tick_e4=values.pop("tick"), **values),
-        }
+        values |= {"max_price_e4": values.pop("max_price"), "tick_e4": values.pop("tick")}
+        exchange = running_exchange()
+        # What the form does not ask for stays in force.
+        return {"params": SetParams(**values) if exchange is None else grid_queries.params(exchange)._replace(**values)}
 
     if decide(request, form, grid.set_params, limits, _("The new limits are in force.")):
         return redirect("staff-rules")

@@ -159,6 +159,14 @@ def own_account(viewer: Viewer, channel: str) -> int:
     return viewer.account
 
 
+def need_role(viewer: Viewer, roles: frozenset[str], channel: str) -> None:
+    """Raise ``BadMessage`` unless the viewer has one of the roles, and a key that may read."""
+    if viewer.user_id is None:
+        raise BadMessage("not_signed_in", channel)
+    if viewer.role not in roles or not viewer.may_read:
+        raise BadMessage("forbidden", channel)
+
+
 def audience(engine: Any, area: str) -> frozenset[str] | None:
     """Return the areas whose members may see the market from ``area``; ``None``: everybody may."""
     if settings.DEMO:
@@ -178,3 +186,22 @@ def audience(engine: Any, area: str) -> frozenset[str] | None:
 def in_audience(viewer: Viewer, areas: frozenset[str] | None) -> bool:
     """Whether the viewer belongs to an audience."""
     return areas is None or viewer.area in areas or viewer.role in OFFICIAL_ROLES
+
+
+def nameable(engine: Any, viewer: Viewer) -> frozenset[str]:
+    """Return the areas that a viewer may be told about by name: those with at least ``MIN_HOMES`` homes, and its own with
+    all above it; for officials, and in the demo, all.
+    """
+    areas = engine.areas.areas
+    if settings.DEMO or viewer.role in OFFICIAL_ROLES:
+        return frozenset(area.name for area in areas)
+    homes = [engine.members_by_area.get(area.name, 0) for area in areas]
+    for area in reversed(areas):  # children come after their parents
+        if area.parent >= 0:
+            homes[area.parent] += homes[area.index]
+    found = {area.name for area in areas if homes[area.index] >= MIN_HOMES}
+    index = engine.areas.index.get(viewer.area, -1)
+    while index >= 0:
+        found.add(areas[index].name)
+        index = areas[index].parent
+    return frozenset(found)

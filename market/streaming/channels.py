@@ -13,9 +13,9 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from market.engine.events import Traded
+from market.engine.events import Traded, TradeRecalled
 from market.exchange.outcomes import Committed
-from market.streaming import items, protocol, views
+from market.streaming import access, items, protocol, views
 
 if TYPE_CHECKING:
     from market.streaming.sockets import Sub
@@ -49,6 +49,7 @@ class LogKind:
     """A channel of items. ``collect`` yields (owner, seq, raw) of a batch; ``item`` makes JSON of a raw item.
 
     ``own``: there is one such channel for each account; the owner is the account's index. Else the owner is ``None``.
+    ``roles``: who may read it; ``None``: everybody.
     """
 
     pattern: re.Pattern[str]
@@ -56,12 +57,18 @@ class LogKind:
     item: Callable[[Any], items.Item]
     own: bool
     ring: int
+    roles: frozenset[str] | None = None
 
 
 def _trades(committed: Committed, owners: Container[Any]) -> Iterator[tuple[Any, int, Any]]:
     for event in committed.events:
-        if type(event) is Traded:
+        if type(event) is Traded or type(event) is TradeRecalled:
             yield None, event.seq, event
+
+
+def _alerts(committed: Committed, owners: Container[Any]) -> Iterator[tuple[Any, int, Any]]:
+    for alert in committed.alerts:
+        yield None, alert.seq, alert
 
 
 def _blocks(committed: Committed, owners: Container[Any]) -> Iterator[tuple[Any, int, Any]]:
@@ -101,6 +108,9 @@ KINDS: dict[str, StateKind | LogKind] = {
     ),
     "trades": LogKind(_kind_pattern("trades"), _trades, items.trade_item, own=False, ring=RING_ITEMS),
     "blocks": LogKind(_kind_pattern("blocks"), _blocks, _as_it_is, own=False, ring=RING_ITEMS),
+    "alerts": LogKind(
+        _kind_pattern("alerts"), _alerts, items.alert_item, own=False, ring=RING_ITEMS, roles=access.OFFICIAL_ROLES
+    ),
     "me": LogKind(_kind_pattern("me"), _me, _as_it_is, own=True, ring=OWN_RING_ITEMS),
 }
 

@@ -17,6 +17,7 @@ def newest() -> dict[str, list[tuple[int, Any]]]:
     try:
         trades = [(trade.seq, trade) for trade in queries.trades(limit=SNAPSHOT_ITEMS, newest_first=True)]
         blocks = [(item["seq"], item) for item in map(items.block_item, ledger.blocks(SNAPSHOT_ITEMS))]
-        return {"trades": trades[::-1], "blocks": blocks[::-1]}
+        alerts = [(alert.seq, alert) for alert in queries.alerts(limit=SNAPSHOT_ITEMS)]
+        return {"trades": trades[::-1], "blocks": blocks[::-1], "alerts": alerts[::-1]}
     finally:
         connection.close()  # the thread asks once in its life

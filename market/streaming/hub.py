@@ -54,9 +54,13 @@ SWEEPING = (events.CapacitySet, events.FeeSet, events.HaltSet, events.ParamsSet,
 TOUCHING = frozenset(
     {
         events.OrderPlaced,
+        events.ComplexOrderPlaced,
         events.OrderAmended,
+        events.OrderHibernated,
+        events.OrderReactivated,
         events.OrderCancelled,
         events.Traded,
+        events.TradeRecalled,
         events.ContractOpened,
         events.ContractClosed,
         events.ContractDelivered,
@@ -217,8 +221,11 @@ class Hub:
     def _subscribe(self, socket: Socket, message: protocol.Subscribe) -> None:
         kind, args = channels.find(message.channel)
         owner = None
-        if isinstance(kind, LogKind) and kind.own:
-            owner = access.own_account(socket.viewer, message.channel)
+        if isinstance(kind, LogKind):
+            if kind.roles is not None:
+                access.need_role(socket.viewer, kind.roles, message.channel)
+            if kind.own:
+                owner = access.own_account(socket.viewer, message.channel)
         if message.channel in socket.subs:
             self._unsubscribe(socket, message.channel)
         if len(socket.subs) >= MAX_SUBSCRIPTIONS:

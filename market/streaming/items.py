@@ -9,30 +9,40 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterator
 from typing import Any
 
+import orjson
+
 from ledger.queries import Block
 from market.engine.commands import BUY, SELL
 from market.engine.events import (
     AccountClosed,
     AccountOpened,
+    ComplexOrderPlaced,
+    ConnectionSet,
     Event,
     Funded,
     OrderAmended,
     OrderCancelled,
+    OrderHibernated,
     OrderPlaced,
+    OrderReactivated,
     Settled,
     Traded,
+    TradeRecalled,
 )
 from market.exchange.outcomes import SealInfo
-from market.exchange.queries import TradeView
+from market.exchange.queries import DETAIL, AlertView, TradeView
 from market.exchange.units import at_text, money_text, price_text
 
 Item = dict[str, Any]
 
 
-def trade_item(event: Traded | TradeView) -> Item:
-    """A trade for everybody. ``price`` is the maker's all-in price, the one that stood in the book."""
+def trade_item(event: Traded | TradeView | TradeRecalled) -> Item:
+    """A trade for everybody, or that one was taken back. ``price`` is the maker's all-in price, which stood in the book."""
+    if isinstance(event, TradeRecalled):
+        head = {"seq": event.seq, "at": at_text(event.at_ms), "contract": event.contract}
+        return head | {"energy_wh": event.energy_wh, "recalled_trade": event.trade, "reason": event.reason}
     buy, sell = price_text(event.buy_e4), price_text(event.sell_e4)
-    return {
+    item: Item = {
         "seq": event.seq,
         "at": at_text(event.at_ms),
         "contract": event.contract,
@@ -40,6 +50,25 @@ def trade_item(event: Traded | TradeView) -> Item:
         "energy_wh": event.energy_wh,
         "buy_price": buy,
         "sell_price": sell,
+    }
+    if isinstance(event, TradeView) and event.recalled_seq:
+        item["recalled"] = True
+    return item
+
+
+def alert_item(alert: AlertView) -> Item:
+    """Something the grid operator must look at, as ``GET /api/v1/operator/alerts`` tells it when nobody has seen it."""
+    detail = orjson.loads(alert.detail)
+    return {
+        "seq": alert.seq,
+        "at": at_text(alert.at_ms),
+        "id": alert.seq,
+        "kind": alert.kind,
+        "reason": detail["reason"],
+        "area": alert.area or None,
+        "contract": alert.contract or None,
+        "until": detail.get("until"),
+        "contracts": detail.get("contracts", []),
     }
 
 
@@ -60,7 +89,7 @@ def _head(event: Any, kind: str) -> Item:
     return {"seq": event.seq, "at": at_text(event.at_ms), "type": kind}
 
 
-def _order(event: OrderPlaced, accounts: Container[int]) -> Iterator[tuple[int, Item]]:
+def _order(event: OrderPlaced | ComplexOrderPlaced, accounts: Container[int]) -> Iterator[tuple[int, Item]]:
     item = _head(event, "order") | {
         "order": event.seq,
         "contract": event.contract,
@@ -72,6 +101,8 @@ def _order(event: OrderPlaced, accounts: Container[int]) -> Iterator[tuple[int, 
     }
     if event.expires_at_ms:
         item["expires_at"] = at_text(event.expires_at_ms)
+    if isinstance(event, ComplexOrderPlaced):
+        item |= {name: value for name in DETAIL if (value := getattr(event, name))}
     yield event.account, item
 
 
@@ -87,6 +118,18 @@ def _amend(event: OrderAmended, accounts: Container[int]) -> Iterator[tuple[int,
             "requeued": bool(event.requeued),
         },
     )
+
+
+def _asleep(event: OrderHibernated, accounts: Container[int]) -> Iterator[tuple[int, Item]]:
+    yield event.account, _head(event, "hibernate") | _left(event)
+
+
+def _awake(event: OrderReactivated, accounts: Container[int]) -> Iterator[tuple[int, Item]]:
+    yield event.account, _head(event, "reactivate") | _left(event)
+
+
+def _left(event: OrderHibernated | OrderReactivated) -> Item:
+    return {"order": event.order, "contract": event.contract, "remaining_wh": event.remaining_wh}
 
 
 def _cancel(event: OrderCancelled, accounts: Container[int]) -> Iterator[tuple[int, Item]]:
@@ -119,6 +162,13 @@ def _trade(event: Traded, accounts: Container[int]) -> Iterator[tuple[int, Item]
                 "maker": order == event.maker,
             },
         )
+
+
+def _recall(event: TradeRecalled, accounts: Container[int]) -> Iterator[tuple[int, Item]]:
+    common = _head(event, "recall") | {"trade": event.trade, "contract": event.contract}
+    for account, side, returned_e7 in ((event.buyer, BUY, event.cost_e7), (event.seller, SELL, event.margin_e7)):
+        more = {"side": side, "energy_wh": event.energy_wh, "returned": money_text(returned_e7), "reason": event.reason}
+        yield account, common | more
 
 
 def _fund(event: Funded, accounts: Container[int]) -> Iterator[tuple[int, Item]]:
@@ -159,26 +209,36 @@ def _closed(event: AccountClosed, accounts: Container[int]) -> Iterator[tuple[in
     yield event.account, _head(event, "account") | {"action": "closed"}
 
 
+def _connection(event: ConnectionSet, accounts: Container[int]) -> Iterator[tuple[int, Item]]:
+    limits = {"import_w": event.import_w, "export_w": event.export_w}
+    yield event.account, _head(event, "account") | {"action": "connection"} | limits
+
+
 _OWN: dict[type, Callable[[Any, Container[int]], Iterator[tuple[int, Item]]]] = {
     OrderPlaced: _order,
+    ComplexOrderPlaced: _order,
     OrderAmended: _amend,
+    OrderHibernated: _asleep,
+    OrderReactivated: _awake,
     OrderCancelled: _cancel,
     Traded: _trade,
+    TradeRecalled: _recall,
     Funded: _fund,
     Settled: _settle,
     AccountOpened: _opened,
     AccountClosed: _closed,
+    ConnectionSet: _connection,
 }
 
 
-_OF_ONE = frozenset({OrderPlaced, OrderAmended, OrderCancelled, Funded, AccountOpened, AccountClosed})
+_OF_ONE = frozenset(_OWN) - {Traded, TradeRecalled, Settled}
 
 
 def own_items(event: Event, accounts: Container[int]) -> Iterator[tuple[int, Item]]:
     """Yield (account, item) for each of ``accounts`` that the event concerns."""
     kind = type(event)
     # Nearly all events concern nobody who looks: making their items first would cost more than placing the order did.
-    if kind is Traded:
+    if kind is Traded or kind is TradeRecalled:
         if event.buyer not in accounts and event.seller not in accounts:  # type: ignore[union-attr]
             return
     elif kind in _OF_ONE and event.account not in accounts:  # type: ignore[union-attr]

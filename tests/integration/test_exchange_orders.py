@@ -33,7 +33,7 @@ def test_a_trade_is_in_all_its_rows() -> None:
     assert view is not None
     assert (view.status, view.filled_wh, view.remaining_wh, view.changed_seq) == ("filled", 1_500, 0, trade.seq)
     (row,) = queries.trades(contract=trade.contract)
-    assert row == tuple(trade)
+    assert row == (*trade, 0)
     entry = ledger_queries.entry(trade.seq)
     assert (entry["type"], entry["energy_wh"], entry["maker"]) == ("trade", 1_500, sold.seq)
     assert "buyer" not in entry and "seller" not in entry

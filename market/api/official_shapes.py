@@ -1,0 +1,224 @@
+"""Shapes of what operators and regulators decide and see; part of ``shapes``, where callers find them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+
+from market.api.order_shapes import Order, Trade
+from market.api.shaping import Contract, Instant, Next, Seq, Shape
+
+
+class CapacityIn(Shape):
+    """What the edge between an area and its parent can carry, in W each way. ``reason`` is a code."""
+
+    import_w: int
+    export_w: int
+    reason: str = "operator"
+
+
+class FeeIn(Shape):
+    """Grid fee of the edge between an area and its parent, for contracts opened from now on."""
+
+    fee: str
+
+
+class TariffIn(Shape):
+    """What the supplier of last resort charges and pays, for contracts opened from now on."""
+
+    topup_price: str
+    spill_price: str
+
+
+class HaltIn(Shape):
+    """Stop or resume trading. ``target``: "" for the market, else a contract, an area or an account's number."""
+
+    scope: Literal["market", "contract", "area", "account"]
+    on: bool
+    target: str = ""
+    reason: str = "operator"
+    until: Annotated[
+        str | None, Meta(description="of a contract's halt: when it ends by itself, an RFC 3339 instant in the future")
+    ] = None
+    cancel: Annotated[bool, Meta(description="kill switch: all open orders in the scope are taken back, too")] = False
+
+
+class Limits(Shape):
+    """The limits every market has had from the beginning."""
+
+    max_price: str
+    tick: str
+    max_order_wh: int
+    max_open_orders: int
+    horizon_min: int
+    lead_min: int
+    netting_permille: int
+
+
+class Params(Limits):
+    """All limits of the market."""
+
+    collar: Annotated[str, Meta(description="how far from the reference price a trade may be; 0.0000: no collar")]
+    collar_period_s: Annotated[int, Meta(description="how old the reference price becomes")]
+    collar_halt_s: Annotated[int, Meta(description="how long the collar halts a contract")]
+    throttle_per_min: Annotated[int, Meta(description="orders and changes of an account a minute; 0: no throttle")]
+    throttle_burst: Annotated[int, Meta(description="and how many at once")]
+    throttle_credit: Annotated[int, Meta(description="how many a trade gives back")]
+    connection_import_w: Annotated[int, Meta(description="what a connection without a limit may take; 0: any")]
+    connection_export_w: Annotated[int, Meta(description="and give")]
+
+
+class ParamsIn(Limits):
+    """All limits of the market; of those from ``collar`` on, what is absent stays as it is."""
+
+    collar: str | None = None
+    collar_period_s: int | None = None
+    collar_halt_s: int | None = None
+    throttle_per_min: int | None = None
+    throttle_burst: int | None = None
+    throttle_credit: int | None = None
+    connection_import_w: int | None = None
+    connection_export_w: int | None = None
+
+
+class ConnectionIn(Shape):
+    """What an account's grid connection may take and give, whoever trades for it; 0 W: the market's limit."""
+
+    import_w: int
+    export_w: int
+    connection: Annotated[
+        str, Meta(description="commitment of the connection to tie the account to, hex; absent: the one it has")
+    ] = ""
+
+
+class RecallIn(Shape):
+    """Why a trade is taken back: a code."""
+
+    reason: str
+
+
+class Overload(Shape):
+    """A contract in which trades ask more of an edge than it can carry now; ``over_wh`` beyond what netting gives back."""
+
+    contract: Contract
+    direction: Literal["import", "export"]
+    flow_wh: int
+    capacity_wh: int
+    over_wh: int
+
+
+class Alert(Shape):
+    """Something the grid operator must look at. ``id`` is the sequence of the ledger entry that raised it.
+
+    capacity: what the edge above ``area`` can carry was set below what is allocated in ``contracts``; that direction is
+    blocked, trades stand. collar: the price collar halted ``contract`` until ``until``.
+    """
+
+    id: Seq
+    at: Instant
+    kind: Literal["capacity", "collar"]
+    reason: str
+    area: str | None
+    contract: str | None
+    until: str | None
+    contracts: list[Overload]
+    acknowledged_by: str | None
+    acknowledged_at: str | None
+
+
+class AlertPage(Shape):
+    """Alerts, newest first."""
+
+    results: list[Alert]
+    next: Next
+
+
+class Decision(Shape):
+    """The ledger entry that carries a decision."""
+
+    seq: Seq
+
+
+class Flow(Shape):
+    """Traded flow over the edge between an area and its parent in one contract, against what it can carry, in Wh."""
+
+    area: str
+    import_wh: int
+    export_wh: int
+    import_capacity_wh: int
+    export_capacity_wh: int
+    import_residual_wh: Annotated[int, Meta(description="what can still be traded; below zero after a cut")]
+    export_residual_wh: int
+
+
+class FlowPage(Shape):
+    """Flows of one contract."""
+
+    results: list[Flow]
+    next: Next
+
+
+class SettlementState(Shape):
+    """How far settlement of a contract has come."""
+
+    contract: Contract
+    state: str
+    settled_areas: int
+    missing_readings: int
+
+
+class SettlementPage(Shape):
+    """The settlement board, newest contract first."""
+
+    results: list[SettlementState]
+    next: Next
+
+
+class SearchedOrder(Order, kw_only=True):
+    """An order as the regulator sees it: with its account's number, never with a name."""
+
+    account: int
+
+
+class SearchedOrderPage(Shape):
+    """Orders found."""
+
+    results: list[SearchedOrder]
+    next: Next
+
+
+class SearchedTrade(Trade, kw_only=True):
+    """A trade as the regulator sees it: with orders, accounts' numbers and areas."""
+
+    buyer: int
+    seller: int
+    buy_order: int
+    sell_order: int
+    buy_area: str
+    sell_area: str
+
+
+class SearchedTradePage(Shape):
+    """Trades found."""
+
+    results: list[SearchedTrade]
+    next: Next
+
+
+class RefusalOut(Shape):
+    """A command that changed nothing."""
+
+    n: int
+    at: Instant
+    account: int | None
+    code: str
+    field: str
+    command: list[Any]
+
+
+class RefusalPage(Shape):
+    """Refusals, newest first."""
+
+    results: list[RefusalOut]
+    next: Next
