@@ -1,5 +1,6 @@
 // REST calls of the signed-in person: session, CSRF token, idempotency key, problem+json.
 import { money, moneyE7 } from "./format";
+import { meta } from "./meta";
 import { t } from "./messages";
 
 const TIMEOUT_MS = 15_000;
@@ -28,7 +29,10 @@ export function newKey(): string {
 }
 
 export async function call<T>(method: string, path: string, body?: unknown, key?: string): Promise<T> {
-  const headers: Record<string, string> = { Accept: "application/json" };
+  const headers: Record<string, string> = {
+    Accept: "application/json",
+    "Accept-Language": meta.language, // the page's language, which need not be the browser's
+  };
   if (body !== undefined) headers["Content-Type"] = "application/json";
   if (method !== "GET") {
     headers["X-CSRFToken"] = csrfToken();
