@@ -24,6 +24,14 @@ PARAMS = {
     "params-horizon_min": "120",
     "params-lead_min": "0",
     "params-netting_permille": "900",
+    "params-collar": "0.12",
+    "params-collar_period_s": "60",
+    "params-collar_halt_s": "30",
+    "params-throttle_per_min": "600",
+    "params-throttle_burst": "100",
+    "params-throttle_credit": "2",
+    "params-connection_import_w": "30",
+    "params-connection_export_w": "20.5",
 }
 
 
