@@ -1,5 +1,5 @@
 import { html, nothing, type TemplateResult } from "lit";
-import { call, Problem } from "../api";
+import { call, plain, Problem } from "../api";
 import { clock, energy, interval, priceE4 } from "../format";
 import { t } from "../messages";
 import { announce } from "../status";
@@ -160,7 +160,7 @@ class Orders extends PageElement {
       <p class="error" id="${id}-error">${change.errors[field] ?? ""}</p>
     </div>`;
     return html`<tr class="more">
-      <td colspan="6">
+      <td colspan="5">
         <form class="change" novalidate @submit=${(event: Event) => this.save(event, order)}>
           ${input("change-price", "price", t("Price limit per kWh"), change.price, (text) => (change.price = text))}
           ${input("change-energy", "energy_wh", t("Energy in kWh, what has traded included"), change.kwh, (text) => (change.kwh = text))}
@@ -184,9 +184,8 @@ class Orders extends PageElement {
   }
 
   // --- the list
-  private actions(row: Row): TemplateResult | typeof nothing {
+  private actions(row: Row): TemplateResult {
     const { order } = row;
-    if (!row.legs.some(isOpen)) return nothing;
     const values = {
       side: order.side === "buy" ? t("buy") : t("sell"),
       energy: energy(row.remainingWh),
@@ -228,9 +227,9 @@ class Orders extends PageElement {
     const detail = this.detail(row);
     const last = order.kind === "sweep" ? (order.last ?? order.contract) : row.legs[row.legs.length - 1].contract;
     const changing = open && this.change?.id === order.id ? this.change : null;
-    const why = open ? (order.waiting?.detail ?? "") : "";
+    const why = open ? plain(order.waiting?.detail ?? "") : "";
     return html`<tbody class=${open ? "" : "done"}>
-      <tr class=${why || changing ? "first" : ""}>
+      <tr class=${open ? "first" : ""}>
         <th scope="row">
           <span
             ><span class="tag ${order.side}">${side}</span>${kind ? html` <span class="tag">${kind}</span>` : nothing}
@@ -243,9 +242,12 @@ class Orders extends PageElement {
           <span>${t("{part} of {whole}", { part: energy(row.filledWh), whole: energy(row.energyWh) })}${detail ? html`<br /><small class="muted">${detail}</small>` : nothing}</span>
         </td>
         <td data-label=${t("State")}>${order.status === "hibernated" ? html`<span class="tag warn">${endText(order)}</span>` : endText(order)}</td>
-        <td class="act">${this.actions(row)}</td>
       </tr>
-      ${why ? html`<tr class="more"><td colspan="6"><p class="why"><b>${t("Why not yet?")}</b> ${why}</p></td></tr>` : nothing}
+      ${open
+        ? html`<tr class="more">
+            <td colspan="5"><div class="under"><p class="why">${why ? html`<b>${t("Why not yet?")}</b> ${why}` : nothing}</p>${this.actions(row)}</div></td>
+          </tr>`
+        : nothing}
       ${changing ? this.changeRow(order, changing) : nothing}
     </tbody>`;
   }
@@ -259,7 +261,6 @@ class Orders extends PageElement {
           <th scope="col" class="number">${t("Per kWh")}</th>
           <th scope="col" class="number">${t("Filled")}</th>
           <th scope="col">${t("State")}</th>
-          <th scope="col"><span class="quiet">${t("Action")}</span></th>
         </tr>
       </thead>
       ${found.map((row) => this.row(row))}

@@ -261,7 +261,7 @@ class Ticket extends PageElement {
       ${this.sides(`side-${place}`, leg.side, (side) => change({ side }))}
       ${this.contracts(`leg-${place}-contract`, `${at}contract`, t("Interval"), leg.contract, (contract) => change({ contract }))}
       <div class="pair">
-        ${this.text(`leg-${place}-price`, `${at}price`, t("Price limit per kWh"), leg.price, (price) => change({ price }))}
+        ${this.text(`leg-${place}-price`, `${at}price`, t("Limit per kWh"), leg.price, (price) => change({ price }))}
         ${this.text(`leg-${place}-energy`, `${at}energy_wh`, t("Energy in kWh"), leg.kwh, (kwh) => change({ kwh }))}
       </div>
     </fieldset>`;
