@@ -21,7 +21,8 @@ LOOKS = [
 def check_now(page: Page, name: str) -> None:
     """Check a page as it stands, for what only comes up after a click."""
     violations = Axe().run(page).response["violations"]
-    assert [(v["id"], [node["html"] for node in v["nodes"]]) for v in violations] == [], name
+    found = [(v["id"], [node["html"] for node in v["nodes"]]) for v in violations]
+    assert found == [], (name, found)
     wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     assert wide == 0, f"{name} scrolls {wide} px sideways"
 

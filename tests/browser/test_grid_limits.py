@@ -34,6 +34,12 @@ def set_capacity(desk: Page, kw: str, reason: str) -> None:
         desk.get_by_role("button", name="Set the capacity").click(no_wait_after=True)
 
 
+def go_on(operator: Visitor, path: str = "/operator/areas/LV4.101") -> Page:
+    """Let the page that the operator's last form led to load, and go to another one."""
+    operator.page.locator(".notice.success").wait_for()
+    return operator.goto(path)
+
+
 def test_a_cheaper_offer_from_another_area_goes_with_the_edge_and_comes_back(
     visit: Visit, shoot: Callable[[Page, str], None]
 ) -> None:
@@ -66,12 +72,13 @@ def test_a_cheaper_offer_from_another_area_goes_with_the_edge_and_comes_back(
     expect(mine).to_contain_text("A price of 0.1600 per kWh would suit you, but the grid can")
     expect(mine).to_contain_text("LV")
 
+    desk.locator(".notice.success").wait_for()
     set_capacity(desk, before, "restored")
     expect(offer).to_contain_text("200 Wh", timeout=SOON_MS)  # the order that waited has traded at once
     expect(mine).to_have_count(0)
-    set_capacity(operator.goto("/operator/areas/LV4.101"), "0", "fault")
+    set_capacity(go_on(operator), "0", "fault")
     expect(offer).to_have_count(0, timeout=SOON_MS)
-    set_capacity(operator.goto("/operator/areas/LV4.101"), before, "restored")
+    set_capacity(go_on(operator), before, "restored")
     expect(offer).to_contain_text("200 Wh", timeout=SOON_MS)
     assert household.errors == []
 
@@ -89,7 +96,7 @@ def test_a_cut_below_what_is_allocated_blocks_and_raises_an_alert_that_is_acknow
     desk = operator.goto("/operator/areas/LV4.101")
     before = desk.get_by_label("Into the area, kW").input_value()
     set_capacity(desk, "1", "overload")  # 250 Wh an interval, 400 Wh are allocated
-    desk = operator.goto(f"/operator?contract={contract}")
+    desk = go_on(operator, f"/operator?contract={contract}")
     edge = desk.locator('[data-live="flows"] tbody tr', has_text="LV4.101")
     expect(edge).to_contain_text("blocked")
     expect(edge).to_contain_text("1.60 kW / 1.00 kW")
@@ -105,7 +112,7 @@ def test_a_cut_below_what_is_allocated_blocks_and_raises_an_alert_that_is_acknow
     expect(desk.locator(".notice.success")).to_contain_text("marked as seen by you")
     expect(desk.locator(".alert.new")).to_have_count(alerts - 1)
     expect(desk.locator('[data-live="alerts"]')).to_contain_text("seen by olga at")
-    set_capacity(operator.goto("/operator/areas/LV4.101"), before, "restored")
+    set_capacity(go_on(operator), before, "restored")
 
 
 def test_the_kill_switch_asks_once_more_and_takes_all_orders_back(visit: Visit) -> None:

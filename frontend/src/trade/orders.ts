@@ -212,7 +212,7 @@ class Orders extends PageElement {
 
   private detail(row: Row): string {
     const { order } = row;
-    if (order.kind === "block") return t("{energy} in each of {count} intervals", { energy: energy(order.energy_wh), count: row.legs.length });
+    if (order.kind === "block") return row.legs.length === 1 ? "" : t("{energy} in each of {count} intervals", { energy: energy(order.energy_wh), count: row.legs.length });
     if (order.kind === "basket") return t("{leg} of {legs}", { leg: order.leg ?? 1, legs: order.legs ?? 1 });
     if (order.kind !== "iceberg") return "";
     const values = { shown: energy(order.visible_wh ?? 0), hidden: energy(Math.max(0, order.remaining_wh - (order.visible_wh ?? 0))), part: energy(order.display_wh ?? 0) };

@@ -146,15 +146,20 @@ function describeBlock(wish: Wish, market: Market): string[] {
     whole: energy(wholeWh),
     count: intervals,
     stretch: stretch(wish.contract, wish.last),
+    slot: interval(wish.contract),
     price: unitPrice(wish.priceE4),
     most: money(wish.priceE4 * wholeWh),
     gate: clock(gateMs),
     until: clock(wish.expiresMs || gateMs),
   };
   const lines = [
-    wish.side === "buy"
-      ? t("You buy {energy} in each of {count} intervals, {stretch}, {whole} together, and pay {price} per kWh at most: {most} in all.", values)
-      : t("You sell {energy} in each of {count} intervals, {stretch}, {whole} together, and get {price} per kWh at least: {most} in all.", values),
+    intervals === 1
+      ? wish.side === "buy"
+        ? t("You buy {energy} for {slot} and pay {price} per kWh at most: {most} in all.", values)
+        : t("You sell {energy} for {slot} and get {price} per kWh at least: {most} in all.", values)
+      : wish.side === "buy"
+        ? t("You buy {energy} in each of {count} intervals, {stretch}, {whole} together, and pay {price} per kWh at most: {most} in all.", values)
+        : t("You sell {energy} in each of {count} intervals, {stretch}, {whole} together, and get {price} per kWh at least: {most} in all.", values),
     t("All of it trades or nothing does."),
   ];
   if (wish.timeInForce === "fok") return [...lines, t("If that is not possible at once, nothing happens.")];
