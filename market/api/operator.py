@@ -237,6 +237,9 @@ class Recall(OperatorView):
         if seq > MAX_INTEGER:
             raise Problem(404, "unknown_trade", "trade")
         outcome = operations.recall_trade(self.exchange(), trade=seq, reason=reason, key=self.idempotency_key())
+        refusal = outcome.refused
+        if refusal is not None and refusal.code == "unknown_trade" and queries.trades(after=seq - 1, before=seq + 1):
+            raise Problem(409, "contract_state", "contract")  # the engine forgets settled ones
         return self.decided(outcome, "recall", target=str(seq), reason=reason)
 
 

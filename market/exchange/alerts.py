@@ -28,7 +28,7 @@ def raised(engine: Engine, events: Iterable[Event]) -> list[AlertView]:
     found = []
     for event in events:
         if isinstance(event, CapacitySet) and newest[event.area] == event.seq:
-            over = overloads(engine, event.area)
+            over = overloads(engine, event)
             if over:
                 detail = {"reason": event.reason, "contracts": over}
                 found.append(_alert(event, CAPACITY, event.area, "", detail))
@@ -42,13 +42,14 @@ def _alert(event: CapacitySet | HaltSet, kind: str, area: str, contract: str, de
     return AlertView(event.seq, event.at_ms, kind, area, contract, orjson.dumps(detail).decode())
 
 
-def overloads(engine: Engine, area: str) -> list[dict[str, Any]]:
-    """Return where trades ask more of an area's edge than it can carry: contract, direction, flow and capacity in Wh.
+def overloads(engine: Engine, cut: CapacitySet) -> list[dict[str, Any]]:
+    """Return where trades ask more of an edge than it can carry now: contract, direction, flow and capacity in Wh.
 
-    Of contracts that are still to be delivered, by start. What the opposite flow gives back counts: an edge is overloaded
-    when its residual is below zero.
+    Of contracts that are still to be delivered, by start, those whose gate has closed included. What the opposite flow
+    gives back counts: an edge is overloaded when its residual is below zero.
     """
-    node = engine.areas.index.get(area, 0)
+    node = engine.areas.index.get(cut.area, 0)
+    import_wh, export_wh = engine.capacity_wh(cut.import_w), engine.capacity_wh(cut.export_w)
     found = []
     for name in sorted(engine.contracts):
         contract = engine.contracts[name]
@@ -56,18 +57,19 @@ def overloads(engine: Engine, area: str) -> list[dict[str, Any]]:
         if contract.state not in (OPEN, CLOSED) or book is None or not 0 < node < book.topology.areas:
             continue
         flow = book.edge_flow(node)
-        for direction, flow_wh, capacity_wh, residual_wh in (
-            (IMPORT, flow.import_wh, flow.import_capacity_wh, flow.import_residual_wh),
-            (EXPORT, flow.export_wh, flow.export_capacity_wh, flow.export_residual_wh),
+        for direction, flow_wh, opposite_wh, capacity_wh in (
+            (IMPORT, flow.import_wh, flow.export_wh, import_wh),
+            (EXPORT, flow.export_wh, flow.import_wh, export_wh),
         ):
-            if residual_wh < 0:
+            over_wh = flow_wh - capacity_wh - book.netting * opposite_wh // 1000
+            if over_wh > 0:
                 found.append(
                     {
                         "contract": name,
                         "direction": direction,
                         "flow_wh": flow_wh,
                         "capacity_wh": capacity_wh,
-                        "over_wh": -residual_wh,
+                        "over_wh": over_wh,
                     }
                 )
     return found

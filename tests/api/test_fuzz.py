@@ -37,6 +37,7 @@ values = st.recursive(
 FIELDS = (
     "contract", "side", "price", "energy_wh", "time_in_force", "expires_at", "orders", "readings", "import_wh", "export_wh",
     "fee", "topup_price", "spill_price", "scope", "on", "target", "reason", "import_w", "export_w", "max_price", "tick",
+    "display_wh", "last", "legs", "account", "until", "cancel", "connection", "collar",
 )  # fmt: skip
 near_orders = st.fixed_dictionaries(
     {
@@ -45,10 +46,20 @@ near_orders = st.fixed_dictionaries(
         "price": st.one_of(st.sampled_from(["0.2000", "0.2100"]), texts, numbers),
         "energy_wh": st.one_of(st.integers(1, 500), numbers, texts),
     },
-    optional={"time_in_force": texts, "expires_at": st.one_of(st.none(), texts)},
+    optional={
+        "time_in_force": texts,
+        "expires_at": st.one_of(st.none(), texts),
+        "display_wh": st.one_of(st.integers(1, 50), numbers),
+    },
+)
+legs = st.fixed_dictionaries({"legs": st.lists(near_orders, max_size=3)})
+runs = st.tuples(near_orders, st.fixed_dictionaries({"last": st.one_of(st.just("2026-06-06T11:00Z"), texts)})).map(
+    lambda pair: {name: value for part in pair for name, value in part.items() if name != "display_wh"}
 )
 bodies = st.one_of(
     near_orders,
+    legs,
+    runs,
     st.lists(near_orders, max_size=3),
     st.dictionaries(st.one_of(st.sampled_from(FIELDS), texts), values, max_size=6),
     values,
@@ -59,6 +70,11 @@ CALLS = [
     ("POST", "/api/v1/orders/batch"),
     ("PATCH", "/api/v1/orders/5"),
     ("POST", "/api/v1/readings"),
+    ("POST", "/api/v1/orders/sweep"),
+    ("POST", "/api/v1/orders/block"),
+    ("POST", "/api/v1/orders/basket"),
+    ("POST", "/api/v1/operator/trades/7/recall"),
+    ("PUT", "/api/v1/operator/connections/00112233445566778899aabbccddeeff"),
     ("PUT", "/api/v1/operator/areas/LV1.2/capacity"),
     ("PUT", "/api/v1/operator/areas/LV1.2/fee"),
     ("PUT", "/api/v1/operator/tariff"),
@@ -67,8 +83,8 @@ CALLS = [
 READS = [
     "orders", "orders/7", "areas", "contracts", "contracts/2026-06-06T10:30Z/book", "trades", "candles", "me",
     "me/positions", "me/balance", "me/statement", "events", "ledger/blocks", "ledger/entries/3", "ledger/entries/3/proof",
-    "operator/params", "operator/flows", "operator/settlement", "regulator/orders", "regulator/trades",
-    "regulator/refusals", "schema/", "docs/",
+    "operator/params", "operator/flows", "operator/settlement", "operator/alerts", "regulator/orders", "regulator/trades",
+    "regulator/refusals", "schema/", "docs/", "contracts/2026-06-06T10:30Z/capacity",
 ]  # fmt: skip
 
 
@@ -116,7 +132,7 @@ def total(city: City) -> int:
 @EXAMPLES
 @given(body=bodies)
 def test_any_json(city: City, method: str, path: str, body: Any) -> None:
-    person = city.olga if "operator" in path else city.alice
+    person = city.sam if "recall" in path else city.olga if "operator" in path else city.alice
     headers = [
         (b"host", HOST.encode()), (b"content-type", b"application/json"), (b"authorization", f"Bearer {person.key}".encode()),
     ]  # fmt: skip

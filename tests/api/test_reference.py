@@ -39,7 +39,8 @@ def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
 def test_the_order_endpoints_are_in_it(document: dict[str, Any]) -> None:
     paths = document["paths"]
     assert set(paths[lean.PATH]) == {"get", "post", "delete"}
-    assert set(paths[f"{lean.PATH}/batch"]) == {"post"}
+    for name in ("batch", "sweep", "block", "basket", "{id}/hibernate", "{id}/reactivate"):
+        assert set(paths[f"{lean.PATH}/{name}"]) == {"post"}
     assert set(paths[f"{lean.PATH}/{{id}}"]) == {"get", "patch", "delete"}
     assert paths[lean.PATH]["post"]["responses"]["201"]
 

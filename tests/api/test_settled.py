@@ -61,6 +61,30 @@ def test_an_order_comes_after_its_gate(city: City, alice: Person, settled: str) 
     assert answer[0].problem.code == "gate_closed"
 
 
+def test_orders_over_several_contracts_come_after_its_gate(city: City, alice: Person, settled: str) -> None:
+    order = {"side": "sell", "price": "0.2000", "energy_wh": 100}
+    later = city.market.contract(3)
+    for kind in ("sweep", "block"):
+        for contracts, field in (((settled, later), "contract"), ((later, settled), "last")):
+            run = order | dict(zip(("contract", "last"), contracts, strict=True))
+            refused(alice.request("POST", f"{ORDERS}/{kind}", json=run), 409, "gate_closed", field)
+    legs = [order | {"contract": later}, order | {"contract": settled}]
+    refused(alice.request("POST", f"{ORDERS}/basket", json={"legs": legs}), 409, "gate_closed", "legs[1].contract")
+    legs[1] = order | {"contract": "2031-01-01T00:00Z"}
+    refused(alice.request("POST", f"{ORDERS}/basket", json={"legs": legs}), 422, "unknown_contract", "legs[1].contract")
+
+
+def test_its_trades_cannot_be_taken_back_any_more(city: City, settled: str) -> None:
+    trade = city.request("GET", "/api/v1/trades", params={"contract": settled}).json()["results"][0]["seq"]
+    path = f"/api/v1/operator/trades/{trade}/recall"
+    refused(city.sam.request("POST", path, json={"reason": "error"}), 409, "contract_state", "contract")
+
+
+def test_its_capacity_map_is_empty(city: City, settled: str) -> None:
+    path = f"/api/v1/contracts/{settled}/capacity"
+    assert shaped(city.olga.get(path), shapes.HeadroomPage).results == []
+
+
 def test_taking_back_all_its_orders_takes_back_none(alice: Person, settled: str) -> None:
     response = alice.request("DELETE", ORDERS, params={"contract": settled})
     assert (response.status_code, response.json()) == (200, {"cancelled": [], "seq": None})

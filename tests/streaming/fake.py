@@ -11,8 +11,11 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, ClassVar, NamedTuple
 
+import orjson
+
 from market.engine import events
 from market.exchange.outcomes import Committed, SealInfo
+from market.exchange.views import AlertView
 
 CONTRACT = "2026-06-06T12:15Z"
 LATER = "2026-06-06T12:30Z"
@@ -92,7 +95,9 @@ class FakeExchange:
     def now_ms(self) -> int:
         return NOON_MS
 
-    def commit(self, make: Callable[[int], list[Any]], sealed: SealInfo | None = None) -> int:
+    def commit(
+        self, make: Callable[[int], list[Any]], sealed: SealInfo | None = None, alerts: tuple[AlertView, ...] = ()
+    ) -> int:
         """Commit the events that ``make(first seq)`` returns and change what they change; return the last seq."""
         with self.lock:
             first = self.engine.seq
@@ -100,7 +105,7 @@ class FakeExchange:
             self.engine.seq = first + len(happened)
             for event in happened:
                 self._apply(event)
-        committed = Committed(first, first + len(happened), NOON_MS, happened, sealed)
+        committed = Committed(first, first + len(happened), NOON_MS, happened, sealed, alerts)
 
         def tell() -> None:
             for fn in self.listeners:
@@ -134,6 +139,17 @@ class FakeExchange:
     def trade(self, contract: str = CONTRACT, count: int = 1, buyer: int = 1, seller: int = 2) -> int:
         """Commit trades."""
         return self.commit(lambda seq: [traded(seq + i, contract, buyer=buyer, seller=seller) for i in range(count)])
+
+    def recall(self, trade: int) -> int:
+        """Commit that a trade between the accounts 1 and 2 is taken back."""
+        return self.commit(
+            lambda seq: [events.TradeRecalled(seq, NOON_MS, trade, CONTRACT, "error", 1_000, 1, 2, 2_800_000, 0)]
+        )
+
+    def alert(self, kind: str, *, area: str = "", contract: str = "", detail: dict[str, Any]) -> int:
+        """Commit an entry that raises an alert."""
+        raised = AlertView(self.engine.seq, NOON_MS, kind, area, contract, orjson.dumps(detail).decode())
+        return self.commit(lambda seq: [events.CapacitySet(seq, NOON_MS, area, 5, 5, "fault")], alerts=(raised,))
 
     def seal(self) -> int:
         """Commit a block."""

@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 
-from market.streaming import access, sockets
+from market.engine import events
+from market.streaming import access, channels, sockets
 from market.streaming.access import Viewer
-from tests.streaming.fake import CONTRACT, LATER
+from tests.streaming.fake import CONTRACT, LATER, NOON_MS
 from tests.streaming.stage import ALICE, BOB, BOOK, OLGA, Market, play
 
 pytestmark = pytest.mark.usefixtures("open_books")
+PUBLIC_LOGS = [name for name, kind in channels.KINDS.items() if isinstance(kind, channels.LogKind) and not kind.own]
 
 
 def test_welcome_then_snapshot_then_deltas() -> None:
@@ -194,6 +196,9 @@ def test_blocks() -> None:
         (access.ANYBODY, "me", "not_signed_in"),
         (OLGA, "me", "forbidden"),
         (ALICE._replace(may_read=False), "me", "forbidden"),
+        (access.ANYBODY, "alerts", "not_signed_in"),
+        (ALICE, "alerts", "forbidden"),
+        (OLGA._replace(may_read=False), "alerts", "forbidden"),
         (ALICE, "me:2", "unknown_channel"),
         (ALICE, "orders", "unknown_channel"),
         (ALICE, "book:LV1.101", "unknown_channel"),
@@ -212,7 +217,98 @@ def test_channels_that_are_not_there(viewer: Viewer, channel: str, code: str) ->
         message = peer.hear()[-1]
         assert message == {"type": "error", "code": code, "channel": channel, "retry": None}
         assert peer.socket.subs == {}
-        assert market.hub.status()["channels"] == 2, "what is not there is not kept"
+        assert market.hub.status()["channels"] == len(PUBLIC_LOGS), "what is not there is not kept"
+
+    play(scene)
+
+
+def test_operators_hear_alerts() -> None:
+    async def scene(market: Market) -> None:
+        peer = market.connect(OLGA)
+        peer.subscribe("alerts")
+        over = {"contract": CONTRACT, "direction": "export", "flow_wh": 9, "capacity_wh": 5, "over_wh": 4}
+        seq = market.exchange.alert("capacity", area="LV1.101", detail={"reason": "fault", "contracts": [over]})
+        await market.flush()
+        (item,) = peer.hear()[-1]["data"]["items"]
+        assert (item["id"], item["seq"], item["kind"], item["area"]) == (seq, seq, "capacity", "LV1.101")
+        assert (item["reason"], item["contract"], item["contracts"]) == ("fault", None, [over])
+
+    play(scene)
+
+
+def test_a_trade_taken_back_is_news() -> None:
+    async def scene(market: Market) -> None:
+        peer, mine = market.connect(), market.connect(ALICE)
+        peer.subscribe("trades")
+        mine.subscribe("me")
+        trade = market.exchange.trade()
+        seq = market.exchange.recall(trade)
+        await market.flush()
+        sold, back = peer.hear()[-1]["data"]["items"]
+        assert sold["seq"] == trade
+        assert (back["seq"], back["recalled_trade"], back["contract"], back["energy_wh"]) == (
+            seq,
+            trade,
+            CONTRACT,
+            1_000,
+        )
+        item = mine.hear()[-1]["data"]["items"][-1]
+        assert (item["type"], item["trade"], item["side"], item["returned"]) == ("recall", trade, "buy", "0.2800000")
+
+    play(scene)
+
+
+def test_what_sleeps_and_wakes_is_told_to_its_owner_only() -> None:
+    async def scene(market: Market) -> None:
+        mine, other = market.connect(ALICE), market.connect(BOB)
+        mine.subscribe("me")
+        other.subscribe("me")
+        market.exchange.commit(lambda seq: [events.OrderHibernated(seq, NOON_MS, 5, 1, CONTRACT, 700)])
+        market.exchange.commit(lambda seq: [events.OrderReactivated(seq, NOON_MS, 5, 1, CONTRACT, 700)])
+        block = (1, "LV1.101", CONTRACT, "buy", 2_500, 700, "gtg", 0, "block", "", 0)
+        market.exchange.commit(
+            lambda seq: [
+                events.ComplexOrderPlaced(seq, NOON_MS, *block, seq, 1, 2),
+                events.ComplexOrderPlaced(seq + 1, NOON_MS, *block, seq, 2, 2),
+            ]
+        )
+        await market.flush()
+        items = [item for message in mine.hear()[1:] for item in message["data"]["items"]]
+        assert [item["type"] for item in items] == ["hibernate", "reactivate", "order", "order"]
+        assert all(item["remaining_wh"] == 700 for item in items[:2])
+        assert [(item["kind"], item["group"], item["leg"], item["legs"]) for item in items[2:]] == [
+            ("block", items[2]["seq"], 1, 2), ("block", items[2]["seq"], 2, 2),
+        ]  # fmt: skip
+        assert "display_wh" not in items[2] and "last" not in items[2]
+        assert [m["type"] for m in other.hear()[1:]] == ["snapshot"]
+
+    play(scene)
+
+
+@pytest.mark.parametrize("kind", ["asleep", "awake", "recalled", "complex"])
+def test_every_new_event_brings_its_book_up_to_date(kind: str) -> None:
+    made = {
+        "asleep": lambda seq: events.OrderHibernated(seq, NOON_MS, 5, 1, CONTRACT, 700),
+        "awake": lambda seq: events.OrderReactivated(seq, NOON_MS, 5, 1, CONTRACT, 700),
+        "recalled": lambda seq: events.TradeRecalled(seq, NOON_MS, 1, CONTRACT, "error", 5, 1, 2, 5, 0),
+        "complex": lambda seq: events.ComplexOrderPlaced(
+            seq, NOON_MS, 1, "LV1.101", CONTRACT, "buy", 2_500, 700, "gtg", 0, "iceberg", "", 70, 0, 0, 0
+        ),
+    }[kind]
+
+    async def scene(market: Market) -> None:
+        peer = market.connect(ALICE)
+        peer.subscribe(BOOK)
+        await market.flush()
+        peer.hear()
+
+        def make(seq: int) -> list[Any]:
+            market.exchange.engine.side(CONTRACT, "bids")[2_500] = 70
+            return [made(seq)]
+
+        market.exchange.commit(make)
+        await market.flush()
+        assert peer.hear()[-1]["data"]["bids"] == [["0.2500", 70, "0.0100"]]
 
     play(scene)
 

@@ -21,7 +21,19 @@ from websockets.exceptions import ConnectionClosed
 
 from ledger import queries as ledger_queries
 from market.api.events import event_out
-from market.engine.commands import BUY, SELL, CancelOrder, SetHalt
+from market.engine.commands import (
+    BUY,
+    SELL,
+    CancelOrder,
+    HibernateOrder,
+    PlaceBlock,
+    PlaceIceberg,
+    PlaceSweep,
+    ReactivateOrder,
+    RecallTrade,
+    SetHalt,
+)
+from market.engine.events import Traded
 from market.exchange import operations as exchange_operations
 from market.exchange import queries
 from market.households import operations as households
@@ -202,6 +214,42 @@ def test_my_affairs_read_as_rest_tells_them(city: City) -> None:
     asyncio.run(scene())
 
 
+def test_complex_affairs_read_as_rest_tells_them(city: City) -> None:
+    market = city.market
+    _, key = person(market, market.bob)
+    one, two = market.contract(1), market.contract(2)
+
+    def live() -> None:
+        call = market.exchange.call
+        call(PlaceIceberg(market.bob, one, BUY, 2_000, 900, "gtg", 0, 100))
+        rests = market.place(market.bob, BUY, "0.1000", 300).events[0].seq
+        call(HibernateOrder(market.bob, rests))
+        call(ReactivateOrder(market.bob, rests))
+        sold = market.place(market.alice, SELL, "0.1500", 50).events[-1]
+        call(RecallTrade(sold.seq, "error"))
+        call(PlaceSweep(market.bob, one, two, BUY, 100, 50))
+        call(PlaceBlock(market.bob, one, two, BUY, 100, 50, "gtg", 0))
+
+    async def scene() -> None:
+        client = Client()
+        async with city.connect(key) as connection:
+            await connection.send(client.subscribe("me").decode())
+            await hear_until(connection, client, lambda: "me" in client.data)
+            since = client.seqs["me"]
+            await in_thread(live)
+            await hear_until(connection, client, lambda: len(client.data["me"]["items"]) == 10)
+            items = client.data["me"]["items"]
+            assert [item["type"] for item in items] == [
+                "order", "order", "hibernate", "reactivate", "trade", "recall", "order", "cancel", "order", "order",
+            ]  # fmt: skip
+            told = await in_thread(queries.events, after=since, account=market.bob)
+            for item, event in zip(items, map(event_out, told), strict=True):
+                assert event.items() <= item.items(), "the stream may say more, never something else"
+            assert not {"buyer", "seller", "account"} & items[5].keys()
+
+    asyncio.run(scene())
+
+
 def test_the_views_are_the_engines(city: City) -> None:
     """A client that lives through a busy spell, halts included, knows what the engine shows."""
     market = city.market
@@ -211,7 +259,23 @@ def test_the_views_are_the_engines(city: City) -> None:
     def busy() -> None:
         for step in range(120):
             account, side = (market.alice, SELL) if step % 2 else (market.bob, BUY)
-            market.place(account, side, f"0.{1200 + step * 37 % 900:04d}", 100 + step)
+            placed = market.place(account, side, f"0.{1200 + step * 37 % 900:04d}", 100 + step).events
+            sold = [event.seq for event in placed if isinstance(event, Traded)]
+            if step % 7 == 3:
+                market.exchange.call(
+                    PlaceIceberg(account, contract, side, 1_000 + 13 * step, 2_000, "gtg", 0, 90 + step)
+                )
+            if step % 11 == 5:
+                market.exchange.call(HibernateOrder(account, placed[0].seq))
+            if step % 22 == 16:
+                market.exchange.call(ReactivateOrder(account, placed[0].seq))
+            if step % 5 == 2:
+                market.exchange.call(PlaceBlock(account, contract, market.contract(2), side, 1_500, 70, "gtg", 0))
+            if step % 13 == 6 and sold:
+                market.exchange.call(RecallTrade(sold[0], "error"))
+            if step == 40:
+                market.exchange.call(SetHalt("account", str(market.bob), 1, "test", 0, 1))
+                market.exchange.call(SetHalt("account", str(market.bob), 0, "test"))
             if step == 60:
                 market.exchange.call(SetHalt("contract", contract, 1, "test"))
                 market.exchange.call(SetHalt("contract", contract, 0, "test"))
