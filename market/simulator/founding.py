@@ -82,7 +82,9 @@ def found_city(exchange: Exchange, city: City, *, now_ms: int, params: SetParams
 
 def limit_connections(exchange: Exchange, city: City) -> int:
     """Give homes that need more than ``CONNECTION_W`` limits of their own, unless they have them; return how many."""
-    large = {home.code: limits for home in city.homes if max(limits := connection_of(home, city.profiles)) > CONNECTION_W}
+    large = {
+        home.code: limits for home in city.homes if max(limits := connection_of(home, city.profiles)) > CONNECTION_W
+    }
     accounts = dict(Account.objects.filter(home__code__in=large).values_list("index", "home__code").order_by("index"))
 
     def without(engine: Engine) -> list[int]:
