@@ -19,6 +19,8 @@ MAX_CONTRACTS = 200  # in the list of later ones; 36 hours of quarter hours are 
 ORDERS = 20
 TAPE = 20
 SHOWN_ORDERS_SCAN = 200
+WAITING = ("open", "hibernated")  # states of orders that may still trade
+DETAIL = ("kind", "last", "display_wh", "group", "leg", "legs")  # of orders that are more than a limit
 MIN_LEAD_REAL_S = 30  # an interval whose gate closes sooner is no place to begin
 
 
@@ -61,6 +63,7 @@ class Trade:
     contract: str
     state: str
     gate_ms: int
+    lead_min: int  # how long before its start any contract's gate closes
     topup_e4: int
     spill_e4: int
     tick_e4: int
@@ -81,6 +84,7 @@ class Trade:
             "contract": self.contract,
             "state": self.state,
             "gate_ms": self.gate_ms,
+            "lead_min": self.lead_min,
             "topup": price_text(self.topup_e4),
             "spill": price_text(self.spill_e4),
             "tick_e4": self.tick_e4,
@@ -89,6 +93,7 @@ class Trade:
             "account": page.account is not None,
             "ticker": {line.name: line.data() for line in self.strip},
             "strip": [line.name for line in self.strip],
+            "later": self.later,
             "book": {
                 "bids": [[price_text(s.price_e4), s.energy_wh, price_text(s.fee_e4)] for s in self.bids],
                 "asks": [[price_text(s.price_e4), s.energy_wh, price_text(s.fee_e4)] for s in reversed(self.asks)],
@@ -117,6 +122,7 @@ class _Live:
     max_price_e4: int
     max_order_wh: int
     gate_ms: int
+    lead_min: int
 
 
 def load(page: Page, account: AccountInfo | None, wanted: str) -> Trade | None:
@@ -136,11 +142,14 @@ def load(page: Page, account: AccountInfo | None, wanted: str) -> Trade | None:
         balance = exchange.balance(account.index)
         found = exchange.positions(account.index, contracts=[live.name]) if live.name else []
         position = found[0] if found else None
-    own = {(o.side, o.price_e4) for o in orders if o.status == "open" and o.contract == live.name}
+    # A waiting block is in no book.
+    resting = [o for o in orders if o.status == "open" and o.contract == live.name and o.kind != "block"]
+    own = {(o.side, o.price_e4) for o in resting}
     return Trade(
         contract=live.name,
         state=live.state,
         gate_ms=live.gate_ms,
+        lead_min=live.lead_min,
         topup_e4=live.topup_e4,
         spill_e4=live.spill_e4,
         tick_e4=live.tick_e4,
@@ -164,8 +173,8 @@ def _step(level: Level, mine: bool) -> Step:
 def _orders(account: int) -> list[exchange.OrderView]:
     """Return the account's open orders, then its latest finished ones."""
     rows = exchange.orders(account=account, limit=SHOWN_ORDERS_SCAN)
-    waiting = [row for row in rows if row.status == "open"]
-    return waiting + [row for row in rows if row.status != "open"][: max(0, ORDERS - len(waiting))]
+    waiting = [row for row in rows if row.status in WAITING]
+    return waiting + [row for row in rows if row.status not in WAITING][: max(0, ORDERS - len(waiting))]
 
 
 def _line(engine: Engine, area: str, name: str) -> Line:
@@ -227,6 +236,7 @@ def _read(engine: Engine, wanted: str, area: str, now_ms: int, lead_ms: int, pas
         max_price_e4=params.max_price_e4,
         max_order_wh=params.max_order_wh,
         gate_ms=contract_start_ms(name) - params.lead_min * 60_000 if name else 0,
+        lead_min=params.lead_min,
     )
 
 
@@ -243,6 +253,7 @@ def _order_data(order: exchange.OrderView) -> dict[str, Any]:
         "reason": order.reason or None,
         "time_in_force": order.time_in_force,
         "expires_at": at_text(order.expires_at_ms) if order.expires_at_ms else None,
+        **{name: value for name in DETAIL if (value := getattr(order, name))},
     }
 
 
@@ -256,4 +267,5 @@ def _trade_data(trade: exchange.TradeView) -> dict[str, Any]:
         "energy_wh": trade.energy_wh,
         "buy_price": buy,
         "sell_price": sell,
+        **({"recalled": True} if trade.recalled_seq else {}),
     }

@@ -33,6 +33,9 @@ def test_a_market_is_founded_once_and_its_ledger_verifies(capsys: pytest.Capture
     leaves = [bytes(entry.leaf) for entry in Entry.objects.all()]
     assert sum(b'"type":"area"' in leaf for leaf in leaves) == 8
     assert sum(b'"type":"tariff"' in leaf for leaf in leaves) == 1
+    [params] = [leaf for leaf in leaves if b'"type":"params"' in leaf]
+    assert b'"collar_e4":1500' in params
+    assert b'"connection_import_w":30000' in params
     assert Entry.objects.count() >= entries
     call_command("verify_ledger")
 
