@@ -20,6 +20,7 @@ from market.simulator.neighbourhood import City, CityHome, Profiles
 
 log = logging.getLogger(__name__)
 
+RULEBOOK_VERSION = 2  # what docs/market-rules.md says of itself
 FEE_E4 = 100  # 1 ct/kWh on every edge of the grid
 TARIFF = SetTariff(topup_e4=3_000, spill_e4=800)
 OPENING_E7 = 20 * 10**7  # for a home without any installed power
@@ -56,6 +57,7 @@ def found_city(exchange: Exchange, city: City, *, now_ms: int, params: SetParams
         tariff=TARIFF,
         params=params,
         rulebook=Path(settings.BASE_DIR / "docs" / "market-rules.md").read_text(encoding="utf-8"),
+        rulebook_version=RULEBOOK_VERSION,
     )
     known = set(Home.objects.values_list("code", flat=True))
     household_operations.create_homes(

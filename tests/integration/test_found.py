@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,14 @@ def fresh_folder(settings: Any, tmp_path: Path) -> None:
     settings.PUBLISHED_CHECKPOINT_FILE = tmp_path / "published_checkpoint"
 
 
-def test_a_market_is_founded_once_and_its_ledger_verifies(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_market_is_founded_once_and_its_ledger_verifies(settings: Any, capsys: pytest.CaptureFixture[str]) -> None:
     call_command("found", str(DATA / "areas.csv"), **PRICES)
     entries = Entry.objects.count()
-    assert b'"type":"genesis"' in bytes(Entry.objects.get(seq=0).leaf)
+    genesis = bytes(Entry.objects.get(seq=0).leaf)
+    assert b'"type":"genesis"' in genesis
+    text = (settings.BASE_DIR / "docs" / "market-rules.md").read_text()
+    [version] = re.findall(r"^Version (\d+)\.", text, re.MULTILINE)
+    assert f'"rulebook_version":{version}'.encode() in genesis
     call_command("found", str(DATA / "areas.csv"), **PRICES)
     assert "nothing was changed" in capsys.readouterr().out
     leaves = [bytes(entry.leaf) for entry in Entry.objects.all()]

@@ -15,7 +15,7 @@ from market.exchange.exchange import Exchange, wall_clock_ms
 from market.exchange.operations import Area, FoundingRefused, found_market
 from market.exchange.outcomes import ExchangeError
 from market.exchange.units import parse_price
-from market.simulator.founding import GUARD_RAILS
+from market.simulator.founding import GUARD_RAILS, RULEBOOK_VERSION
 from market.simulator.neighbourhood import CityError, load_areas
 
 RULEBOOK = Path(settings.BASE_DIR) / "docs" / "market-rules.md"
@@ -59,6 +59,7 @@ class Command(BaseCommand):
                     tariff=SetTariff(prices["topup"], prices["spill"]),
                     params=GUARD_RAILS,
                     rulebook=RULEBOOK.read_text(encoding="utf-8"),
+                    rulebook_version=RULEBOOK_VERSION,
                 )
             finally:
                 exchange.stop()
