@@ -271,5 +271,7 @@ def replay(
     replayer = Replayer(engine, rows, each)
     coming = iter(leaves)
     while taken := list(islice(coming, AT_ONCE)):
-        replayer.take([json.loads(leaf) if isinstance(leaf, bytes | bytearray | memoryview) else leaf for leaf in taken])
+        replayer.take(
+            [json.loads(leaf) if isinstance(leaf, bytes | bytearray | memoryview) else leaf for leaf in taken]
+        )
     replayer.end()
