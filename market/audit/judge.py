@@ -109,8 +109,11 @@ class Judge:
         self._last_at = str(entries[-1]["at"])
 
     def _look_at(self, entry: dict[str, int | str], kind: str, rows: Mapping[int, list[bytes]]) -> None:
-        if not self._replayer.idle:  # it is not an entry's turn that starts something: the replay says what was due
+        if (
+            not self._replayer.idle
+        ):  # it is not the turn of an entry that starts something: the replay says what was due
             self._replayer.take([entry])
+            raise Wrong(placed(entry), "expected what follows from the entries before, was something new")
         getattr(self, f"_before_{kind}")(entry, rows)
         self._replayer.take([entry])
         if kind == "seal":

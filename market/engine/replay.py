@@ -107,7 +107,6 @@ class Replayer:
                 ahead -= 1
                 continue
             if self._legs:
-                self._expected, self._position = expected, position
                 self._take_leg(leaf)
                 expected, position = self._expected, self._position
                 ahead = max(0, len(expected) - position)
@@ -174,11 +173,13 @@ class Replayer:
         except (KeyError, ValueError, TypeError):
             legs = 1  # an entry of unknown form is told of below
         if legs > 1:
-            self._legs = [leaf]
+            self._expected, self._position, self._legs = [], 0, [leaf]
             return []
         return self._apply_begun([leaf])
 
     def _take_leg(self, leaf: Fields) -> None:
+        if leaf.get("type") != "order":
+            raise Divergence(self.engine.seq + len(self._legs), "another leg of the order", engine_part(leaf))
         self._legs.append(leaf)
         if len(self._legs) >= min(legs_of(self._legs[0]), MAX_LEGS):
             self._apply_legs()
@@ -223,7 +224,7 @@ class Replayer:
         return events
 
     def _unknown(self, leaf: Fields, error: Exception) -> Divergence:
-        return Divergence(self.engine.seq, "an entry of known form", f"{engine_part(leaf)} ({error})")
+        return Divergence(self.engine.seq, f"an entry of known form ({error!r})", engine_part(leaf))
 
 
 def _is_trade(event: Any, leaf: Fields, at: str) -> bool:

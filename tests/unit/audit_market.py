@@ -15,7 +15,7 @@ from tests.market_log import SIGNER, Fields, MarketLog
 from tests.unit.ledger_logs import source
 
 OPENING_MS = contract_start_ms("2026-06-06T10:05Z")
-FIRST, NOON, LATER = "2026-06-06T10:15Z", "2026-06-06T12:00Z", "2026-06-06T12:15Z"
+FIRST, NOON, LATER, AFTER = (f"2026-06-06T{time}Z" for time in ("10:15", "12:00", "12:15", "12:30"))
 FEE_E4 = 100
 MINUTE_MS = 60_000
 
