@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
@@ -214,3 +216,21 @@ def test_the_ticket_and_the_list_have_no_barriers(
     shoot(page, f"trade-orders-{language}-{size[0]}-{scheme}")
     visitor.send("DELETE", "/api/v1/orders")
     assert visitor.errors == []
+
+
+def test_open_orders_beyond_one_page_are_listed(mia: Visitor) -> None:
+    page = mia.page
+    page.route("**/api/v1/orders?state=open*", lambda route: route.continue_(url=cut(route.request.url)))
+    for price in ("0.0511", "0.0512", "0.0513"):
+        fill(page, "limit", price, "0.1")
+        with page.expect_response(lambda response: "cursor=" in response.url) if price != "0.0511" else nullcontext():
+            submit(page)
+        expect(row_of(page, price)).to_be_visible()
+    for price in ("0.0511", "0.0512", "0.0513"):
+        expect(row_of(page, price)).to_be_visible()
+    assert mia.errors == []
+
+
+def cut(url: str) -> str:
+    """Return the address of a list that has one order a page."""
+    return re.sub(r"limit=\d+", "limit=1", url)

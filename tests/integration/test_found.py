@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
 
 from ledger.models import Entry
+from market.exchange import operations
+from market.simulator.founding import RULEBOOK_VERSION
 from market.simulator.neighbourhood import DATA
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -66,6 +70,13 @@ def test_a_bad_grid_is_named(tmp_path: Path) -> None:
     with pytest.raises(CommandError, match="areas"):
         call_command("found", str(tmp_path / "none.csv"), **PRICES)
     assert not Entry.objects.exists()
+
+
+def test_whoever_founds_a_market_says_which_version_of_the_rules() -> None:
+    version = inspect.signature(operations.found_market).parameters["rulebook_version"]
+    assert version.default is inspect.Parameter.empty, "a version assumed is one that the text does not name"
+    text = (settings.BASE_DIR / "docs" / "market-rules.md").read_text(encoding="utf-8")
+    assert re.search(rf"\bVersion {RULEBOOK_VERSION}\b", text)
 
 
 def test_a_superuser_is_staff_of_the_market() -> None:

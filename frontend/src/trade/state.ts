@@ -3,6 +3,7 @@ import { call } from "../api";
 import { contractStart } from "../format";
 import { store } from "../live";
 import { marketNow, meta, pageData } from "../meta";
+import { all } from "../paging";
 import type { Book, Log, OwnItem, Recall, Ticker, TickerLine, Trade } from "../store";
 
 export type Side = "buy" | "sell";
@@ -56,7 +57,8 @@ interface Served {
 }
 
 const SHOWN_ORDERS = 20;
-const OPEN_ORDERS = 500; // in the list; a block alone has up to 96 legs
+const OPEN_ORDERS = 500; // of one page; a block alone has up to 96 legs
+const OPEN_PAGES = 4; // of the list; markets allow 1,000 open orders unless they say otherwise
 const REFETCH_MS = 250; // a burst of fills is one look
 const WAITING_MS = 3_000; // between two looks at why orders wait, however fast the book changes
 const POLL_MS = 15_000; // for orders in books that this page does not follow
@@ -121,6 +123,9 @@ let due = Infinity;
 let lookedAt = -Infinity;
 let fetching = false;
 
+const openOrders = (state: "open" | "hibernated"): Promise<Order[]> =>
+  all<Order>((path) => call("GET", path), `/api/v1/orders?state=${state}&limit=${OPEN_ORDERS}`, OPEN_PAGES);
+
 async function fetchOwn(): Promise<void> {
   timer = 0;
   due = Infinity;
@@ -128,12 +133,12 @@ async function fetchOwn(): Promise<void> {
   lookedAt = performance.now();
   try {
     const [open, asleep, latest, positions] = await Promise.all([
-      call<{ results: Order[] }>("GET", `/api/v1/orders?state=open&limit=${OPEN_ORDERS}`),
-      call<{ results: Order[] }>("GET", `/api/v1/orders?state=hibernated&limit=${OPEN_ORDERS}`),
+      openOrders("open"),
+      openOrders("hibernated"),
       call<{ results: Order[] }>("GET", `/api/v1/orders?limit=${SHOWN_ORDERS}`),
       call<{ results: (Position & { contract: string })[] }>("GET", "/api/v1/me/positions"),
     ]);
-    const waiting = [...open.results, ...asleep.results].sort((a, b) => b.id - a.id);
+    const waiting = [...open, ...asleep].sort((a, b) => b.id - a.id);
     const finished = latest.results.filter((order) => !isOpen(order));
     change("orders", [...waiting, ...finished.slice(0, Math.max(0, SHOWN_ORDERS - waiting.length))]);
     change("position", positions.results.find((row) => row.contract === served.contract) ?? null);

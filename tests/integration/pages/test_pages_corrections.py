@@ -10,6 +10,7 @@ import pytest
 from ledger import queries as ledger
 from market.engine.commands import HibernateOrder, PlaceBlock, PlaceIceberg
 from market.engine.events import Traded
+from market.exchange import operations
 from market.grid import queries as grid
 from market.pages import halts, recall, statement
 from market.pages.connection import limits_of
@@ -154,6 +155,25 @@ def test_an_alert_is_seen_once_by_the_first(town: Town) -> None:
         assert "There is no such alert." in town.olga.html("/operator")
     form |= {"capacity-import_kw": "100", "capacity-reason": "restored"}
     town.olga.post(f"{path}/capacity", page=path, **{"capacity-once": "a2", **form})
+
+
+def test_an_alert_of_several_edges_names_them(town: Town) -> None:
+    back = trade_of(town, 8, town.charlie.account)
+    town.market.place(town.alice.account, "sell", "0.1000", 1_000, contract=back.contract)
+    town.market.buys(town.charlie.account, "0.5000", 1_000, contract=back.contract)
+    for area in ("LV1.1", "LV2.1"):  # what one trade carries the other gives back: nothing is over
+        operations.set_capacity(town.exchange, area=area, import_w=0, export_w=0, reason="planning")
+    town.sam.post(f"/staff/trades/{back.seq}/recall", once="e1", reason="error")
+    html = town.olga.html("/operator")
+    (item,) = [one for one in html.split('<li class="alert') if f'value="{grid.alerts()[0].seq}"' in one]
+    item = item.partition("</li>")[0]
+    assert "Several edges may carry less than is allocated" in item
+    assert "A trade was taken back that went the other way" in item
+    assert "<b>LV1.1 14:00–14:15</b> out" in item and "<b>LV2.1 14:00–14:15</b> in" in item
+    chinese = town.olga.client.get("/operator", headers={"accept-language": "zh-hans"}).content.decode()
+    assert "多条联络线" in chinese and "反方向" in chinese
+    for area in ("LV1.1", "LV2.1"):
+        operations.set_capacity(town.exchange, area=area, import_w=100_000, export_w=100_000, reason="restored")
 
 
 # --- recalls ---------------------------------------------------------------------------------------------------------
