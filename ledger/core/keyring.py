@@ -39,6 +39,13 @@ class Keyring:
         self._trusted = {str(key) for key in trusted}
         self._founder_counts = not self._trusted
 
+    def copy(self) -> Keyring:
+        """Return an independent keyring of the same state."""
+        other = Keyring(self.origin)
+        other.valid, other.known = dict(self.valid), dict(self.known)
+        other._trusted, other._founder_counts = set(self._trusted), self._founder_counts
+        return other
+
     def believed(self) -> list[VerifierKey]:
         """Return the valid keys that the reader has reason to trust, oldest first."""
         return [key for text, key in self.valid.items() if text in self._trusted]
@@ -93,7 +100,7 @@ class Keyring:
         if vkey not in self.valid:
             raise KeyringError("vkey", "expected a valid key of the log")
         if len(self.valid) == 1:
-            raise KeyringError("vkey", "expected another valid key to go on with, this is the last one")
+            raise KeyringError("vkey", "expected a valid key beside it to go on with")
         del self.valid[vkey]
 
 

@@ -47,12 +47,13 @@ NOTHING = Seen(0, EMPTY_ROOT)
 
 
 class Refused(Exception):
-    """A witness does not cosign. ``status`` is the answer's, ``size`` its body in a 409."""
+    """A witness does not cosign. ``status`` is the answer's, ``size`` its body in a 409; ``fork``: two heads contradict."""
 
-    def __init__(self, status: int, why: str, size: int | None = None):
+    def __init__(self, status: int, why: str, size: int | None = None, *, fork: bool = False):
         super().__init__(why)
         self.status = status
         self.size = size
+        self.fork = fork
 
 
 def format_request(old: int, proof: Sequence[bytes], note: str) -> bytes:
@@ -101,11 +102,11 @@ def check_growth(request: AddRequest, seen: Seen) -> None:
     if request.old != seen.size:
         raise Refused(409, f"expected the old size {seen.size}, was {request.old}", seen.size)
     if head.size == seen.size and head.root != seen.root:
-        raise Refused(409, f"another root at {head.size} entries: the log has forked", seen.size)
+        raise Refused(409, f"another root at {head.size} entries: the log has forked", seen.size, fork=True)
     try:
         verify_growth(seen.size, head.size, seen.root, head.root, request.proof)
     except ProofError as error:
-        raise Refused(422, str(error)) from None
+        raise Refused(422, str(error), fork=True) from None
 
 
 def parse_size(body: bytes) -> int:
