@@ -237,5 +237,9 @@ def receipt(seq: int) -> str:
 
     It ends with the newest checkpoint that has a quorum of witnesses, when that covers the entry; else with the newest.
     """
-    proof = inclusion(seq)
-    return format_receipt(seq, [bytes.fromhex(hash_) for hash_ in proof.hashes], proof.checkpoint)
+    return receipt_of(inclusion(seq))
+
+
+def receipt_of(proof: InclusionProof) -> str:
+    """Return the receipt that an inclusion proof makes."""
+    return format_receipt(proof.seq, [bytes.fromhex(hash_) for hash_ in proof.hashes], proof.checkpoint)
