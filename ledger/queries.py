@@ -9,6 +9,7 @@ import orjson
 
 from ledger import cosigning, loading
 from ledger.core.encoding import decode
+from ledger.core.keyring import Keyring
 from ledger.core.merkle import NodeReader, consistency_path, inclusion_path
 from ledger.core.note import MAX_SIZE, parse_note
 from ledger.core.receipt import format_receipt
@@ -143,22 +144,27 @@ def cosigned(head: Checkpoint) -> str:
     return cosigning.with_cosignatures(head.size, head.note)
 
 
+def _keyring() -> Keyring | None:
+    first = Entry.objects.filter(seq=0).values_list("leaf", flat=True).first()
+    return None if first is None else loading.load_keyring(str(decode(bytes(first))["origin"]))
+
+
 def valid_keys() -> list[str]:
     """Return the verifier keys that the log's entries name as valid now, oldest first; [] before the founding."""
-    first = Entry.objects.filter(seq=0).values_list("leaf", flat=True).first()
-    if first is None:
-        return []
-    return list(loading.load_keyring(str(decode(bytes(first))["origin"])).valid)
+    keyring = _keyring()
+    return [] if keyring is None else list(keyring.valid)
+
+
+def known_keys() -> list[str]:
+    """Return all verifier keys that the log's entries have ever named, revoked ones too, oldest first."""
+    keyring = _keyring()
+    return [] if keyring is None else list(keyring.known)
 
 
 def key_of(note: str) -> str:
     """Return the newest key of the log that a note has a signature line of, "" for none: pages check it with that."""
-    first = Entry.objects.filter(seq=0).values_list("leaf", flat=True).first()
-    if first is None:
-        return ""
-    known = loading.load_keyring(str(decode(bytes(first))["origin"])).known
-    lines = {(line.name, line.key_id) for line in parse_note(note.encode()).signatures}
-    return next((text for text, key in reversed(known.items()) if (key.name, key.key_id) in lines), "")
+    lines = {f"{line.name}+{line.key_id.hex()}" for line in parse_note(note.encode()).signatures}
+    return next((vkey for vkey in reversed(known_keys()) if vkey.rpartition("+")[0] in lines), "")
 
 
 def heads(after: int, until: int) -> list[Head]:
