@@ -164,7 +164,7 @@ def known_keys() -> list[str]:
 def key_of(note: str) -> str:
     """Return the newest key of the log that a note has a signature line of, "" for none: pages check it with that."""
     lines = {f"{line.name}+{line.key_id.hex()}" for line in parse_note(note.encode()).signatures}
-    return next((vkey for vkey in reversed(known_keys()) if vkey.rpartition("+")[0] in lines), "")
+    return next((vkey for vkey in reversed(known_keys()) if "+".join(vkey.split("+", 2)[:2]) in lines), "")
 
 
 def heads(after: int, until: int) -> list[Head]:

@@ -56,6 +56,7 @@ class WitnessClient:
         ``old``: the size it is thought to have seen last; the witness corrects that (409). Raises ``WitnessFailed``,
         ``WitnessAhead`` or ``WitnessRefuses``.
         """
+        old = min(old, size)
         for _ in range(1 + MAX_RETRIES):
             proof = list(prove(old, size)) if 0 < old < size else []
             status, kind, body = self._post(format_request(old, proof, note))

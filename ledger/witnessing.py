@@ -152,8 +152,13 @@ class Witnessing:
             seen = max(self._witnessed, self._waiting[-1][0] if self._waiting else 0)
             if head is not None and head.size > seen and len(self._waiting) < MAX_WAITING:
                 self._waiting.append((head.size, now_s))
-            due = target is None or target.size <= self._witnessed or now_s - target.set_s > self._round_s
-            if head is not None and due and head.size > max(self._witnessed, target.size if target else 0):
+            # The first target is the newest head even if it has its quorum: a log that was set back shows at the start.
+            due = target is None or (
+                head is not None
+                and head.size > max(self._witnessed, target.size)
+                and (target.size <= self._witnessed or now_s - target.set_s > self._round_s)
+            )
+            if head is not None and due:
                 self._target = _Target(head.size, head.note, now_s)
                 self._target_set.notify_all()
             late = self._waiting[0] if self._waiting and now_s - self._waiting[0][1] > self._lag_s else None
@@ -233,7 +238,7 @@ class _Asker:
 
     def _run(self) -> None:
         try:
-            self._size = self._done = self._stored_size()
+            self._size = self._stored_size()
             failures = 0
             while (target := self._owner.await_target(self._done)) is not None:
                 pause_s = self._ask(target, failures)
