@@ -31,6 +31,7 @@ from market.engine.commands import RegisterKey
 from market.exchange.exchange import Exchange
 from market.exchange.outcomes import RecoveryFailed
 from tests.factories import running_market
+from tests.integration.ledger_writer import write_log
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ORIGIN = "sunledger.example/test"
@@ -282,3 +283,16 @@ def test_the_signer_is_a_program_of_its_own(own: Path, tmp_path: Path) -> None:
     finally:
         process.terminate()
         process.wait(10)
+
+
+def test_a_key_is_found_by_its_line_whatever_its_base64_looks_like(own: Path) -> None:
+    def plus(number: int) -> bool:
+        return "+" in Signer(ORIGIN, bytes([number]) * 32).vkey.split("+", 2)[2]
+
+    seed = bytes([next(number for number in range(100) if plus(number))]) * 32
+    (own / "keys").mkdir()
+    (own / "keys" / "key").touch(0o600)
+    (own / "keys" / "key").write_text(seed.hex() + "\n")
+    writer = write_log(5)
+    assert queries.key_of(queries.checkpoint()) == writer.log.vkey == Signer(ORIGIN, seed).vkey
+    assert queries.key_of(Signer("another.example", seed).sign("text\n")) == ""
