@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from ledger.core.note import VerifierKey
+from ledger.core.note import COSIGNATURE, VerifierKey, format_vkey
 from tests.integration.witness_http import free_port, get
 
 
@@ -49,10 +50,6 @@ def running_litewitness(folder: Path, key: VerifierKey) -> Iterator[Foreign]:
 
 
 def _vkey(public: str, name: str) -> str:
-    import base64
-
-    from ledger.core.note import COSIGNATURE, format_vkey
-
     return format_vkey(name, base64.b64decode(public.split()[1])[-32:], COSIGNATURE)
 
 

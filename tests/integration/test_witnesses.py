@@ -22,17 +22,18 @@ from django.test import Client, override_settings
 
 from ledger import cosigning, keys, queries, witnessing
 from ledger.core.cosign import Cosigner, find_cosignature, parse_witness_key
-from ledger.core.note import VerifierKey, parse_note, parse_vkey
+from ledger.core.note import Signer, VerifierKey, parse_note, parse_vkey
 from ledger.core.policy import PolicyError
 from ledger.core.receipt import parse_receipt, verify_receipt
 from ledger.core.witness import format_request
-from ledger.models import Alarm, Checkpoint, Cosignature
+from ledger.models import Alarm, Checkpoint, Cosignature, Entry, HashTile
 from ledger.witness_server import origin_hash
 from ledger.witnessing import Witnessing
 from market.exchange import queries as exchange_queries
 from market.exchange.witnesses import WitnessService
 from tests.factories import Market, running_market
 from tests.integration.ledger_writer import Writer, write_log
+from tests.integration.litewitness import running_litewitness
 from tests.integration.witness_http import App, Station, get, post, serving, wait_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -185,8 +186,6 @@ def test_an_answer_that_was_lost_is_asked_for_again(own: Path) -> None:
 # --- forks -----------------------------------------------------------------------------------------------------------
 def forked_at(size: int) -> None:
     """Change the stored log as a copy that went another way would be: the entries from ``size`` on are others."""
-    from ledger.models import Entry, HashTile
-
     for model, column in ((Entry, "seq"), (Checkpoint, "size")):
         model.objects.filter(**{f"{column}__gte" if model is Entry else f"{column}__gt": size}).delete()
     HashTile.objects.filter(level=0, number__gte=size // 256).delete()
@@ -201,14 +200,15 @@ def any_witness(folder: Path) -> Iterator[tuple[Station, str]]:
         with station.open():
             yield station, "own"
         return
-    from tests.integration.litewitness import running_litewitness
-
     with running_litewitness(folder, log_key()) as station:
         yield station, "litewitness"
 
 
-def test_a_fork_is_refused_and_alarms(own: Path, client: Client, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_fork_is_refused_and_alarms(
+    own: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The witness has cosigned; the log is stopped, forked in a copy, and started again: refused, and we say so."""
+    monkeypatch.setattr(witnessing, "REFUSED_PAUSE_S", 0.05)
     writer = write_log(5, 20)
     with any_witness(own / "w") as (station, _), policy(own, station):
         with asking():
@@ -371,12 +371,17 @@ def test_witnesses_that_take_turns_being_slow_still_make_a_quorum(own: Path) -> 
         stack.enter_context(stations[0].open(slow))
         stack.enter_context(stations[1].open())
         asker = stack.enter_context(asking())
-        for _ in range(25):
+        first = writer.log.sealed_size
+
+        def another() -> bool:
             writer.orders(2)
             writer.seal()
             writer.commit()
             asker.notify()
-            time.sleep(0.06)
+            time.sleep(0.05)
+            return (cosigning.witnessed_size() or 0) > first
+
+        wait_for(another)  # a quorum while there is never a moment's rest
         wait_for(lambda: cosigning.witnessed_size() == writer.log.sealed_size)
 
 
@@ -388,8 +393,6 @@ def test_a_policy_that_cannot_be_followed_stops_the_start(own: Path) -> None:
         witnessing.begin(lambda: 0)
     other = Station(own / "w", [log_key()])
     path = own / "policy"
-    from ledger.core.note import Signer
-
     path.write_text(f"log {Signer('another.example', bytes(32)).vkey}\nwitness w {other.vkey}\nquorum w\n")
     with override_settings(LEDGER_POLICY_FILE=str(path)), pytest.raises(PolicyError, match="other logs"):
         witnessing.begin(lambda: 0)

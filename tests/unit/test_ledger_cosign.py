@@ -221,6 +221,17 @@ def test_a_keyring_always_has_a_valid_key_that_came_by_a_valid_one(steps: list[t
         assert set(ring.known) == {signer(one).vkey for one in ever}
 
 
+def test_a_revoked_key_does_not_come_back() -> None:
+    ring = Keyring(SIGNER.name)
+    ring.found(signer(0).vkey)
+    ring.change(added(signer(1), signer(0)))
+    ring.change({"action": "revoke", "vkey": signer(0).vkey})
+    with pytest.raises(KeyringError, match="does not come back"):
+        ring.change(added(signer(0), signer(1)))
+    with pytest.raises(KeyringError, match="approval"):
+        ring.change(added(signer(2), signer(0)))
+
+
 def test_a_keyring_is_bounded() -> None:
     ring = Keyring(SIGNER.name)
     ring.found(signer(0).vkey)
