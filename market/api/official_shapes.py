@@ -117,17 +117,20 @@ class Alert(Shape):
     capacity: edges can carry less than is allocated in ``contracts`` (at most 1,000 of them, the soonest); that direction is
     blocked, trades stand. ``area`` is the one edge concerned, null for several. ``reason``: recall (a trade was taken back
     that went the other way), netting (it gives back less than before), else that of the capacity's setting.
-    collar: the price collar halted ``contract`` until ``until``.
+    collar: the price collar halted ``contract`` until ``until``. quorum: the checkpoint whose seal is ``id`` has waited a
+    minute for its quorum of witnesses. fork: ``witnesses`` refuse to cosign the log because it does not go on from what
+    they have cosigned.
     """
 
     id: Seq
     at: Instant
-    kind: Literal["capacity", "collar"]
+    kind: Literal["capacity", "collar", "quorum", "fork"]
     reason: str
     area: str | None
     contract: str | None
     until: str | None
     contracts: list[Overload]
+    witnesses: list[str]
     acknowledged_by: str | None
     acknowledged_at: str | None
 

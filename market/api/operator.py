@@ -286,6 +286,7 @@ def _alert(row: grid_queries.Alert) -> dict[str, Any]:
         "contract": row.contract or None,
         "until": row.detail.get("until"),
         "contracts": with_area(row.detail.get("contracts", []), row.area),
+        "witnesses": list(row.detail.get("witnesses", ())),
         "acknowledged_by": row.acknowledged_by or None,
         "acknowledged_at": at_text(row.acknowledged_at_ms) if seen else None,
     }

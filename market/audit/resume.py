@@ -41,11 +41,9 @@ def read(data: bytes) -> tuple[Position, Judge]:
     try:
         values: dict[str, Any] = orjson.loads(body)
         edges = tuple(tuple(edge) for edge in values["position"][3])
-        size, root, state, _, origin, currency, height, prev, keys, named, rules, last_at, counts = values["position"]
-        position = Position(
-            size, root, state, edges, origin, currency, height, prev, tuple(keys), tuple(named), rules, last_at,
-            tuple(counts),
-        )  # fmt: skip
+        # Lists came from tuples, on every level.
+        position = Position(*(tuple(part) if type(part) is list else part for part in values["position"]))
+        position = position._replace(edges=edges)
         judge = Judge.restore(Engine.load(values["engine"].encode("ascii")), values["judge"])
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise Refused(f"expected a file that an audit of this version wrote: {error!r:.200}") from None

@@ -70,6 +70,7 @@ def alert_item(alert: AlertView) -> Item:
         "contract": alert.contract or None,
         "until": detail.get("until"),
         "contracts": with_area(detail.get("contracts", []), alert.area),
+        "witnesses": list(detail.get("witnesses", ())),
     }
 
 
