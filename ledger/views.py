@@ -8,7 +8,7 @@ from functools import wraps
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 
-from ledger import queries
+from ledger import operations, queries
 from ledger.access import may_read_entries
 from ledger.core.tiles import TILE_WIDTH, parse_path
 
@@ -77,6 +77,12 @@ def _file(data: bytes | str, kind: str, caching: str, *, gated: bool = False) ->
 def checkpoint(request: HttpRequest) -> HttpResponse:
     """``GET checkpoint``: the newest signed head."""
     return _file(queries.checkpoint(), TEXT, "max-age=1")
+
+
+@_reads
+def keys(request: HttpRequest) -> HttpResponse:
+    """``GET log.vkey``: the verifier keys, one a line. Whoever takes them from here trusts this server once."""
+    return _file(operations.verifier_key() + "\n", TEXT, "max-age=60")
 
 
 @_reads
