@@ -71,12 +71,12 @@ import{a as e,c as t,d as n,f as r,l as i,n as a,o,r as s,s as c,t as l,u}from".
       <button type="button" class="small" aria-label=${d(`Cancel: {side} {energy} for {slot}`,n)} ?disabled=${r} @click=${()=>void this.cancel(e)}>
         ${d(`Cancel`)}
       </button>
-    </div>`}detail(e){let{order:t}=e;if(t.kind===`block`)return e.legs.length===1?``:d(`{energy} in each of {count} intervals`,{energy:o(t.energy_wh),count:e.legs.length});if(t.kind===`basket`)return d(`{leg} of {legs}`,{leg:t.leg??1,legs:t.legs??1});if(t.kind!==`iceberg`)return``;let n={shown:o(t.visible_wh??0),hidden:o(Math.max(0,t.remaining_wh-(t.visible_wh??0))),part:o(t.display_wh??0)};return t.visible_wh===void 0?d(`{part} at a time`,n):d(`{shown} shown, {hidden} hidden`,n)}row(e){let{order:t}=e,n=e.legs.some(W),r=t.side===`buy`?d(`buy`):d(`sell`),i=Rt(t),a=this.detail(e),s=t.kind===`sweep`?t.last??t.contract:e.legs[e.legs.length-1].contract,l=n&&this.change?.id===t.id?this.change:null,u=n?p(t.waiting?.detail??``):``;return M`<tbody class=${n?``:`done`}>
+    </div>`}detail(e){let{order:t}=e;if(t.kind===`block`)return e.legs.length===1?``:d(`{energy} in each of {count} intervals`,{energy:o(t.energy_wh),count:e.legs.length});if(t.kind===`basket`)return d(`{leg} of {legs}`,{leg:t.leg??1,legs:t.legs??1});if(t.kind!==`iceberg`)return``;let n={shown:o(t.visible_wh??0),hidden:o(Math.max(0,t.remaining_wh-(t.visible_wh??0))),part:o(t.display_wh??0)};return t.visible_wh===void 0?d(`{part} at a time`,n):d(`{shown} shown, {hidden} hidden`,n)}receipts(e){let t=(e,t)=>M`<a href="/receipts/${e}" aria-label=${d(`Receipt of order {number}`,{number:e})}>${t}</a>`;return e.legs.length===1?t(e.order.id,d(`Receipt`)):M`<details><summary>${d(`Receipts`)}</summary><span class="row">${e.legs.map(e=>t(e.id,String(e.id)))}</span></details>`}row(e){let{order:t}=e,n=e.legs.some(W),r=t.side===`buy`?d(`buy`):d(`sell`),i=Rt(t),a=this.detail(e),s=t.kind===`sweep`?t.last??t.contract:e.legs[e.legs.length-1].contract,l=n&&this.change?.id===t.id?this.change:null,u=n?p(t.waiting?.detail??``):``;return M`<tbody class=${n?``:`done`}>
       <tr class=${n?`first`:``}>
         <th scope="row">
           <span
             ><span class="tag ${t.side}">${r}</span>${i?M` <span class="tag">${i}</span>`:P}
-            <small class="muted">${d(`no. {number}`,{number:t.id})}</small></span
+            <small class="muted">${d(`no. {number}`,{number:t.id})}</small> <small>${this.receipts(e)}</small></span
           >
         </th>
         <td data-label=${d(`Interval`)}>${s===t.contract?c(t.contract):X(t.contract,s)}</td>
