@@ -380,3 +380,18 @@ test("entries are read in the one way they can be written", () => {
     assert.throws(() => fieldsOf(utf8(bad)), bad);
   }
 });
+
+test("a browser without Ed25519 calls nothing verified and keeps nothing", async () => {
+  const real = crypto.subtle.importKey;
+  crypto.subtle.importKey = async () => Promise.reject(new DOMException("no such algorithm", "NotSupportedError"));
+  try {
+    const answer = await checkReceipt(task(), nobody, nobody);
+    assert.equal(answer.verdict, "open");
+    assert.ok(codes(answer).includes("no_ed25519"));
+    assert.ok(codes(answer).includes("path"));
+    const visit = await checkGrowth({ kept: "", keys: [LOG_KEY.text] }, async () => utf8(log.head(500)), nobody, nobody);
+    assert.equal(visit.state, "unable");
+  } finally {
+    crypto.subtle.importKey = real;
+  }
+});

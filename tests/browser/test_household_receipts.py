@@ -6,6 +6,7 @@ import base64
 import gzip
 import random
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, Response, Route, expect
 
 from ledger.core.bundled import bundle, parse_bundle, verify_bundle
+from ledger.core.encoding import decode
 from ledger.core.merkle import inclusion_path, leaf_hashes, nodes_of
 from ledger.core.note import open_checkpoint, parse_note, parse_vkey
 from ledger.core.receipt import format_receipt, parse_receipt
@@ -28,6 +30,7 @@ FLIPS = 300  # of each file, at random
 SEED = 20260606
 HOME_BUDGET = 40_000  # bytes of JavaScript, gzip, the Worker included
 GUARD_MS = 15_000
+SETTLED_S = 150  # the first interval of the demo is over a minute after its start
 
 pytestmark = pytest.mark.browser
 
@@ -403,3 +406,29 @@ def test_anybody_may_check_a_receipt(visit: Visit) -> None:
     guarded(page)
     assert verdict(page, data) == "good"
     assert visitor.errors == []
+
+
+def test_a_settled_interval_has_the_receipt_of_the_own_row(visit: Visit, shoot: Shoot) -> None:
+    visitor = visit("household")
+    page = visitor.page
+    link = page.get_by_role("link", name=re.compile("^Receipt of the settlement of"))
+    deadline = time.monotonic() + SETTLED_S
+    while True:
+        visitor.goto("/home")
+        page.locator('[data-live="day"] details summary').first.click(timeout=SETTLED_S * 1000)
+        if link.count() or time.monotonic() > deadline:
+            break
+        page.wait_for_timeout(2_000)
+    shoot(page, "day-receipts-1280")
+    with page.expect_download() as downloading:
+        link.first.click()
+    data = Path(downloading.value.path()).read_bytes()
+    proof = parse_bundle(parse_receipt(data.decode()).extra).proof
+    assert proof is not None
+    assert decode(proof.row)["account"] == visitor.page.request.get(f"{visitor.url}/api/v1/me").json()["account"]
+    page = visitor.goto("/ledger/check")
+    guarded(page)
+    assert verdict(page, data) == "good"
+    expect(page.locator("#result h2")).to_have_text("Verified: this line is on the signed ledger.")
+    expect(page.locator("#result h3").first).to_have_text("The line")
+    shoot(page, "receipt-row-1280")
