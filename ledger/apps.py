@@ -4,6 +4,6 @@ from django.apps import AppConfig
 
 
 class LedgerConfig(AppConfig):
-    """Tables ``ledger_entry``, ``ledger_hashtile``, ``ledger_checkpoint``, ``ledger_row``, ``ledger_rulebook``."""
+    """Tables ``ledger_*``: entries, hash tiles, checkpoints, rows, rulebooks; cosignatures, quorums, alarms, keys."""
 
     name = "ledger"

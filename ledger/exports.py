@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ledger import queries
-from ledger.core.note import parse_checkpoint, parse_note, parse_vkey
 from ledger.core.rows import join_rows
 from ledger.core.tiles import TILE_WIDTH, Place, entries_path, levels, tile_path, widths
 from ledger.models import Row, Rulebook
@@ -47,7 +46,7 @@ def export(folder: Path) -> Export:
     newest = queries.newest()
     if newest is None:
         raise queries.NotThere("checkpoint")
-    size, note = newest.size, newest.note
+    size, note = newest.size, queries.cosigned(newest)
     out = _Folder(folder)
     for level in range(levels(size)):
         full, partial = widths(size, level)
@@ -61,9 +60,8 @@ def export(folder: Path) -> Export:
         out.write(f"rows/{seq}", join_rows([bytes(data) for _, data in group]))
     for sha256, text in Rulebook.objects.values_list("sha256", "text"):
         out.write(f"rulebook/{sha256}", text.encode())
-    checkpoint = parse_checkpoint(parse_note(note.encode()).text)
-    founder = parse_vkey(str(queries.entry(0)["vkey"]))
-    if founder.name == checkpoint.origin:
-        out.write(VKEY_FILE, f"{founder}\n".encode())
+    key = queries.key_of(note)
+    if key:
+        out.write(VKEY_FILE, f"{key}\n".encode())
     out.write("checkpoint", note.encode())
     return Export(size, out.files)

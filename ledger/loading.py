@@ -6,10 +6,12 @@ from typing import NamedTuple
 
 from django.db.models import Max
 
+from ledger.core.encoding import EncodingError, decode
+from ledger.core.keyring import Keyring, KeyringError
 from ledger.core.merkle import EMPTY_ROOT, leaf_hashes, range_root
 from ledger.core.note import NoteError, parse_checkpoint, parse_note
 from ledger.core.tiles import TILE_WIDTH, TileTree, levels, node_reader, widths
-from ledger.models import Checkpoint, Entry, HashTile
+from ledger.models import Checkpoint, Entry, HashTile, KeyEntry
 
 
 class LogDamaged(Exception):
@@ -17,12 +19,13 @@ class LogDamaged(Exception):
 
 
 class LogState(NamedTuple):
-    """The log as the database has it: ``tree`` over all entries, and where the newest checkpoint stands."""
+    """The log as the database has it: ``tree`` over all entries, where the newest checkpoint stands, who may sign."""
 
     tree: TileTree
     sealed_size: int
     sealed_root: bytes
     height: int
+    keyring: Keyring
 
 
 def load_state(origin: str) -> LogState:
@@ -31,7 +34,7 @@ def load_state(origin: str) -> LogState:
     size = 0 if last is None else last + 1
     newest = Checkpoint.objects.order_by("-size").first()
     if newest is None:
-        return LogState(_tree(size), 0, EMPTY_ROOT, 0)
+        return LogState(_tree(size), 0, EMPTY_ROOT, 0, load_keyring(origin))
     try:
         checkpoint = parse_checkpoint(parse_note(newest.note.encode()).text)
     except NoteError as error:
@@ -44,7 +47,23 @@ def load_state(origin: str) -> LogState:
     if sealed.root() != checkpoint.root:
         raise LogDamaged(f"checkpoint: the stored tiles do not have its root at {checkpoint.size} entries")
     tree = sealed if size == checkpoint.size else _tree(size)
-    return LogState(tree, checkpoint.size, checkpoint.root, newest.height)
+    return LogState(tree, checkpoint.size, checkpoint.root, newest.height, load_keyring(origin))
+
+
+def load_keyring(origin: str) -> Keyring:
+    """Return the log's keys as its stored entries name them; raise ``LogDamaged`` when one of these is not right."""
+    keyring = Keyring(origin)
+    for seq in KeyEntry.objects.order_by("seq").values_list("seq", flat=True):
+        leaf = Entry.objects.filter(seq=seq).values_list("leaf", flat=True).first()
+        try:
+            fields = {} if leaf is None else decode(bytes(leaf))
+            if fields.get("type") == "genesis":
+                keyring.found(str(fields.get("vkey")))
+            else:
+                keyring.change(fields)
+        except (EncodingError, KeyringError) as error:
+            raise LogDamaged(f"entry {seq}: {error}") from error
+    return keyring
 
 
 def _tree(size: int) -> TileTree:

@@ -49,3 +49,48 @@ class Rulebook(models.Model):
 
     sha256 = models.CharField(max_length=64, primary_key=True)
     text = models.TextField()
+
+
+class KeyEntry(models.Model):
+    """Which entries say who may sign: the genesis and every ``key`` entry. What they say is in the entry."""
+
+    seq = models.BigIntegerField(primary_key=True)
+
+
+class Cosignature(models.Model):
+    """A witness' signature line of the checkpoint at ``size`` entries, checked before it was kept.
+
+    ``witness`` is the text of its key, ``at_s`` the time it says.
+    """
+
+    size = models.BigIntegerField()
+    witness = models.CharField(max_length=400)
+    at_s = models.BigIntegerField()
+    line = models.TextField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["size", "witness"], name="cosignature_once")]
+
+
+class Quorum(models.Model):
+    """That the checkpoint at ``size`` entries has a quorum of the policy with this SHA-256."""
+
+    size = models.BigIntegerField()
+    policy = models.CharField(max_length=64)
+    at_ms = models.BigIntegerField()  # market time
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["policy", "size"], name="quorum_once")]
+
+
+class Alarm(models.Model):
+    """Something about the log itself that must be looked at: the quorum is late, or a witness refuses to go on.
+
+    ``seq`` is the seal of the checkpoint it is about, or the nearest one before it that has no alarm yet: in the list it
+    stands among the alerts that ledger entries raised. ``detail`` is a JSON object.
+    """
+
+    seq = models.BigIntegerField(primary_key=True)
+    at_ms = models.BigIntegerField()  # market time
+    kind = models.CharField(max_length=8)  # quorum, fork
+    detail = models.TextField()

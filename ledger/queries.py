@@ -7,16 +7,17 @@ from typing import NamedTuple
 
 import orjson
 
-from ledger import loading
+from ledger import cosigning, loading
 from ledger.core.encoding import decode
+from ledger.core.keyring import Keyring
 from ledger.core.merkle import NodeReader, consistency_path, inclusion_path
-from ledger.core.note import MAX_SIZE
+from ledger.core.note import MAX_SIZE, parse_note
 from ledger.core.receipt import format_receipt
 from ledger.core.rows import join_rows
 from ledger.core.tiles import Place, covers, encode_bundle, entries_path, node_reader, tile_path
 from ledger.core.verify import Head
 from ledger.loading import LogDamaged as LogDamaged
-from ledger.models import Checkpoint, Entry, HashTile, Row, Rulebook
+from ledger.models import Checkpoint, Entry, HashTile, KeyEntry, Row, Rulebook
 
 MAX_ENTRIES = 10_000  # of one page
 MAX_BLOCKS = 1_000
@@ -128,14 +129,51 @@ def newest() -> Checkpoint | None:
 
 
 def checkpoint(size: int | None = None) -> str:
-    """Return the newest signed checkpoint, or the one at exactly ``size`` entries; raise ``NotThere``."""
+    """Return the newest signed checkpoint with its cosignatures, or the one at exactly ``size`` entries; raise ``NotThere``."""
     found = Checkpoint.objects.order_by("-size")
     if size is not None:
         found = found.filter(size=size)
-    note = found.values_list("note", flat=True).first()
-    if note is None:
+    head = found.first()
+    if head is None:
         raise NotThere("checkpoint")
-    return note
+    return cosigned(head)
+
+
+def cosigned(head: Checkpoint) -> str:
+    """Return a checkpoint's note with the signature lines of its witnesses."""
+    return cosigning.with_cosignatures(head.size, head.note)
+
+
+def _keyring() -> Keyring | None:
+    first = Entry.objects.filter(seq=0).values_list("leaf", flat=True).first()
+    return None if first is None else loading.load_keyring(str(decode(bytes(first))["origin"]))
+
+
+def key_entries() -> bytes:
+    """Return the genesis and key entries as they are served, one a line; raise ``NotThere`` before the founding."""
+    seqs = KeyEntry.objects.order_by("seq").values_list("seq", flat=True)[:MAX_ENTRIES]
+    found = Entry.objects.filter(seq__in=list(seqs)).order_by("seq").values_list("leaf", flat=True)
+    if not found:
+        raise NotThere("keys")
+    return b"".join([bytes(leaf) + b"\n" for leaf in found])
+
+
+def valid_keys() -> list[str]:
+    """Return the verifier keys that the log's entries name as valid now, oldest first; [] before the founding."""
+    keyring = _keyring()
+    return [] if keyring is None else list(keyring.valid)
+
+
+def known_keys() -> list[str]:
+    """Return all verifier keys that the log's entries have ever named, revoked ones too, oldest first."""
+    keyring = _keyring()
+    return [] if keyring is None else list(keyring.known)
+
+
+def key_of(note: str) -> str:
+    """Return the newest key of the log that a note has a signature line of, "" for none: pages check it with that."""
+    lines = {f"{line.name}+{line.key_id.hex()}" for line in parse_note(note.encode()).signatures}
+    return next((vkey for vkey in reversed(known_keys()) if "+".join(vkey.split("+", 2)[:2]) in lines), "")
 
 
 def heads(after: int, until: int) -> list[Head]:
@@ -195,12 +233,13 @@ def nodes(size: int) -> NodeReader:
 
 def inclusion(seq: int) -> InclusionProof:
     """Return the proof that an entry is under the newest checkpoint; raise ``NotThere`` while it is not sealed."""
-    head = newest()
+    witnessed = cosigning.witnessed_size() or 0
+    head = Checkpoint.objects.filter(size=witnessed).first() if 0 <= seq < witnessed else newest()
     if head is None or not 0 <= seq < head.size:
         raise NotThere(f"sealed entry {seq}")
     node = nodes(head.size)
     path = [hash_.hex() for hash_ in inclusion_path(seq, head.size, node)]
-    return InclusionProof(seq, head.size, head.root, node(0, seq).hex(), path, head.note)
+    return InclusionProof(seq, head.size, head.root, node(0, seq).hex(), path, cosigned(head))
 
 
 def consistency(old_size: int, size: int) -> list[bytes]:
@@ -209,6 +248,13 @@ def consistency(old_size: int, size: int) -> list[bytes]:
 
 
 def receipt(seq: int) -> str:
-    """Return an entry's receipt (https://c2sp.org/tlog-proof); raise ``NotThere`` while it is not sealed."""
-    proof = inclusion(seq)
-    return format_receipt(seq, [bytes.fromhex(hash_) for hash_ in proof.hashes], proof.checkpoint)
+    """Return an entry's receipt (https://c2sp.org/tlog-proof); raise ``NotThere`` while it is not sealed.
+
+    It ends with the newest checkpoint that has a quorum of witnesses, when that covers the entry; else with the newest.
+    """
+    return receipt_of(inclusion(seq))
+
+
+def receipt_of(proof: InclusionProof) -> str:
+    """Return the receipt that an inclusion proof makes."""
+    return format_receipt(proof.seq, [bytes.fromhex(hash_) for hash_ in proof.hashes], proof.checkpoint)

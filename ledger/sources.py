@@ -89,7 +89,7 @@ class DatabaseSource:
 
     def __init__(self) -> None:
         newest = queries.newest()
-        self._size, self._note = (0, "") if newest is None else (newest.size, newest.note)
+        self._size, self._note = (0, "") if newest is None else (newest.size, queries.cosigned(newest))
 
     def heads(self) -> Iterator[Head]:
         """Return the checkpoints that are stored beside the log."""

@@ -132,12 +132,14 @@ async function check(): Promise<void> {
     const answer = await checkReceipt({
       receipt: bytes,
       leaf: leaf.bytes(""),
+      entered: entered.length > 0,
       keys: entered.length ? entered : (known?.keys ?? []),
+      old: entered.length ? [] : (known?.old ?? []),
       kept: known?.note ?? "",
       given: checkpoint.bytes("\n"),
       here: known?.origin ?? "",
     });
-    const signed = answer.findings.findIndex((finding) => finding.code === "signed");
+    const signed = answer.findings.findIndex((finding) => finding.code === "signed" || finding.code === "signed_old");
     if (signed >= 0) {
       const code = entered.length ? "key_entered" : known ? "key_kept" : "key_named";
       answer.findings.splice(signed + 1, 0, { verdict: "note", code, values: { at: known ? dateTime(known.since) : "" } });

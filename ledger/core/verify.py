@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from ledger.core.blocks import Chain, SealError
 from ledger.core.encoding import EncodingError, decode, decode_many
 from ledger.core.entries import EntryError, Fields, check_entries
+from ledger.core.keyring import Keyring, KeyringError
 from ledger.core.merkle import leaf_hashes
 from ledger.core.note import Note, NoteError, VerifierKey, parse_checkpoint, parse_note, parse_vkey, verify_note
 from ledger.core.rows import check_rows, split_rows
@@ -84,9 +85,9 @@ class _Doubt:
 def verify_log(source: Source, vkeys: Sequence[VerifierKey] = (), heads: Iterable[Head] | None = None) -> Report:
     """Verify a whole log; raise ``Bad`` at the first place that is wrong.
 
-    ``vkeys`` are the keys that are trusted to sign its head. Without any the key in the log's first entry is taken,
-    which only shows that the log agrees with itself. ``heads`` are the stored checkpoints by size, where there are such:
-    each must be what its seal and the entries give.
+    ``vkeys`` are the keys that are trusted to sign its head, and to say which keys come after them. Without any the key
+    in the log's first entry is taken, which only shows that the log agrees with itself. ``heads`` are the stored
+    checkpoints by size, where there are such: each must be what its seal and the entries give.
     """
     return _Verifier(source, vkeys, heads).run()
 
@@ -101,7 +102,7 @@ class _Verifier:
         self._heads: Iterator[Head] | None = None if heads is None else iter(heads)
         self._head: Head | None = None  # the next one, when it was read too early
         self._chain = Chain("")
-        self._keys: dict[str, VerifierKey] = {}  # valid ones, by their text
+        self._ring = Keyring("", self._given)
         self._rules = ""
         self._last_at = ""
         self._rows = self._rows_missing = self._rulebooks = self._rulebooks_missing = 0
@@ -111,7 +112,9 @@ class _Verifier:
         try:
             note = parse_note(data)
             checkpoint = parse_checkpoint(note.text)
-            if self._given:
+            # Where none of the given keys has signed, one that they have approved may have: the entries say so.
+            named = {(line.name, line.key_id) for line in note.signatures}
+            if any((key.name, key.key_id) in named for key in self._given):
                 verify_note(note, self._given)
         except NoteError as error:
             raise Bad(CHECKPOINT, str(error)) from None
@@ -178,14 +181,13 @@ class _Verifier:
 
     def _check_signature(self, note: Note) -> VerifierKey:
         """Return the key that signed: one that is trusted and, by the log's own entries, valid now."""
-        valid = list(self._keys.values())
+        believed = self._ring.believed()
         try:
-            signed = verify_note(note, self._given or valid)
+            signed = verify_note(note, believed or self._given or list(self._ring.valid.values()))
         except NoteError as error:
             raise Bad(CHECKPOINT, str(error)) from None
-        for key in signed:
-            if key in valid and key.name == self._origin:
-                return key
+        if signed[-1] in believed:
+            return signed[-1]
         raise Bad(CHECKPOINT, f"expected a signature by a key the log itself names, was {signed[0]}")
 
     # --- entries ----------------------------------------------------------------------------------------------------
@@ -248,7 +250,8 @@ class _Verifier:
             key = self._founding_key(entry)
             if key.name != self._origin:
                 raise Bad(CHECKPOINT, f"expected the origin {key.name} of the first entry, was {self._origin}")
-            self._keys[str(key)] = key
+            self._ring = Keyring(self._origin, self._given)
+            self._ring.found(str(key))
             self._chain = Chain(self._origin, _text(entry, "currency", place))
             self._publish(_text(entry, "rulebook_sha256", place), place)
         elif kind == "rulebook":
@@ -270,17 +273,10 @@ class _Verifier:
         return key
 
     def _change_key(self, entry: Fields, place: str) -> None:
-        text, action = _text(entry, "vkey", place), entry.get("action")
         try:
-            key = parse_vkey(text)
-        except NoteError as error:
-            raise Bad(place, f"vkey: {error}") from None
-        if action == "add":
-            self._keys[text] = key
-        elif action == "revoke":
-            self._keys.pop(text, None)
-        else:
-            raise Bad(place, f"action: expected add or revoke, was {action!r:.60}")
+            self._ring.change(entry)
+        except KeyringError as error:
+            raise Bad(place, str(error)) from None
 
     def _publish(self, sha256: str, place: str) -> None:
         """A rulebook is in force from here on; its text is checked when the source has it."""
@@ -362,7 +358,7 @@ class _Verifier:
         try:
             note = parse_note(head.note.encode())
             stated = parse_checkpoint(note.text)
-            verify_note(note, list(self._keys.values()))
+            verify_note(note, list(self._ring.valid.values()))
         except (NoteError, UnicodeError) as error:
             self._beside = Bad(_row(size), f"note: {error}")
             return

@@ -8,6 +8,7 @@ from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 
+from ledger import witnessing
 from market.api.problems import Problem, response
 from market.api.views import answer
 from market.exchange import gateway
@@ -32,12 +33,15 @@ def healthz(request: HttpRequest) -> HttpResponse:
         status = gateway.current().status()
     except NotRunning:
         status = {"state": "not running", "seq": 0, "sealed": 0, "queue": 0}
+    witnesses = witnessing.status()  # trading goes on without them: they do not make the market unavailable
     fine = database == "ok" and status["state"] == "running"
     return answer(
         {
             "status": "ok" if fine else "unavailable",
             "seq": status["seq"],
             "sealed": status["sealed"],
+            "witnessed": witnesses.witnessed,
+            "witnesses": witnesses.state,
             "database": database,
             "exchange": status["state"],
             "queue": status["queue"],

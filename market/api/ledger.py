@@ -12,6 +12,7 @@ from django.http import HttpRequest, HttpResponse
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework.request import Request
 
+from ledger import cosigning
 from ledger import queries as ledger
 from ledger.core.merkle import leaf_hash
 from market.api import cursors, shapes
@@ -89,10 +90,11 @@ class Blocks(ApiView):
         query = self.query("limit", "cursor")
         limit = cursors.limit_of(query)
         rows = ledger.blocks(limit + 1, before=cursors.number_cursor(query))
-        return answer(cursors.page(rows, limit, lambda row: row.height, _block))
+        witnessed = cosigning.witnessed_size()
+        return answer(cursors.page(rows, limit, lambda row: row.height, lambda row: _block(row, witnessed)))
 
 
-def _block(row: ledger.Block) -> dict[str, Any]:
+def _block(row: ledger.Block, witnessed: int | None) -> dict[str, Any]:
     return {
         "height": row.height,
         "first": row.first,
@@ -100,6 +102,7 @@ def _block(row: ledger.Block) -> dict[str, Any]:
         "size": row.size,
         "root": row.root,
         "at": at_text(row.at_ms),
+        "state": cosigning.state_of(row.size - 1, row.size, witnessed),
     }
 
 
@@ -116,6 +119,7 @@ class Entry(_EntryView):
                 "entry": orjson.loads(leaf),
                 "leaf": base64.b64encode(leaf).decode(),
                 "leaf_hash": leaf_hash(leaf).hex(),
+                "state": cosigning.state_of(seq, ledger.sealed_size(), cosigning.witnessed_size()),
             }
         )
 
@@ -128,7 +132,7 @@ class Proof(_EntryView):
         """Return the inclusion proof of an entry, 409 while it is not sealed yet (a second or two)."""
         self.leaf(seq)
         try:
-            proof, receipt = ledger.inclusion(seq), ledger.receipt(seq)
+            proof = ledger.inclusion(seq)
         except ledger.NotThere:
             raise Problem(409, "not_sealed", "seq", headers=(("Retry-After", "1"),)) from None
         return answer(
@@ -139,7 +143,8 @@ class Proof(_EntryView):
                 "hashes": proof.hashes,
                 "root": proof.root,
                 "checkpoint": proof.checkpoint,
-                "receipt": receipt,
+                "state": cosigning.state_of(seq, proof.size, cosigning.witnessed_size()),
+                "receipt": ledger.receipt_of(proof),
             }
         )
 

@@ -112,17 +112,20 @@ class Alert(Shape):
     """Something the grid operator must look at. ``id`` is the sequence of the ledger entry that raised it.
 
     capacity: what the edge above ``area`` can carry was set below what is allocated in ``contracts``; that direction is
-    blocked, trades stand. collar: the price collar halted ``contract`` until ``until``.
+    blocked, trades stand. collar: the price collar halted ``contract`` until ``until``. quorum: the checkpoint whose seal
+    is ``id`` has waited a minute for its quorum of witnesses. fork: ``witnesses`` refuse to cosign the log because it does
+    not go on from what they have cosigned.
     """
 
     id: Seq
     at: Instant
-    kind: Literal["capacity", "collar"]
+    kind: Literal["capacity", "collar", "quorum", "fork"]
     reason: str
     area: str | None
     contract: str | None
     until: str | None
     contracts: list[Overload]
+    witnesses: list[str]
     acknowledged_by: str | None
     acknowledged_at: str | None
 

@@ -285,6 +285,7 @@ def _alert(row: grid_queries.Alert) -> dict[str, Any]:
         "contract": row.contract or None,
         "until": row.detail.get("until"),
         "contracts": row.detail.get("contracts", []),
+        "witnesses": list(row.detail.get("witnesses", ())),
         "acknowledged_by": row.acknowledged_by or None,
         "acknowledged_at": at_text(row.acknowledged_at_ms) if seen else None,
     }

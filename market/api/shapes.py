@@ -252,7 +252,10 @@ class EventPage(Shape):
 
 
 class Block(Shape):
-    """A sealed run of entries; ``root`` is the log's at ``size`` entries."""
+    """A sealed run of entries; ``root`` is the log's at ``size`` entries.
+
+    ``state``: sealed, or witnessed once a checkpoint that covers it has its quorum; always sealed without witnesses.
+    """
 
     height: int
     first: int
@@ -260,6 +263,7 @@ class Block(Shape):
     size: int
     root: str
     at: Instant
+    state: Literal["sealed", "witnessed"]
 
 
 class BlockPage(Shape):
@@ -276,6 +280,10 @@ class Entry(Shape):
     entry: dict[str, Any]
     leaf: Annotated[str, Meta(description="the leaf's bytes, base64")]
     leaf_hash: Annotated[str, Meta(description="SHA-256(0x00 || leaf), hex")]
+    state: Annotated[
+        Literal["accepted", "sealed", "witnessed"],
+        Meta(description="durable; under a checkpoint; under one that a quorum of witnesses has cosigned"),
+    ]
 
 
 class Proof(Shape):
@@ -286,7 +294,8 @@ class Proof(Shape):
     leaf_hash: str
     hashes: Annotated[list[str], Meta(description="hex, from the leaf upwards")]
     root: Annotated[str, Meta(description="hex")]
-    checkpoint: Annotated[str, Meta(description="signed note")]
+    checkpoint: Annotated[str, Meta(description="signed note, with the cosignatures it has")]
+    state: Annotated[Literal["sealed", "witnessed"], Meta(description="whether the checkpoint has its quorum")]
     receipt: Annotated[str, Meta(description="the same as a c2sp.org/tlog-proof@v1 file")]
 
 
@@ -296,6 +305,11 @@ class Health(Shape):
     status: Literal["ok", "unavailable"]
     seq: int
     sealed: int
+    witnessed: Annotated[int | None, Meta(description="entries under a quorum; null without witnesses")]
+    witnesses: Annotated[
+        Literal["none", "ok", "behind", "refused"],
+        Meta(description="behind: the quorum is over a minute late; refused: a witness says the log has forked"),
+    ]
     database: str
     exchange: str
     queue: int

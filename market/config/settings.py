@@ -47,6 +47,8 @@ CSRF_TRUSTED_ORIGINS = envlist("SUNLEDGER_ORIGINS", "")
 # --- the market ------------------------------------------------------------------------------------------------------
 LEDGER_ORIGIN = envstr("SUNLEDGER_LEDGER_ORIGIN", "sunledger.example/city")
 LEDGER_KEY_FILE = Path(envstr("SUNLEDGER_LEDGER_KEY_FILE", str(DATA_DIR / "ledger_key")))
+LEDGER_SIGNER = envstr("SUNLEDGER_LEDGER_SIGNER", "")  # unix:PATH of a ledger_signer; "" = keys of LEDGER_KEY_FILE
+LEDGER_POLICY_FILE = envstr("SUNLEDGER_LEDGER_POLICY", "")  # witnesses and their quorum (tlog-policy); "" = none
 LEDGER_SALT_FILE = Path(envstr("SUNLEDGER_LEDGER_SALT_FILE", str(DATA_DIR / "ledger_salt")))
 PUBLISHED_CHECKPOINT_FILE = Path(envstr("SUNLEDGER_PUBLISHED_CHECKPOINT", str(DATA_DIR / "published_checkpoint")))
 # Entry bundles and rows without a key: only in the demo (DESIGN: they hold what single homes did).

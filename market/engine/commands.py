@@ -43,10 +43,16 @@ class PublishRulebook(NamedTuple):
 
 
 class RegisterKey(NamedTuple):
-    """A verifier key of the log becomes valid (``action="add"``) or stops being valid (``"revoke"``)."""
+    """A verifier key of the log becomes valid (``action="add"``) or stops being valid (``"revoke"``).
+
+    A new key comes with two signatures, base64: its own (``possession``) and one of a valid key (``approval``), of the
+    text that ``ledger.core.keyring`` defines. They are checked before the engine is asked.
+    """
 
     action: str
     vkey: str
+    possession: str = ""
+    approval: str = ""
 
 
 class SetParams(NamedTuple):

@@ -27,7 +27,7 @@ _ENTRIES: dict[type, tuple[str, str, tuple[str, ...]]] = {
         "genesis", "", ("origin", "currency", "interval_min", "vkey", "rulebook_version", "rulebook_sha256"),
     ),
     ev.RulebookPublished: ("rulebook", "", ("version", "sha256")),
-    ev.KeyRegistered: ("key", "", ("action", "vkey")),
+    ev.KeyRegistered: ("key", "", ("action", "vkey", "possession", "approval")),
     ev.ParamsSet: ("params", "", c.SetParams._fields),
     ev.AreaSet: ("area", "", ("area", "parent", "level")),
     ev.CapacitySet: ("capacity", "", ("area", "import_w", "export_w", "reason")),
@@ -208,7 +208,7 @@ def _cancel(leaf: Leaf) -> c.Command | None:
 _COMMANDS: dict[str, Callable[[Leaf], c.Command | None]] = {
     "genesis": _plain(c.Found),
     "rulebook": _plain(c.PublishRulebook),
-    "key": _plain(c.RegisterKey),
+    "key": _plain(c.RegisterKey, **c.RegisterKey._field_defaults),
     "params": _plain(c.SetParams, **c.SetParams._field_defaults),
     "area": _plain(c.SetArea),
     "capacity": _plain(c.SetCapacity),

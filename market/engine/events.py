@@ -42,6 +42,8 @@ class KeyRegistered(NamedTuple):
     at_ms: int
     action: str
     vkey: str
+    possession: str = ""
+    approval: str = ""
 
 
 class ParamsSet(NamedTuple):

@@ -127,6 +127,9 @@ class Governing(Halting):
             return self.refuse("invalid_value", "action")
         if not is_name(command.vkey):
             return self.refuse("invalid_value", "vkey")
+        for name, text in (("possession", command.possession), ("approval", command.approval)):
+            if not (is_name(text) if command.action == "add" else text == ""):
+                return self.refuse("invalid_value", name)
         return self._one(ev.KeyRegistered, *command)
 
     def _set_params(self, command: SetParams) -> list[Any]:

@@ -33,7 +33,9 @@ CONTRACTS = Table.of(models.Contract)
 SETTLEMENT_LINES = Table.of(models.SettlementLine)
 REFUSALS = Table.of(models.Refusal)
 SNAPSHOTS = Table.of(models.Snapshot)
-LEDGER = {model: Table.of(model) for model in (ledger.Checkpoint, ledger.Entry, ledger.HashTile, ledger.Row)}
+LEDGER = {
+    model: Table.of(model) for model in (ledger.Checkpoint, ledger.Entry, ledger.HashTile, ledger.KeyEntry, ledger.Row)
+}
 
 KEPT_REFUSALS = 1_000_000  # newest ones, for the regulator
 KEPT_SNAPSHOTS = 3

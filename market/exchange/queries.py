@@ -11,6 +11,8 @@ from typing import Any
 
 from django.db.models import Count, Max, Q, Sum
 
+from ledger import cosigning
+from ledger.models import Alarm
 from market.engine.contracts import contract_start_ms
 from market.exchange import models
 from market.exchange.history import DETAIL, MAX_LIMIT, candles, events, seq_before
@@ -337,17 +339,26 @@ def refusals(*, account: int | None = None, before: int | None = None, limit: in
 
 
 def alerts(*, before: int | None = None, limit: int = 100) -> list[AlertView]:
-    """Return what the grid operator must look at, newest first."""
+    """Return what the grid operator must look at, newest first: what entries raised, and alarms about the log itself."""
     rows = models.Alert.objects.all()
     if before is not None:
         rows = rows.filter(seq__lt=before)
-    return [AlertView(*row) for row in rows.order_by("-seq").values_list(*AlertView._fields)[: limited(limit)]]
+    found = [AlertView(*row) for row in rows.order_by("-seq").values_list(*AlertView._fields)[: limited(limit)]]
+    found += [_alarm(row) for row in cosigning.alarms(before=before, limit=limited(limit))]
+    return sorted(found, key=lambda row: -row.seq)[: limited(limit)]
 
 
 def alert(seq: int) -> AlertView | None:
-    """Return one alert by the ledger entry that raised it, or None."""
+    """Return one alert by the ledger entry that raised it (an alarm: by the seal it stands at), or None."""
     row = models.Alert.objects.filter(seq=seq).values_list(*AlertView._fields).first()
-    return None if row is None else AlertView(*row)
+    if row is not None:
+        return AlertView(*row)
+    alarm = cosigning.alarm(seq)
+    return None if alarm is None else _alarm(alarm)
+
+
+def _alarm(row: Alarm) -> AlertView:
+    return AlertView(row.seq, row.at_ms, row.kind, "", "", row.detail)
 
 
 def counts() -> dict[str, Any]:

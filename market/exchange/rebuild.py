@@ -62,7 +62,8 @@ def _event(leaf: dict[str, Any]) -> Any:
     if type_ == "settle":
         return _settled(leaf)
     if type_ == "key":
-        return ev.KeyRegistered(seq, parse_at(leaf["at"]), leaf["action"], leaf["vkey"])
+        signatures = (leaf.get("possession", ""), leaf.get("approval", ""))
+        return ev.KeyRegistered(seq, parse_at(leaf["at"]), leaf["action"], leaf["vkey"], *signatures)
     kind = _KINDS[type_, leaf.get("action", "")]
     given = {**leaf, "at_ms": parse_at(leaf["at"])}
     given |= {name: parse_at(leaf[text]) for name, text in TIMES.items() if text in leaf}

@@ -13,7 +13,7 @@ import orjson
 
 from ledger.core.note import NoteError, open_checkpoint, parse_vkey
 from ledger.core.tiles import TileTree, levels
-from ledger.keys import salt_secret
+from ledger.keys import KeyFileError, salt_secret
 from ledger.loading import LogDamaged, edge
 from ledger.operations import Log
 from market.engine.engine import Engine
@@ -58,6 +58,8 @@ def _recover(store: PostgresStore | SqliteStore, published_file: Path) -> Recove
         log = Log.load()
     except LogDamaged as error:
         raise RecoveryFailed(f"the stored log is damaged: {error}") from error
+    except KeyFileError as error:
+        raise RecoveryFailed(f"the log cannot be signed: {error}") from error
     check_published(log, published_file)
     engine, snapshot_seq = load_engine(store)
     replayed = engine.seq
@@ -96,7 +98,9 @@ def check_published(log: Log, published_file: Path) -> None:
             logger.warning("%s is missing: cannot tell whether this database is the newest", published_file)
         return
     try:
-        published = open_checkpoint(published_file.read_bytes(), [parse_vkey(log.vkey)])
+        # Signed by any key the log has ever named: it may have been published just before one was revoked.
+        known = list(log.keyring.known.values()) or [parse_vkey(log.vkey)]
+        published = open_checkpoint(published_file.read_bytes(), known)
     except NoteError as error:
         raise RecoveryFailed(f"{published_file}: expected a checkpoint, was: {error}") from error
     if published.size > log.size:

@@ -10,8 +10,9 @@ import orjson
 
 from ledger.core.accounts import AccountVector, account_leaf
 from ledger.operations import Log
+from market.engine.commands import Found, RegisterKey
 from market.engine.engine import Engine
-from market.engine.events import Founded, RulebookPublished, Sealed
+from market.engine.events import Founded, KeyRegistered, RulebookPublished, Sealed
 from market.exchange.journal import Journal, Unbalanced
 from market.exchange.leaves import Leaves
 from market.exchange.outcomes import SealInfo
@@ -55,12 +56,21 @@ class Sealer:
             if b'"type":"rulebook"' in leaf:
                 self._rules = orjson.loads(leaf)["sha256"]
 
-    def note(self, event: Founded | RulebookPublished) -> None:
-        """Take note of what every seal from here on has to say."""
+    def note(self, event: Founded | RulebookPublished | KeyRegistered) -> None:
+        """Take note of what every seal from here on has to say, and of who signs for it."""
         if isinstance(event, Founded):
             self._currency, self._rules = event.currency, event.rulebook_sha256
+            self._log.note_founder(event.vkey)
+        elif isinstance(event, KeyRegistered):
+            self._log.note_key(event.seq, *event[2:])
         else:
             self._rules = event.sha256
+
+    def key_problem(self, command: Found | RegisterKey) -> str:
+        """Return the field at fault when a command names a key that cannot sign for this log, "" when it can."""
+        if isinstance(command, Found):
+            return "" if self._log.signs_for(command.origin, command.vkey) else "vkey"
+        return self._log.key_problem(*command)
 
     def _account_leaf(self, index: int) -> bytes:
         account = self._engine.accounts[index]

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from django.db import connections
 
-from market.engine.commands import Command, CommitSnapshot, Found, PlaceOrder, PublishRulebook, Seal
+from market.engine.commands import Command, CommitSnapshot, Found, PlaceOrder, PublishRulebook, RegisterKey, Seal
 from market.engine.engine import Engine
 from market.engine.events import Refused
 from market.exchange.inbox import Inbox, Item, answer
@@ -33,6 +33,7 @@ IDLE_S = 0.05  # between two looks at what is due, when no command comes
 MAX_SCHEDULE_ROUNDS = 64  # the engine's lists of due commands are bounded; so many of them are worked off in one batch
 SEAL_ENTRIES = 65_536  # a block has about as many entries at most
 SEAL_IDLE_S = 60.0  # an idle market seals this often, so that its checkpoint stays fresh
+_NAMES_KEY = frozenset((Found, RegisterKey))
 READ_GRACE_S = 0.02  # the writer lets waiting readers pass this long at most; a read takes far less
 
 
@@ -222,8 +223,8 @@ class Writer:
                 if known is not None:
                     outcomes.append(known)
                     continue
-            events = apply(command, now)
             kind = type(command)
+            events = apply(command, now) if kind not in _NAMES_KEY else self._apply_key(command, now)
             if events and type(events[0]) is Refused:
                 outcome = Outcome((), events[0])
                 self._journal.refuse(command, events[0], now)
@@ -236,10 +237,15 @@ class Writer:
                 self._keys.remember(scope, key, command, outcome, now)
             outcomes.append(outcome)
 
+    def _apply_key(self, command: Any, now: int) -> list[Any]:
+        """Apply a command that names a key of the log, unless the log could not be signed under it."""
+        field = "" if type(command) is Found and self.engine.seq else self._sealer.key_problem(command)
+        return [Refused("invalid_value", field)] if field else self.engine.apply(command, now)
+
     def _note(self, command: Command, events: list[Any], rows: Sequence[bytes]) -> None:
         """Keep what a rare command means beyond its events."""
         kind = type(command)
-        if kind is Found or kind is PublishRulebook:
+        if kind is PublishRulebook or kind in _NAMES_KEY:
             self._sealer.note(events[0])
         elif rows and events:
             self._journal.keep_rows(events[0].seq, rows)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from ledger import queries as ledger_queries
+from ledger import witnessing
 from market.engine.commands import SetParams
 from market.engine.engine import Engine
 from market.exchange import queries as exchange_queries
@@ -153,6 +154,7 @@ class Health(NamedTuple):
     error: str
     entries_a_s: float | None
     sealed_ago_s: float | None  # real seconds
+    witnesses: witnessing.Status
 
 
 class Rate:
@@ -339,6 +341,7 @@ def health(exchange: Exchange) -> Health:
         error=status["error"],
         entries_a_s=_rate.note(time.monotonic(), status["seq"]),
         sealed_ago_s=max(0.0, (now_ms - newest[0].at_ms) / 1000 / exchange.speed) if newest else None,
+        witnesses=witnessing.status(),
     )
 
 

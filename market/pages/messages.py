@@ -252,6 +252,7 @@ SCRIPTS = (
     _("The line is number {number} of the {count} that the entry commits to."),
     _("The line is not among those the entry commits to."),
     _("The signature under the checkpoint is by {name}, key {key}."),
+    _("The signature under the checkpoint is by {name}, key {key}, which has been revoked since."),
     _("No key is known for this log: the signature was not checked."),
     _("That is a key you entered."),
     _("That is the key this browser has known since {at}."),

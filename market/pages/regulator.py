@@ -17,6 +17,7 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from ledger import cosigning, witnessing
 from ledger import operations as ledger_operations
 from ledger import queries as ledger
 from market.exchange import queries, receipts
@@ -132,6 +133,7 @@ def explorer(request: HttpRequest) -> HttpResponse:
         "before": before,
         "newest": blocks[0] if blocks and before is None else next(iter(ledger.blocks(1)), None),
         "kinds": _kind_choices(),
+        "witnessed": cosigning.witnessed_size(),
     }
     return render(request, "regulator/explorer.html", context)
 
@@ -157,7 +159,8 @@ def block(request: HttpRequest, height: int) -> HttpResponse:
         "entries": entries,
         "next": first + PAGE_ENTRIES if first + PAGE_ENTRIES < found.size else None,
         "newest": next(iter(ledger.blocks(1)), None),
-        "verify": {"note": note, "vkey": ledger_operations.verifier_key()},
+        "witnessed": cosigning.witnessed_size(),
+        "verify": {"note": note, "vkey": ledger.key_of(note)},
     }
     return render(request, "regulator/block.html", context)
 
@@ -184,8 +187,9 @@ def entry(request: HttpRequest, seq: int) -> HttpResponse:
                 "size": proof.size,
                 "hashes": proof.hashes,
                 "note": proof.checkpoint,
-                "vkey": ledger_operations.verifier_key(),
+                "vkey": ledger.key_of(proof.checkpoint),
             },
+            "witnessed": cosigning.witnessed_size(),
         }
     except ledger.NotThere:
         pass  # not sealed yet: the page says so
@@ -232,10 +236,12 @@ def checking(request: HttpRequest) -> HttpResponse:
         note = ledger.checkpoint()
     except ledger.NotThere:
         note = ""
-    vkey = ledger_operations.verifier_key()
+    vkey = ledger.key_of(note) if note else ledger_operations.verifier_key()
     context = {
         "note": note,
         "vkey": vkey,
+        "vkeys": ledger.valid_keys() or [vkey],
+        "witnesses": witnessing.status(),
         "verify": {"note": note, "vkey": vkey},
         "address": request.build_absolute_uri("/").rstrip("/"),
     }

@@ -69,6 +69,7 @@ def alert_item(alert: AlertView) -> Item:
         "contract": alert.contract or None,
         "until": detail.get("until"),
         "contracts": detail.get("contracts", []),
+        "witnesses": list(detail.get("witnesses", ())),
     }
 
 

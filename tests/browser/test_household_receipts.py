@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import json
 import random
 import re
 import time
@@ -57,7 +58,7 @@ def text64(data: bytes | None) -> str | None:
 def drive(page: Page, tasks: list[dict[str, Any]]) -> list[list[Any]]:
     """Return verdict and findings of each task (``receipt``, ``leaf``, ``given`` as bytes)."""
     plain = [
-        {"keys": [], "kept": "", "here": ""}
+        {"keys": [], "old": [], "entered": True, "kept": "", "here": ""}
         | {name: text64(task.get(name)) if name in {"receipt", "leaf", "given"} else task[name]
            for name in {"receipt", "leaf", "given", *task}}
         for task in tasks
@@ -95,7 +96,8 @@ def receipt_of(visitor: Visitor, seq: int) -> bytes:
 
 def key_of(visitor: Visitor) -> str:
     """Return the verifier key that the market names."""
-    return visitor.page.request.get(f"{visitor.url}/ledger/log.vkey").text().strip()
+    genesis = visitor.page.request.get(f"{visitor.url}/ledger/keys").text().splitlines()[0]
+    return str(json.loads(genesis)["vkey"])
 
 
 def choose(page: Page, data: bytes, name: str = "receipt") -> None:

@@ -32,6 +32,7 @@ class Writer:
 
     def found(self) -> None:
         self.entry("genesis", origin=ORIGIN, currency="EUR", vkey=self.log.vkey, rulebook_sha256=self.rules)
+        self.log.note_founder(self.log.vkey)
 
     def orders(self, count: int) -> None:
         for number in range(count):

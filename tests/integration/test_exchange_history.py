@@ -1,7 +1,12 @@
 """What readers get: candles, events, positions, settlement; and events read back as the engine gave them."""
 
+import base64
+
 import pytest
 
+from ledger import keys
+from ledger.core.keyring import key_statement
+from ledger.core.note import Signer
 from market.engine import events as ev
 from market.engine.commands import (
     BUY,
@@ -73,7 +78,7 @@ def test_events_come_back_as_the_engine_gave_them() -> None:
             SetTariff(4_100, 700),
             SetHalt("area", "LV2.1", 1, "works"),
             PublishRulebook(2, "ab" * 32),
-            RegisterKey("add", "sunledger.example/city+00000000+AQ=="),
+            new_key(),
             PARAMS._replace(tick_e4=5),
             CommitSnapshot("cd" * 32),
             CloseAccount(market.charlie),
@@ -91,6 +96,15 @@ def test_events_come_back_as_the_engine_gave_them() -> None:
             continue
         (again,) = events_between(event.seq, 1)
         assert again == event
+
+
+def new_key() -> RegisterKey:
+    """Return the command that adds a key: one the log's own has approved."""
+    own = keys.signing_keys()
+    new = Signer(own.origin, bytes([9]) * 32)
+    statement = key_statement(own.origin, new.vkey)
+    signatures = (new.sign_raw(statement), own.sign(own.vkeys()[0], statement))
+    return RegisterKey("add", new.vkey, *(base64.b64encode(signature).decode() for signature in signatures))
 
 
 def test_candles_of_a_contract_and_of_an_area() -> None:

@@ -142,7 +142,13 @@ def test_a_database_older_than_the_published_log_is_refused(tmp_path: Path) -> N
         model.objects.all().delete()
     # What was published is ahead of any other history, an empty one too.
     with connection.cursor() as cursor:
-        for table in ("ledger_checkpoint", "ledger_hashtile", "exchange_snapshot", "exchange_balance"):
+        for table in (
+            "ledger_checkpoint",
+            "ledger_hashtile",
+            "ledger_keyentry",
+            "exchange_snapshot",
+            "exchange_balance",
+        ):
             cursor.execute(f'DELETE FROM "{table}"')
     with pytest.raises(RecoveryFailed, match=f"older than the published log.*{size}"):
         Exchange(market.clock, published_file=newer / "published_checkpoint").start()

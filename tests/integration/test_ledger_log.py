@@ -22,6 +22,7 @@ from ledger.core.verify import Bad, verify_log
 from ledger.exports import export
 from ledger.models import Checkpoint, Entry, HashTile, Row, Rulebook
 from ledger.operations import Log
+from ledger.signing import FileKeys
 from ledger.sources import FolderSource
 from tests.integration.ledger_writer import ORIGIN, RULEBOOK, Writer, flip, verify, write_log
 from tests.unit.ledger_logs import span
@@ -216,7 +217,7 @@ def change(row: Entry | HashTile | Row, field: str, dice: random.Random) -> None
     type(row).objects.filter(pk=row.pk).update(**{field: bytes(data)})
 
 
-def test_a_damaged_log_is_not_written_to() -> None:
+def test_a_damaged_log_is_not_written_to(tmp_path: Path) -> None:
     write_log(5, 300)
     saved = bytes(Entry.objects.get(seq=300).leaf)
     Entry.objects.filter(seq=300).update(leaf=saved.replace(b"2850", b"2851"))
@@ -228,7 +229,7 @@ def test_a_damaged_log_is_not_written_to() -> None:
     Entry.objects.create(seq=300, leaf=saved)
     Log.load()
     with pytest.raises(loading.LogDamaged, match="origin"):
-        Log.load(Signer("another.example", bytes(32)))
+        Log.load(FileKeys("another.example", tmp_path / "key"))
     HashTile.objects.all().delete()
     with pytest.raises(loading.LogDamaged, match="rows below"):
         Log.load()

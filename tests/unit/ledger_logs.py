@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Iterable
 
 from ledger.core.blocks import first_prev, seal_fields
 from ledger.core.encoding import encode
+from ledger.core.keyring import key_statement
 from ledger.core.merkle import leaf_hashes
 from ledger.core.note import Signer, body_hash
 from ledger.core.rows import join_rows, rows_root
@@ -59,6 +61,17 @@ class LogMaker:
             "rulebook_sha256": self.rules,
         }
         self.add("genesis", **(base | fields))
+
+    def add_key(self, new: Signer, approver: Signer | None = None, **fields: int | str) -> int:
+        """Add a key as it must be; fields override."""
+        statement = key_statement(self.signer.name, new.vkey)
+        made: dict[str, int | str] = {
+            "action": "add",
+            "vkey": new.vkey,
+            "possession": base64.b64encode(new.sign_raw(statement)).decode(),
+            "approval": base64.b64encode((approver or self.signer).sign_raw(statement)).decode(),
+        }
+        return self.add("key", **(made | fields))
 
     def orders(self, count: int) -> None:
         for _ in range(count):

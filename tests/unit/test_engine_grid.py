@@ -188,6 +188,9 @@ def test_the_schedule_opens_the_horizon_and_catches_up_after_a_pause() -> None:
         (c.SetHalt("market", "", 2, "x"), "invalid_value", "on"),
         (c.PublishRulebook(1, "zz"), "invalid_value", "sha256"),
         (c.RegisterKey("lose", "v"), "invalid_value", "action"),
+        (c.RegisterKey("add", "v", "", "YQ=="), "invalid_value", "possession"),
+        (c.RegisterKey("add", "v", "cA==", ""), "invalid_value", "approval"),
+        (c.RegisterKey("revoke", "v", "cA==", ""), "invalid_value", "possession"),
         (c.CommitSnapshot(""), "invalid_value", "sha256"),
     ],
 )

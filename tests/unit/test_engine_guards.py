@@ -22,7 +22,7 @@ ODD: tuple[Any, ...] = (
     None, "", -1, 0, 1, MAX_INT + 1, 2**63, 10**30, -(2**70), True, 1.5, "é", "x" * 300, "\n", '"', HASH, "LV1", "buy", "gtd",
 )  # fmt: skip
 SENSIBLE: tuple[Any, ...] = (
-    c.Found("a", "EUR", 15, "k", 1, HASH), c.PublishRulebook(2, HASH), c.RegisterKey("add", "k"),
+    c.Found("a", "EUR", 15, "k", 1, HASH), c.PublishRulebook(2, HASH), c.RegisterKey("add", "k", "cA==", "YQ=="),
     c.SetParams(40_000, 1, 10**6, 5, 180, 0, 1_000), c.SetArea("Q", "MV", "LV"), c.SetCapacity("LV1", 5, 5, "x"),
     c.SetFee("LV1", 3), c.SetTariff(5, 3), c.OpenAccount("ab" * 16, "LV1", "", "", ""), c.CloseAccount(4),
     c.Fund(4, 5, "deposit", ""), c.OpenContract("2026-06-06T23:00Z"), c.CloseContract(NOON), c.DeliverContract(NOON),

@@ -6,10 +6,12 @@ import base64
 import re
 from pathlib import Path
 
+from ledger.core.cosign import Cosigner, cosigned_message
 from ledger.core.encoding import encode
 from ledger.core.entries import TYPES
+from ledger.core.keyring import key_statement
 from ledger.core.merkle import inclusion_path, leaf_hash, leaf_hashes, node_hash, nodes_of, root_of
-from ledger.core.note import Signer, open_checkpoint, parse_vkey
+from ledger.core.note import Signer, checkpoint_body, open_checkpoint, parse_vkey
 from ledger.core.receipt import format_receipt, parse_receipt, verify_receipt
 from ledger.core.tiles import encode_bundle
 
@@ -28,6 +30,10 @@ def examples() -> dict[str, str]:
     hashes = leaf_hashes(LEAVES)
     signer = Signer("sunledger.example/city", bytes(range(32)))
     note = signer.sign_checkpoint(3, root_of(hashes))
+    body = checkpoint_body(signer.name, 3, root_of(hashes))
+    witness = Cosigner("witness.example/w1", bytes(range(32, 64)))
+    new = Signer(signer.name, bytes(range(64, 96)))
+    statement = key_statement(signer.name, new.vkey)
     path = inclusion_path(1, 3, nodes_of(hashes))
     return {
         "LEAF_LENGTH": f"has {len(leaf)} bytes",
@@ -40,6 +46,12 @@ def examples() -> dict[str, str]:
         "HASH_ROOT": f"root = SHA-256(01 || h01 || h2) = {root_of(hashes).hex()}",
         "CHECKPOINT": f"```\n{note}```",
         "VKEY": f"```\n{signer.vkey}\n```",
+        "WITNESS_KEY": f"witness regulator {witness.key} ",
+        "COSIGNATURE": f"```\n{witness.cosign(body, 1_790_000_000)}```",
+        "COSIGNED": f"```\n{cosigned_message(body, 1_790_000_000).decode()}```",
+        "KEY_STATEMENT": f"```\n{statement}```",
+        "POSSESSION": f"`possession` is `{base64.b64encode(new.sign_raw(statement)).decode()}`",
+        "APPROVAL": f"`approval`\n`{base64.b64encode(signer.sign_raw(statement)).decode()}`",
         "RECEIPT": f"```\n{format_receipt(1, path, note)}```",
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import random
 from collections.abc import Callable, Iterator
@@ -12,11 +13,11 @@ from ledger.core.blocks import parse_totals, totals_text
 from ledger.core.encoding import encode
 from ledger.core.follow import Follower
 from ledger.core.merkle import leaf_hashes
-from ledger.core.note import Signer, parse_vkey
+from ledger.core.note import Signer, format_vkey, parse_vkey
 from ledger.core.rows import join_rows
 from ledger.core.tiles import TILE_WIDTH, encode_bundle, parse_bundle, parse_path
 from ledger.core.verify import Bad, Report, verify_log
-from tests.unit.ledger_logs import RULES, SALT, LogMaker, make_log, rewritten, source, span, time_text
+from tests.unit.ledger_logs import RULES, SALT, SEED, LogMaker, make_log, rewritten, source, span, time_text
 
 SMALL = (3, 4)  # entries of the blocks of a log small enough to change each of its bytes
 LARGE = (3, 250, 5, 300)  # more than two bundles, seals at and around their borders
@@ -226,7 +227,7 @@ def test_keys_change_hands_on_the_log() -> None:
     def change(log: LogMaker, *, add: bool = True, revoke: bool = True, sign: bool = True) -> None:
         old = log.signer
         if add:
-            log.add("key", action="add", vkey=new.vkey)
+            log.add_key(new)
         if revoke:
             log.add("key", action="revoke", vkey=old.vkey)
         if sign:
@@ -235,9 +236,13 @@ def test_keys_change_hands_on_the_log() -> None:
 
     assert verify(rewritten(change)).vkey == new.vkey
     assert verify(rewritten(change), new.vkey).vkey == new.vkey
+    assert verify(rewritten(change), Signer("sunledger.example/test", SEED).vkey).vkey == new.vkey  # trust goes on
     assert verify(rewritten(lambda log: change(log, revoke=False, sign=False))).blocks == 2
+    assert (
+        fault(rewritten(lambda log: change(log, add=False))).what
+        == "vkey: expected a valid key beside it to go on with"
+    )
     for wrong in (
-        rewritten(lambda log: change(log, add=False)),
         rewritten(lambda log: change(log, sign=False)),
         rewritten(lambda log: change(log, add=False, revoke=False)),
     ):
@@ -245,6 +250,45 @@ def test_keys_change_hands_on_the_log() -> None:
         assert fault(wrong, new.vkey).place == "checkpoint"
 
 
+def test_trust_goes_on_only_by_a_key_that_is_trusted() -> None:
+    """Who trusts the second key does not believe in a third that the first one added behind its back."""
+    one, two = Signer("sunledger.example/test", SEED), NEW
+    three = Signer("sunledger.example/test", bytes([8]) * 32)
+
+    def change(log: LogMaker, approver: Signer) -> None:
+        log.add_key(two)
+        log.add_key(three, approver=approver)
+        log.add("key", action="revoke", vkey=one.vkey)
+        log.add("key", action="revoke", vkey=two.vkey)
+        log.signer = three
+        log.seal()
+
+    for by in (one, two):
+        files = rewritten(lambda log, by=by: change(log, by))
+        assert verify(files).vkey == three.vkey
+        assert verify(files, one.vkey).vkey == three.vkey
+    assert verify(files, two.vkey).vkey == three.vkey
+    assert fault(rewritten(lambda log: change(log, one)), two.vkey).place == "checkpoint"
+
+
+def test_a_revoked_key_signs_nothing_and_does_not_come_back() -> None:
+    def change(log: LogMaker, back: bool) -> None:
+        old = log.signer
+        log.add_key(NEW)
+        log.add("key", action="revoke", vkey=old.vkey)
+        if back:
+            log.add_key(old, approver=NEW)
+            log.signer = NEW
+        log.seal()
+
+    assert fault(rewritten(lambda log: change(log, False))).place == "checkpoint"
+    bad = fault(rewritten(lambda log: change(log, True)))
+    assert (bad.place, "never had" in bad.what) == ("entry 7", True)
+
+
+NEW = Signer("sunledger.example/test", bytes([9]) * 32)
+WEAK = format_vkey("sunledger.example/test", bytes(31) + b"\x80")
+STRANGE = base64.b64encode(NEW.sign_raw("another text\n")).decode()
 Change = Callable[[LogMaker], object]
 
 
@@ -283,6 +327,15 @@ Change = Callable[[LogMaker], object]
         (lambda log: (log.add("rulebook"), log.seal()), "entry 5", "sha256: expected a text"),
         (lambda log: (log.add("key", action="add", vkey="x"), log.seal()), "entry 5", "vkey: expected"),
         (lambda log: (log.add("key", action="x", vkey=log.signer.vkey), log.seal()), "entry 5", "action: expected"),
+        (lambda log: (log.add("key", action="add", vkey=NEW.vkey), log.seal()), "entry 5", "possession: expected"),
+        (lambda log: (log.add_key(NEW, possession="AA=="), log.seal()), "entry 5", "possession: expected 64 bytes"),
+        (lambda log: (log.add_key(NEW, possession=STRANGE), log.seal()), "entry 5", "possession: expected the new"),
+        (lambda log: (log.add_key(NEW, approver=NEW), log.seal()), "entry 5", "approval: expected the signature of a"),
+        (lambda log: (log.add_key(Signer("b.example", bytes(32))), log.seal()), "entry 5", "vkey: expected the log's name"),
+        (lambda log: (log.add_key(log.signer), log.seal()), "entry 5", "vkey: expected a key the log has never had"),
+        (lambda log: (log.add("key", action="revoke", vkey=log.signer.vkey), log.seal()), "entry 5", "to go on with"),
+        (lambda log: (log.add("key", action="revoke", vkey=NEW.vkey), log.seal()), "entry 5", "vkey: expected a valid"),
+        (lambda log: (log.add_key(NEW, vkey=WEAK), log.seal()), "entry 5", "this one is weak"),
     ],
 )  # fmt: skip
 def test_an_operator_who_signs_something_wrong_is_found_out(change: Change, place: str, what: str) -> None:

@@ -25,7 +25,8 @@ export interface Conflict {
 export interface ReceiptTask {
   receipt: Uint8Array;
   leaf: Uint8Array | null; // given beside the receipt
-  keys: string[];
+  keys: string[]; // of the log and of witnesses
+  old: string[]; // of the log, revoked since
   kept: string; // the newest checkpoint this browser has verified, "" for none
   given: Uint8Array | null; // a checkpoint from elsewhere
   here: string; // the log that `read` reads, "" when that is not known yet
@@ -42,6 +43,7 @@ export interface ReceiptAnswer {
 export interface GrowthTask {
   kept: string; // "" at the first visit
   keys: string[];
+  old: string[];
 }
 
 export interface GrowthAnswer {
@@ -49,7 +51,8 @@ export interface GrowthAnswer {
   size: number;
   origin: string;
   note: string;
-  keys: string[]; // that signed
+  keys: string[]; // that may sign now
+  old: string[];
   conflict: Conflict | null;
 }
 
@@ -137,13 +140,17 @@ function rowFindings(receipt: Receipt, entry: Fields, findings: Finding[]): Fiel
   }
 }
 
-async function signatureFinding(note: Note, head: Checkpoint, keys: VerifierKey[]): Promise<Finding> {
+async function signatureFinding(note: Note, head: Checkpoint, keys: VerifierKey[], old: VerifierKey[]): Promise<Finding> {
   const own = keys.filter((key) => key.name === head.origin && !key.witness);
   if (!own.length) return keys.some((key) => !key.witness) ? { verdict: "bad", code: "other_log" } : { verdict: "open", code: "no_key" };
   for (const key of own) {
     const signed = await signedBy(note, key);
     if (signed === null) return { verdict: "open", code: "no_ed25519" };
     if (signed) return { verdict: "good", code: "signed", values: { name: key.name, key: toHex(key.keyId) } };
+  }
+  for (const key of old) {
+    // Who stole it can sign with it still: it counts only for what the history since then includes.
+    if (key.name === head.origin && (await signedBy(note, key))) return { verdict: "open", code: "signed_old", values: { name: key.name, key: toHex(key.keyId) } };
   }
   return { verdict: "bad", code: "unsigned" };
 }
@@ -183,14 +190,16 @@ export async function checkReceipt(task: ReceiptTask, read: Read, fresh: Read): 
     return answer;
   }
   let keys: VerifierKey[];
+  let old: VerifierKey[];
   try {
     keys = task.keys.map(parseKey);
+    old = task.old.map(parseKey);
   } catch {
     findings.push({ verdict: "bad", code: "bad_key" });
     return answer;
   }
   [answer.entry, answer.row] = entryFindings(receipt, task.leaf, own.head, findings);
-  const signature = await signatureFinding(own.note, own.head, keys);
+  const signature = await signatureFinding(own.note, own.head, keys, old);
   findings.push(signature, ...(await cosignatureFindings(own.note, own.head, keys)));
 
   /** Hold the receipt's head against another signed one, "" where there is none. */
@@ -206,14 +215,16 @@ export async function checkReceipt(task: ReceiptTask, read: Read, fresh: Read): 
       findings.push({ verdict: prefix === "given" ? "bad" : "note", code: `${prefix}_other_log` });
       return;
     }
-    const theirs = prefix === "kept" ? null : await signatureFinding(other.note, other.head, keys);
+    const theirs = prefix === "kept" ? null : await signatureFinding(other.note, other.head, keys, old);
     if (theirs?.verdict === "bad") {
       findings.push({ verdict: "bad", code: `${prefix}_unsigned` });
       return;
     }
-    const near = !task.here || own.head.origin === task.here || own.head.size === other.head.size;
+    const near: boolean = !task.here || own.head.origin === task.here || own.head.size === other.head.size;
     const relation = near ? await relateTwice(own.head, other.head, read, fresh) : "unknown";
     findings.push({ verdict: RELATIONS[relation], code: `${prefix}_${relation}`, values: { size: other.head.size } });
+    const within = (relation === "same" || relation === "grown") && own.head.size <= other.head.size;
+    if (prefix === "kept" && within && signature.code === "signed_old") signature.verdict = "good";
     // Only what the log's key has signed is evidence against the log; a bent receipt is none.
     if ((relation === "forked" || relation === "withheld") && signature.verdict === "good") {
       answer.conflict = { code: relation, origin: own.head.origin, first: text, second: receipt.note };
@@ -240,7 +251,7 @@ export async function checkReceipt(task: ReceiptTask, read: Read, fresh: Read): 
 // --- the log's growth from visit to visit
 /** Check that the log as it is now goes on from what this browser saw last. `head` gives its newest checkpoint. */
 export async function checkGrowth(task: GrowthTask, head: () => Promise<Uint8Array | null>, read: Read, fresh: Read): Promise<GrowthAnswer> {
-  const answer: GrowthAnswer = { state: "unknown", size: 0, origin: "", note: "", keys: [], conflict: null };
+  const answer: GrowthAnswer = { state: "unknown", size: 0, origin: "", note: "", keys: task.keys, old: task.old, conflict: null };
   const kept = task.kept ? open(task.kept) : null;
   const fail = (code: Conflict["code"]): GrowthAnswer => ({
     ...answer,
@@ -263,13 +274,14 @@ export async function checkGrowth(task: GrowthTask, head: () => Promise<Uint8Arr
   }
   answer.size = now.head.size;
   answer.origin = now.head.origin;
+  let good = false;
   for (const key of task.keys.map(parseKey)) {
     if (key.witness || key.name !== now.head.origin) continue;
     const signed = await signedBy(now.note, key);
     if (signed === null) return { ...answer, state: "unable" };
-    if (signed) answer.keys.push(key.text);
+    good ||= signed;
   }
-  if (!answer.keys.length) return fail("unsigned");
+  if (!good) return fail("unsigned");
   if (!kept) return { ...answer, state: "first" };
   if (now.head.origin !== kept.head.origin) return fail("unsigned");
   if (now.head.size < kept.head.size) return fail("shrunk");

@@ -31,7 +31,7 @@ function ask<T>(message: object): Promise<T> {
   });
 }
 
-export function checkReceipt(task: ReceiptTask): Promise<ReceiptAnswer> {
+export function checkReceipt(task: ReceiptTask & { entered: boolean }): Promise<ReceiptAnswer> {
   return ask({ kind: "receipt", task });
 }
 

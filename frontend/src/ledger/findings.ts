@@ -19,6 +19,7 @@ const SENTENCES: Record<string, (values: Values) => string> = {
   row: (values) => t("The line is number {number} of the {count} that the entry commits to.", values),
   no_row: () => t("The line is not among those the entry commits to."),
   signed: (values) => t("The signature under the checkpoint is by {name}, key {key}.", values),
+  signed_old: (values) => t("The signature under the checkpoint is by {name}, key {key}, which has been revoked since.", values),
   unsigned: () => t("The signature under the checkpoint is not by this log's key."),
   other_log: () => t("The checkpoint belongs to another log."),
   no_key: () => t("No key is known for this log: the signature was not checked."),

@@ -21,10 +21,10 @@ function tell(text: string): void {
 export async function guard(): Promise<void> {
   const before = kept();
   try {
-    const answer = await checkGrowth({ kept: before?.note ?? "", keys: before?.keys ?? [] });
+    const answer = await checkGrowth({ kept: before?.note ?? "", keys: before?.keys ?? [], old: before?.old ?? [] });
     if (answer.conflict) alarm(answer.conflict);
     if (answer.state === "first" || answer.state === "same" || answer.state === "grown") {
-      keep(answer.origin, answer.keys, answer.size, answer.note);
+      keep(answer);
       tell(t("This browser follows {size} entries", { size: answer.size }));
     } else if (answer.state === "unable") {
       tell(t("This browser cannot check signatures"));

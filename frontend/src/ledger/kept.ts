@@ -1,10 +1,11 @@
-// What this browser keeps of the log from visit to visit: the key it met first, the newest checkpoint it verified, and
+// What this browser keeps of the log from visit to visit: the keys it believes, the newest checkpoint it verified, and
 // evidence of every failure. It lies in localStorage, so whoever clears the site's data clears it.
-import type { Conflict } from "./checker.ts";
+import type { Conflict, GrowthAnswer } from "./checker.ts";
 
 export interface Kept {
   origin: string;
-  keys: string[];
+  keys: string[]; // that may sign
+  old: string[]; // revoked since
   since: number; // ms since epoch, this machine's clock
   seen: number;
   size: number;
@@ -38,15 +39,16 @@ function save(name: string, value: unknown): void {
 
 export function kept(): Kept | null {
   const found = load<Kept>(KEPT);
-  return found && typeof found.note === "string" && Array.isArray(found.keys) ? found : null;
+  return found && typeof found.note === "string" && Array.isArray(found.keys) && Array.isArray(found.old) ? found : null;
 }
 
 /** Keep a head that has been verified to go on from the kept one; another tab may have been faster. */
-export function keep(origin: string, keys: string[], size: number, note: string): void {
+export function keep(answer: GrowthAnswer): void {
+  const { origin, keys, old, size, note } = answer;
   const before = kept();
   if (before && before.size > size) return;
   const now = Date.now();
-  save(KEPT, { origin, keys: before?.keys ?? keys, since: before?.since ?? now, seen: now, size, note } satisfies Kept);
+  save(KEPT, { origin, keys, old, since: before?.since ?? now, seen: now, size, note } satisfies Kept);
 }
 
 export function alarms(): Alarm[] {

@@ -90,7 +90,7 @@ export function parseKey(text: string): VerifierKey {
 }
 
 /** Whether it is the key's signature of these bytes; null where this browser knows no Ed25519. */
-async function verifies(publicKey: Uint8Array, signature: Uint8Array, message: Uint8Array): Promise<boolean | null> {
+export async function verifies(publicKey: Uint8Array, signature: Uint8Array, message: Uint8Array): Promise<boolean | null> {
   if (typeof crypto === "undefined" || !crypto.subtle) return null;
   let key: CryptoKey;
   try {

@@ -1,8 +1,9 @@
 // The Worker that checks: pages hand it bytes and get findings. It fetches what is public of the log and nothing else.
 import { checkGrowth, checkReceipt, type GrowthAnswer, type GrowthTask, type ReceiptAnswer, type ReceiptTask } from "./checker.ts";
+import { followKeys, type Keys } from "./keyring.ts";
 import type { Read } from "./tiles.ts";
 
-export type Task = { kind: "receipt"; task: ReceiptTask } | { kind: "growth"; task: GrowthTask };
+export type Task = { kind: "receipt"; task: ReceiptTask & { entered: boolean } } | { kind: "growth"; task: GrowthTask };
 export type Answer = ReceiptAnswer | GrowthAnswer;
 
 const LOG = "/ledger/";
@@ -24,16 +25,26 @@ const read = reader("default");
 const fresh = reader("reload");
 const now = reader("no-store");
 
-/** The keys this site names; only asked for at the first visit, when there is nothing to hold them against. */
-async function named(): Promise<string[]> {
-  const data = await now("log.vkey");
+async function linesOf(path: string): Promise<string[]> {
+  const data = await now(path).catch(() => null);
   return data ? new TextDecoder().decode(data).split("\n").filter(Boolean) : [];
 }
 
+/** The keys to believe: at the first visit those this site names, later those that the known ones have approved of. */
+async function keysNow(believed: Keys): Promise<Keys> {
+  try {
+    return await followKeys(believed, await linesOf("keys"));
+  } catch {
+    return believed; // what cannot be read brings no key in
+  }
+}
+
 async function work(message: Task): Promise<Answer> {
-  const keys = message.task.keys.length ? message.task.keys : await named();
-  if (message.kind === "receipt") return checkReceipt({ ...message.task, keys }, read, fresh);
-  return checkGrowth({ ...message.task, keys }, () => now("checkpoint"), read, fresh);
+  // Keys that a person entered are taken as they are; nothing this site says is added to them.
+  if (message.kind === "receipt" && message.task.entered) return checkReceipt(message.task, read, fresh);
+  const { valid, old } = await keysNow({ valid: message.task.keys, old: message.task.old });
+  if (message.kind === "growth") return checkGrowth({ ...message.task, keys: valid, old }, () => now("checkpoint"), read, fresh);
+  return checkReceipt({ ...message.task, keys: [...valid, ...(await linesOf("witnesses"))], old }, read, fresh);
 }
 
 self.addEventListener("message", (event: MessageEvent<Task & { id: number }>) => {

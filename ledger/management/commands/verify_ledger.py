@@ -37,7 +37,7 @@ class Command(BaseCommand):
             trusted = [parse_vkey(text.strip()) for text in options["vkey"]]
             why = "given with --vkey"
             if not trusted and not where:
-                trusted, why = self._own_key(), f"from {settings.LEDGER_KEY_FILE}"
+                trusted, why = own_keys(), f"from {settings.LEDGER_SIGNER or settings.LEDGER_KEY_FILE}"
             source = open_source(where, options["key"] or os.environ.get("LEDGER_KEY", ""))
             heads = source.heads() if isinstance(source, DatabaseSource) else None
             report = verify_log(source, trusted, heads)
@@ -55,8 +55,9 @@ class Command(BaseCommand):
         self.stdout.write(f"rulebooks {report.rulebooks} verified, {report.rulebooks_missing} not in this source")
         self.stdout.write(f"key {report.vkey} ({why})")
 
-    def _own_key(self) -> list[VerifierKey]:
-        """Return the key this installation signs with, [] where it is not kept."""
-        if not Path(settings.LEDGER_KEY_FILE).exists():
-            return []
-        return [parse_vkey(keys.verifier_key())]
+
+def own_keys() -> list[VerifierKey]:
+    """Return the keys this installation signs with, [] where they are not kept."""
+    if not settings.LEDGER_SIGNER and not Path(settings.LEDGER_KEY_FILE).exists():
+        return []
+    return [parse_vkey(vkey) for vkey in keys.signing_keys().vkeys()]

@@ -8,6 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 
 from market.config import database, runtime, server
+from market.exchange.witnesses import WitnessService
 from market.settlement.service import SettlementService
 
 
@@ -22,5 +23,5 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         database.prepare()
-        runtime.configure(services=[SettlementService()])
+        runtime.configure(services=[SettlementService(), WitnessService()])
         sys.exit(server.run(host=options["host"], port=options["port"]))
