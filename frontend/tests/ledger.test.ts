@@ -304,6 +304,18 @@ test("the receipt of a row, and flipped bits of it", async () => {
   }
 });
 
+test("an entry that names another place than its own, or is not canonical, is refused though it is signed", async () => {
+  for (const [text, code] of [['{"seq":4,"type":"order"}', "misnamed"], ['{"type":"order","seq":3}', "not_canonical"]]) {
+    const small = new Log(3);
+    small.leaves.push(utf8(text));
+    (small as unknown as { levels: Uint8Array[][] }).levels[0].push(leafHash(utf8(text)));
+    const answer = await checkReceipt(task({ receipt: small.receipt(3, 4) }), nobody, nobody);
+    assert.equal(answer.verdict, "bad");
+    assert.ok(codes(answer).includes(code));
+    assert.ok(codes(answer).includes("path"));
+  }
+});
+
 test("a receipt of another history contradicts what is kept, and both heads are kept as evidence", async () => {
   const receipt = fork.receipt(412, 700);
   const answer = await checkReceipt(task({ receipt, kept: log.head(900) }), log.reader(1000), log.reader(1000));

@@ -27,14 +27,10 @@ def receipt(request: HttpRequest, seq: int) -> HttpResponse:
     account = households.account_of(request.user)
     if account is None or seq > MAX_SEQ:
         raise Http404
+    if ledger.sealed_size() <= seq < ledger.size():
+        messages.info(request, _("This is not sealed yet; it takes a second or two. Then ask for the receipt again."))
+        return redirect("statement")
     try:
-        if not receipts.concerns(ledger.entry(seq), account.index):
-            raise Http404
-        if seq >= ledger.sealed_size():
-            messages.info(
-                request, _("This is not sealed yet; it takes a second or two. Then ask for the receipt again.")
-            )
-            return redirect("statement")
         text = receipts.own_receipt(seq, account.index)
     except ledger.NotThere as error:
         raise Http404 from error
