@@ -5,13 +5,14 @@ import { defineConfig } from "vite";
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 
 // One entry a screen; a screen without a script simply has no file.
-const SCREENS = ["app", "public", "home", "trade", "operator", "regulator"];
+const SCREENS = ["app", "public", "home", "trade", "operator", "regulator", "check"];
 const input = Object.fromEntries(
   SCREENS.map((name) => [name, here(`./src/${name}.ts`)]).filter(([, path]) => existsSync(path)),
 );
 
 export default defineConfig({
   base: "/static/",
+  worker: { format: "es", rollupOptions: { output: { entryFileNames: "ledger-[name].js" } } },
   build: {
     target: "es2022",
     outDir: here("./dist"),

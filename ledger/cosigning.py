@@ -53,6 +53,12 @@ def policy_in_force() -> LoadedPolicy | None:
         return None
 
 
+def witness_keys() -> list[str]:
+    """Return the verifier keys of the policy's witnesses; [] without a policy."""
+    loaded = policy_in_force()
+    return [] if loaded is None else [str(witness.key) for witness in loaded.policy.witnesses]
+
+
 def witnessed_size() -> int | None:
     """Return how many entries the newest checkpoint with a quorum covers, 0 before the first; None without witnesses."""
     loaded = policy_in_force()

@@ -17,7 +17,7 @@ from ledger.core.rows import join_rows
 from ledger.core.tiles import Place, covers, encode_bundle, entries_path, node_reader, tile_path
 from ledger.core.verify import Head
 from ledger.loading import LogDamaged as LogDamaged
-from ledger.models import Checkpoint, Entry, HashTile, Row, Rulebook
+from ledger.models import Checkpoint, Entry, HashTile, KeyEntry, Row, Rulebook
 
 MAX_ENTRIES = 10_000  # of one page
 MAX_BLOCKS = 1_000
@@ -147,6 +147,15 @@ def cosigned(head: Checkpoint) -> str:
 def _keyring() -> Keyring | None:
     first = Entry.objects.filter(seq=0).values_list("leaf", flat=True).first()
     return None if first is None else loading.load_keyring(str(decode(bytes(first))["origin"]))
+
+
+def key_entries() -> bytes:
+    """Return the genesis and key entries as they are served, one a line; raise ``NotThere`` before the founding."""
+    seqs = KeyEntry.objects.order_by("seq").values_list("seq", flat=True)[:MAX_ENTRIES]
+    found = Entry.objects.filter(seq__in=list(seqs)).order_by("seq").values_list("leaf", flat=True)
+    if not found:
+        raise NotThere("keys")
+    return b"".join([bytes(leaf) + b"\n" for leaf in found])
 
 
 def valid_keys() -> list[str]:

@@ -7,6 +7,8 @@ from ledger import views
 app_name = "ledger"
 urlpatterns = [
     path("checkpoint", views.checkpoint, name="checkpoint"),
+    path("keys", views.keys, name="keys"),
+    path("witnesses", views.witnesses, name="witnesses"),
     path("tile/<path:rest>", views.tile, name="tile"),
     path("rows/<str:seq>", views.rows, name="rows"),
     path("rulebook/<str:sha256>", views.rulebook, name="rulebook"),

@@ -8,7 +8,7 @@ from functools import wraps
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 
-from ledger import queries
+from ledger import cosigning, queries
 from ledger.access import may_read_entries
 from ledger.core.tiles import TILE_WIDTH, parse_path
 
@@ -77,6 +77,18 @@ def _file(data: bytes | str, kind: str, caching: str, *, gated: bool = False) ->
 def checkpoint(request: HttpRequest) -> HttpResponse:
     """``GET checkpoint``: the newest signed head."""
     return _file(queries.checkpoint(), TEXT, "max-age=1")
+
+
+@_reads
+def keys(request: HttpRequest) -> HttpResponse:
+    """``GET keys``: the entries that say who may sign, one a line, oldest first."""
+    return _file(queries.key_entries(), LINES, "max-age=1")
+
+
+@_reads
+def witnesses(request: HttpRequest) -> HttpResponse:
+    """``GET witnesses``: the verifier keys of the policy's witnesses, one a line."""
+    return _file("".join(f"{key}\n" for key in cosigning.witness_keys()), TEXT, "max-age=60")
 
 
 @_reads

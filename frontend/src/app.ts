@@ -10,6 +10,20 @@ import { startShell } from "./shell";
 
 import.meta.glob("./pages/*.css", { eager: true });
 
+// What the ledger did wrong before this visit is said on every page, before anything else.
+try {
+  if (localStorage.getItem("sunledger.alarms")) void import("./ledger/alarm").then((alarm) => alarm.showAlarm());
+} catch {
+  // no storage
+}
+
+// Where the ledger is looked at, and at home, the browser sees to it that the log goes on from the last visit.
+const WATCHED = /^\/(home|statement|regulator|ledger)(\/|$)/;
+if (meta.height > 0 && WATCHED.test(window.location.pathname)) {
+  const soon = window.requestIdleCallback ?? ((run: () => void) => window.setTimeout(run, 500));
+  soon(() => void import("./ledger/guard").then((guard) => guard.guard()));
+}
+
 startClock();
 if (meta.running) {
   startShell();

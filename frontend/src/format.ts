@@ -78,10 +78,18 @@ const dayFormat = new Intl.DateTimeFormat(meta.language === "zh-hans" ? "zh-CN" 
   month: "short",
 });
 
+const dateFormat = new Intl.DateTimeFormat(meta.language === "zh-hans" ? "zh-CN" : "en-GB", {
+  timeZone: meta.time_zone,
+  dateStyle: "medium",
+  timeStyle: "short",
+});
+
 /** Market-zone time of day, "12:15". */
 export const clock = (atMs: number): string => clockFormat.format(atMs);
 export const clockSeconds = (atMs: number): string => secondsFormat.format(atMs);
 export const day = (atMs: number): string => dayFormat.format(atMs);
+/** With the year: "6 Jun 2026, 12:15". */
+export const dateTime = (atMs: number): string => dateFormat.format(atMs);
 
 /** Start of a contract ("2026-06-06T12:15Z") in milliseconds. */
 export const contractStart = (name: string): number => Date.parse(name.replace("Z", ":00Z"));

@@ -1,7 +1,9 @@
 // The ledger explorer: "verify" in the reader's own browser, and lists that stay up to date.
 import { pageData } from "./meta";
 import { t } from "./messages";
-import { fromBase64, fromHex, leafHash, parseCheckpoint, parseKey, parseNote, rootFromPath, same, signedBy, toHex } from "./proof";
+import { fromBase64, fromHex, same, toHex } from "./ledger/bytes.ts";
+import { leafHash, rootFromPath } from "./ledger/merkle.ts";
+import { parseCheckpoint, parseKey, parseNote, signedBy } from "./ledger/note.ts";
 import { startRefresh } from "./refresh";
 import { announce } from "./status";
 
@@ -20,10 +22,10 @@ interface Finding {
   text: string;
 }
 
-async function entryFindings(evidence: Evidence, size: number, root: Uint8Array): Promise<Finding[]> {
+function entryFindings(evidence: Evidence, size: number, root: Uint8Array): Finding[] {
   if (evidence.seq === undefined || evidence.leaf === undefined) return [];
   const leaf = fromBase64(evidence.leaf);
-  const hash = await leafHash(leaf);
+  const hash = leafHash(leaf);
   const named = (JSON.parse(new TextDecoder().decode(leaf)) as { seq?: unknown }).seq;
   const findings: Finding[] = [
     { verdict: "good", text: t("Hash of the bytes: {hash}", { hash: toHex(hash) }) },
@@ -33,7 +35,7 @@ async function entryFindings(evidence: Evidence, size: number, root: Uint8Array)
   ];
   let reached: Uint8Array | null = null;
   try {
-    reached = await rootFromPath(evidence.seq, size, hash, (evidence.hashes ?? []).map(fromHex));
+    reached = rootFromPath(evidence.seq, size, hash, (evidence.hashes ?? []).map(fromHex));
   } catch {
     reached = null;
   }
@@ -48,8 +50,8 @@ async function entryFindings(evidence: Evidence, size: number, root: Uint8Array)
 async function examine(evidence: Evidence): Promise<Finding[]> {
   const note = parseNote(evidence.note);
   const checkpoint = parseCheckpoint(note.body);
-  const key = await parseKey(evidence.vkey);
-  const findings = await entryFindings(evidence, checkpoint.size, checkpoint.root);
+  const key = parseKey(evidence.vkey);
+  const findings = entryFindings(evidence, checkpoint.size, checkpoint.root);
   if (checkpoint.origin !== key.name) {
     findings.push({ verdict: "bad", text: t("The checkpoint belongs to another log.") });
     return findings;

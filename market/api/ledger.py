@@ -1,29 +1,32 @@
-"""`GET /api/v1/ledger/…`: blocks for everybody, entries and their proofs for those whom they concern."""
+"""`GET /api/v1/ledger/…`: blocks for everybody, entries, proofs and receipts for those whom they concern."""
 
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from typing import Any
 
 import orjson
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
+from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework.request import Request
 
 from ledger import cosigning
 from ledger import queries as ledger
 from ledger.core.merkle import leaf_hash
 from market.api import cursors, shapes
-from market.api.openapi import PAGE, describe
+from market.api.openapi import PAGE, describe, query, ref
 from market.api.problems import Problem
 from market.api.views import OFFICIALS, ApiView, answer
-from market.exchange import queries
+from market.exchange import receipts
 from market.exchange.units import at_text
 from market.households import keys
 from market.households.identities import Identity
 from market.households.queries import identify_key
 
 MAX_SEQ = 2**53 - 1
+MAX_ACCOUNT_DIGITS = 9
 
 
 def may_read_ledger(identity: Identity | None) -> bool:
@@ -46,33 +49,14 @@ def key_may_read(request: HttpRequest) -> bool | None:
     return None if identity is None else may_read_ledger(identity)
 
 
-def concerns(entry: dict[str, Any], account: int) -> bool:
-    """Whether an entry is about an account: its orders, trades, money, settlement, or the account itself."""
-    if entry.get("account") == account and entry["type"] != "contract":
-        return True
-    kind = entry["type"]
-    if kind == "trade":
-        return any(_owner(entry[side]) == account for side in ("maker", "taker"))
-    if kind in {"amend", "cancel"}:
-        return _owner(entry["order"]) == account
-    if kind == "settle":
-        return bool(queries.settlement_lines(account=account, seq=entry["seq"], limit=1))
-    return False
-
-
-def _owner(order_id: int) -> int | None:
-    order = queries.order(order_id)
-    return None if order is None else order.account
-
-
 class _EntryView(ApiView):
     """What ``Entry`` and ``Proof`` share: they exist only for those who may see the entry."""
 
     public = True
 
-    def leaf(self, seq: int) -> bytes:
-        """Return the entry's bytes; raise ``Problem`` 404 where there is none to be seen."""
-        self.query()
+    def leaf(self, seq: int, *known: str) -> bytes:
+        """Return the entry's bytes; raise ``Problem`` 404 where there is none to be seen. ``known``: query fields."""
+        self.query(*known)
         if self.identity is None and not settings.LEDGER_OPEN:
             raise Problem(401, "not_authenticated", headers=(("WWW-Authenticate", "Bearer"),))
         try:
@@ -91,7 +75,7 @@ class _EntryView(ApiView):
             identity is not None
             and identity.account_index is not None
             and keys.READ in identity.scopes
-            and concerns(orjson.loads(leaf), identity.account_index)
+            and receipts.concerns(orjson.loads(leaf), identity.account_index)
         )
 
 
@@ -163,3 +147,40 @@ class Proof(_EntryView):
                 "receipt": ledger.receipt_of(proof),
             }
         )
+
+
+class Receipt(_EntryView):
+    """An entry's receipt as a file that holds what it proves; with ``account`` that of a row of a settlement."""
+
+    @extend_schema(
+        summary="An entry's receipt as a file",
+        tags=["ledger"],
+        parameters=[query("account", "of a settle entry: the receipt of this account's row", int)],
+        responses={(200, "text/plain"): str, "default": OpenApiResponse(ref(shapes.Problem))},
+    )
+    def get(self, request: Request, seq: int) -> HttpResponse:
+        """Return a c2sp.org/tlog-proof@v1 file that carries the entry, 409 while it is not sealed yet."""
+        self.leaf(seq, "account")
+        account = self.query("account").get("account")
+        if account is None:
+            return self._file(f"entry-{seq}", lambda: receipts.entry_receipt(seq))
+        if not (account.isascii() and account.isdigit() and len(account) <= MAX_ACCOUNT_DIGITS):
+            raise Problem(400, "invalid_value", "account")
+        index = int(account)
+        mine = self.identity is not None and self.identity.account_index == index
+        if not (mine or settings.LEDGER_OPEN or may_read_ledger(self.identity)):
+            raise Problem(404, "not_found", "account")
+        if not receipts.has_row(seq, index):
+            raise Problem(404, "not_found", "account")
+        return self._file(f"entry-{seq}-account-{index}", lambda: receipts.row_receipt(seq, index))
+
+    @staticmethod
+    def _file(name: str, make: Callable[[], str]) -> HttpResponse:
+        try:
+            text = make()
+        except ledger.NotThere:
+            raise Problem(409, "not_sealed", "seq", headers=(("Retry-After", "1"),)) from None
+        response = HttpResponse(text, content_type="text/plain; charset=utf-8")
+        response["Content-Disposition"] = f'attachment; filename="{name}.tlog-proof"'
+        response["Cache-Control"] = "no-store"
+        return response

@@ -34,6 +34,7 @@ urlpatterns = [
     path("ledger/blocks", ledger.Blocks.as_view()),
     path("ledger/entries/<int:seq>", ledger.Entry.as_view()),
     path("ledger/entries/<int:seq>/proof", ledger.Proof.as_view()),
+    path("ledger/entries/<int:seq>/receipt", ledger.Receipt.as_view()),
     path("operator/areas/<str:area>/capacity", operator.Capacity.as_view()),
     path("operator/areas/<str:area>/fee", operator.Fee.as_view()),
     path("operator/tariff", operator.Tariff.as_view()),

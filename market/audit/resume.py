@@ -41,9 +41,8 @@ def read(data: bytes) -> tuple[Position, Judge]:
     try:
         values: dict[str, Any] = orjson.loads(body)
         edges = tuple(tuple(edge) for edge in values["position"][3])
-        # Lists came from tuples, on every level.
-        position = Position(*(tuple(part) if type(part) is list else part for part in values["position"]))
-        position = position._replace(edges=edges)
+        parts: list[Any] = [tuple(part) if type(part) is list else part for part in values["position"]]
+        position = Position(*parts)._replace(edges=edges)
         judge = Judge.restore(Engine.load(values["engine"].encode("ascii")), values["judge"])
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise Refused(f"expected a file that an audit of this version wrote: {error!r:.200}") from None

@@ -169,6 +169,7 @@ class Home:
     offer: Offer | None
     deals: list[Deal]
     readings: list[metering.ReadingLine]
+    settled: dict[str, int]  # contract: the ledger entry that settled it
 
 
 def load(page: Page, account: AccountInfo) -> Home:
@@ -189,6 +190,7 @@ def load(page: Page, account: AccountInfo) -> Home:
         offer=None if price is None or page.exchange is None else _offer(page.exchange, account, price, power),
         deals=_deals(page, account),
         readings=readings,
+        settled={line.contract: line.seq for line in exchange.settlement_lines(account=account.index, limit=DAY_LINES)},
     )
 
 
@@ -340,6 +342,7 @@ class Bar:
     used: int
     contract: str
     line: metering.ReadingLine
+    settled_seq: int | None  # None: not settled yet
 
     @property
     def used_y(self) -> int:
@@ -349,6 +352,7 @@ class Bar:
 
 CHART_W = 960
 CHART_H = 160
+DAY_LINES = 100  # a day of 25 hours has 100 quarters of an hour
 
 
 @dataclass(frozen=True)
@@ -376,6 +380,7 @@ def day_chart(home: Home) -> DayChart | None:
             used=(line.used_wh or 0) * CHART_H // peak_wh,
             contract=line.contract,
             line=line,
+            settled_seq=home.settled.get(line.contract),
         )
         for line in known
     ]

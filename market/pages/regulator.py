@@ -20,7 +20,7 @@ from django.views.decorators.http import require_safe
 from ledger import cosigning, witnessing
 from ledger import operations as ledger_operations
 from ledger import queries as ledger
-from market.exchange import queries
+from market.exchange import queries, receipts
 from market.exchange.queries import OrderView, TradeView
 from market.exchange.units import parse_at
 from market.grid import queries as grid_queries
@@ -219,7 +219,7 @@ def entry(request: HttpRequest, seq: int) -> HttpResponse:
 def proof(request: HttpRequest, seq: int) -> HttpResponse:
     """Hand out an entry's receipt as a file (https://c2sp.org/tlog-proof)."""
     try:
-        text = ledger.receipt(seq)
+        text = receipts.entry_receipt(seq)
     except ledger.NotThere as error:
         raise Http404 from error
     response = HttpResponse(text, content_type="text/plain; charset=utf-8")

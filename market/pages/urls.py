@@ -1,6 +1,19 @@
 """All pages; each module lists its own."""
 
-from market.pages import account, auth, connection, halts, home, operator, recall, regulator, staff, statement, trade
+from market.pages import (
+    account,
+    auth,
+    connection,
+    halts,
+    home,
+    operator,
+    recall,
+    receipts,
+    regulator,
+    staff,
+    statement,
+    trade,
+)
 
 urlpatterns = [
     *auth.urlpatterns,
@@ -8,6 +21,7 @@ urlpatterns = [
     *home.urlpatterns,
     *statement.urlpatterns,
     *trade.urlpatterns,
+    *receipts.urlpatterns,
     *staff.urlpatterns,
     *halts.urlpatterns,
     *recall.urlpatterns,

@@ -83,6 +83,7 @@ CALLS = [
 READS = [
     "orders", "orders/7", "areas", "contracts", "contracts/2026-06-06T10:30Z/book", "trades", "candles", "me",
     "me/positions", "me/balance", "me/statement", "events", "ledger/blocks", "ledger/entries/3", "ledger/entries/3/proof",
+    "ledger/entries/3/receipt",
     "operator/params", "operator/flows", "operator/settlement", "operator/alerts", "regulator/orders", "regulator/trades",
     "regulator/refusals", "schema/", "docs/", "contracts/2026-06-06T10:30Z/capacity",
 ]  # fmt: skip

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import time
+from typing import Any
+
+import httpx
 import pytest
 
+from ledger import operations
+from ledger.core.bundled import parse_bundle, verify_bundle
+from ledger.core.encoding import decode
+from ledger.core.note import parse_vkey
+from ledger.core.receipt import parse_receipt, verify_receipt
 from market.api import shapes
 from market.settlement.operations import DEADLINE_MS, settle_due
 from tests.api.conftest import City, Person, refused, shaped
@@ -98,3 +107,88 @@ def test_its_page_says_that_trading_has_ended(city: City, alice: Person, settled
     assert "Yours can be the first order" not in page.text
     assert page.text.count("0.21") >= 1
     assert city.request("GET", "/trade/2031-01-01T00:00Z", cookies=cookies).status_code == 404
+
+
+def test_each_household_gets_the_receipt_of_its_own_settlement_row_and_of_no_other(
+    city: City, settled: str, settings: Any
+) -> None:
+    settings.LEDGER_OPEN = False
+    alice, bob, charlie, rita = city.alice, city.bob, city.charlie, city.rita
+    seq = next(line["seq"] for line in alice.get("/api/v1/me/statement").json()["results"] if line["kind"] == "payout")
+    path = f"/api/v1/ledger/entries/{seq}/receipt"
+    for person in (alice, bob):
+        response = sealed_receipt(person, f"{path}?account={person.account}")
+        receipt = parse_receipt(response.text)
+        assert verify_bundle(receipt, [parse_vkey(operations.verifier_key())]).size > seq
+        bundled = parse_bundle(receipt.extra)
+        assert bundled.proof is not None
+        assert decode(bundled.proof.row)["account"] == person.account
+        assert decode(bundled.leaf)["type"] == "settle"
+    refused(alice.get(path, account=bob.account), 404, "not_found", "account")
+    refused(charlie.get(path, account=charlie.account), 404, "not_found", "seq")
+    refused(charlie.get(path), 404, "not_found", "seq")
+    refused(city.request("GET", path), 401, "not_authenticated")
+    assert rita.get(path, account=bob.account).status_code == 200
+    refused(rita.get(path, account=charlie.account), 404, "not_found", "account")
+    for bad in ("", "-1", "x", "1" * 12):
+        refused(rita.get(path, account=bad), 400, "invalid_value", "account")
+    refused(rita.get(path, seq="1"), 400, "unknown_field", "seq")
+
+
+def test_the_receipt_of_an_entry_carries_it_and_other_verifiers_read_it(
+    city: City, settled: str, settings: Any
+) -> None:
+    settings.LEDGER_OPEN = False
+    orders = city.alice.get("/api/v1/orders", contract=settled).json()["results"]
+    trades = city.alice.get("/api/v1/trades", contract=settled).json()["results"]
+    own = [("order", row["id"]) for row in orders] + [("trade", row["seq"]) for row in trades]
+    assert {kind for kind, _ in own} == {"order", "trade"}
+    key = parse_vkey(operations.verifier_key())
+    for kind, seq in own:
+        path = f"/api/v1/ledger/entries/{seq}/receipt"
+        response = sealed_receipt(city.alice, path)
+        assert response.headers["content-disposition"] == f'attachment; filename="entry-{seq}.tlog-proof"'
+        assert response.headers["cache-control"] == "no-store"
+        receipt = parse_receipt(response.text)
+        assert decode(receipt.extra)["type"] == kind
+        assert verify_receipt(receipt, receipt.extra, [key]) == verify_bundle(receipt, [key])
+        refused(city.charlie.get(path), 404, "not_found", "seq")
+        refused(city.rita.get(path, account=city.alice.account), 404, "not_found", "account")
+    assert city.rita.get("/api/v1/ledger/entries/0/receipt").status_code == 200
+    refused(city.alice.get("/api/v1/ledger/entries/0/receipt"), 404, "not_found", "seq")
+
+
+def test_the_pages_give_a_household_its_own_receipts_only(city: City, settled: str) -> None:
+    seq = next(
+        line["seq"] for line in city.alice.get("/api/v1/me/statement").json()["results"] if line["kind"] == "payout"
+    )
+    key = parse_vkey(operations.verifier_key())
+    for person, expected in ((city.alice, 200), (city.bob, 200), (city.charlie, 404), (city.rita, 403)):
+        response = city.request("GET", f"/receipts/{seq}", cookies=person.session())
+        assert response.status_code == expected
+        if expected == 200:
+            receipt = parse_receipt(response.text)
+            proof = parse_bundle(receipt.extra).proof
+            assert verify_bundle(receipt, [key])
+            assert proof is not None
+            assert decode(proof.row)["account"] == person.account
+    assert city.request("GET", f"/receipts/{seq}").status_code == 302
+    assert city.request("GET", "/receipts/0", cookies=city.alice.session()).status_code == 404
+    assert city.request("GET", f"/receipts/{2**53}", cookies=city.alice.session()).status_code == 404
+    statement = city.request("GET", "/statement", cookies=city.alice.session()).text
+    assert f'href="/receipts/{seq}"' in statement
+    assert city.request("GET", "/ledger/check").status_code == 200
+    genesis = city.request("GET", "/ledger/keys").text
+    assert decode(genesis.removesuffix("\n").encode())["vkey"] == operations.verifier_key()
+    assert city.request("GET", "/ledger/witnesses").text == ""
+
+
+def sealed_receipt(person: Person, path: str) -> httpx.Response:
+    """Wait until an entry is sealed and return its receipt."""
+    deadline = time.monotonic() + 10
+    while True:
+        response = person.request("GET", path)
+        if response.status_code != 409 or time.monotonic() > deadline:
+            assert response.status_code == 200, response.text
+            return response
+        time.sleep(0.02)

@@ -219,6 +219,14 @@ class Orders extends PageElement {
     return order.visible_wh === undefined ? t("{part} at a time", values) : t("{shown} shown, {hidden} hidden", values);
   }
 
+  /** The receipt of an order; of a block, of each of its legs, since each is an entry of the ledger. */
+  private receipts(row: Row): TemplateResult {
+    const link = (id: number, text: string): TemplateResult =>
+      html`<a href="/receipts/${id}" aria-label=${t("Receipt of order {number}", { number: id })}>${text}</a>`;
+    if (row.legs.length === 1) return link(row.order.id, t("Receipt"));
+    return html`<details><summary>${t("Receipts")}</summary><span class="row">${row.legs.map((leg) => link(leg.id, String(leg.id)))}</span></details>`;
+  }
+
   private row(row: Row): TemplateResult {
     const { order } = row;
     const open = row.legs.some(isOpen);
@@ -233,7 +241,7 @@ class Orders extends PageElement {
         <th scope="row">
           <span
             ><span class="tag ${order.side}">${side}</span>${kind ? html` <span class="tag">${kind}</span>` : nothing}
-            <small class="muted">${t("no. {number}", { number: order.id })}</small></span
+            <small class="muted">${t("no. {number}", { number: order.id })}</small> <small>${this.receipts(row)}</small></span
           >
         </th>
         <td data-label=${t("Interval")}>${last === order.contract ? interval(order.contract) : stretch(order.contract, last)}</td>

@@ -159,10 +159,10 @@ def test_the_statement_leads_to_the_ledger(street: Street) -> None:
     street.market.place(street.alice.account, "sell", "0.2000", 1_000)
     sold = street.market.buys(street.bob.account, "0.2000", 1_000).events[-1].seq  # type: ignore[union-attr]
     html = street.bob.html("/statement")
-    assert f'href="/api/v1/ledger/entries/{sold}/proof"' in html
+    assert f'href="/receipts/{sold}"' in html
     assert "−€0.2000" in html
-    assert f"entries/{sold}/proof" not in street.charlie.html("/statement")
-    assert f"entries/{sold}/proof" not in street.bob.html("/statement", before=str(sold))
+    assert f"/receipts/{sold}" not in street.charlie.html("/statement")
+    assert f"/receipts/{sold}" not in street.bob.html("/statement", before=str(sold))
     for nonsense in ("x", "-1", "9" * 30, "１２"):
         assert street.bob.get("/statement", before=nonsense).status_code == 200
 

@@ -1,0 +1,79 @@
+"""Receipts that a household takes home: of the entries that concern it, and of its own settlement rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ledger import queries as ledger
+from ledger.core.bundled import bundle
+from ledger.core.receipt import format_receipt
+from ledger.core.rows import row_path
+from market.exchange import queries
+
+
+def concerns(entry: dict[str, Any], account: int) -> bool:
+    """Whether an entry is about an account: its orders, trades, money, settlement, or the account itself."""
+    if entry.get("account") == account and entry["type"] != "contract":
+        return True
+    kind = entry["type"]
+    if kind == "trade":
+        return any(_owner(entry[side]) == account for side in ("maker", "taker"))
+    if kind == "recall":
+        return concerns(ledger.entry(entry["trade"]), account)
+    if kind in {"amend", "cancel"}:
+        return _owner(entry["order"]) == account
+    if kind == "settle":
+        return bool(queries.settlement_lines(account=account, seq=entry["seq"], limit=1))
+    return False
+
+
+def _owner(order_id: int) -> int | None:
+    order = queries.order(order_id)
+    return None if order is None else order.account
+
+
+def entry_receipt(seq: int) -> str:
+    """Return an entry's receipt with the entry in it; raise ``ledger.NotThere`` while it is not sealed."""
+    return _receipt(seq, bundle(ledger.leaf(seq)))
+
+
+def has_row(seq: int, account: int) -> bool:
+    """Whether the entry ``seq`` is a settlement with a row of this account."""
+    return _number(_rows(seq), account) is not None
+
+
+def row_receipt(seq: int, account: int) -> str:
+    """Return the receipt of an account's row of the settle entry ``seq``, with row and entry in it.
+
+    Raises ``ledger.NotThere`` where there is no such row, and while the entry is not sealed.
+    """
+    rows = _rows(seq)
+    number = _number(rows, account)
+    if number is None:
+        raise ledger.NotThere(f"row of account {account} in entry {seq}")
+    return _receipt(seq, bundle(ledger.leaf(seq), rows[number], number, row_path(rows, number)))
+
+
+def _rows(seq: int) -> list[bytes]:
+    return ledger.rows(seq) if ledger.entry(seq)["type"] == "settle" else []
+
+
+def _number(rows: list[bytes], account: int) -> int | None:
+    mark = b'{"account":%d,' % account  # how a row begins: its keys are in order
+    return next((number for number, row in enumerate(rows) if row.startswith(mark)), None)
+
+
+def own_receipt(seq: int, account: int) -> str:
+    """Return the receipt a household gets of an entry: its row of a settlement, else the entry.
+
+    Raises ``ledger.NotThere`` where nothing there concerns it, and while the entry is not sealed.
+    """
+    entry = ledger.entry(seq)
+    if not concerns(entry, account):
+        raise ledger.NotThere(f"entry {seq}")
+    return row_receipt(seq, account) if entry["type"] == "settle" else entry_receipt(seq)
+
+
+def _receipt(seq: int, extra: bytes) -> str:
+    proof = ledger.inclusion(seq)
+    return format_receipt(seq, [bytes.fromhex(hash_) for hash_ in proof.hashes], proof.checkpoint, extra)
