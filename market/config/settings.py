@@ -52,6 +52,7 @@ PUBLISHED_CHECKPOINT_FILE = Path(envstr("SUNLEDGER_PUBLISHED_CHECKPOINT", str(DA
 # Entry bundles and rows without a key: only in the demo (DESIGN: they hold what single homes did).
 LEDGER_OPEN = envbool("SUNLEDGER_LEDGER_OPEN", DEMO)
 LEDGER_ACCESS = "market.api.ledger.key_may_read"  # whether a request for them carries a key that may
+LEDGER_SNAPSHOTS = "market.exchange.snapshots"  # the module that has the states followers may start from
 MARKET_CURRENCY = envstr("SUNLEDGER_CURRENCY", "EUR")
 MARKET_INTERVAL_MIN = envint("SUNLEDGER_INTERVAL_MIN", 15)
 MARKET_TIME_ZONE = envstr("SUNLEDGER_TIME_ZONE", "Europe/Berlin")
@@ -73,6 +74,7 @@ INSTALLED_APPS = [
     "market.grid",
     "market.settlement",
     "market.agents",
+    "market.follow",
     "market.streaming",
     "market.api",
     "market.pages",
