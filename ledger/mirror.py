@@ -15,7 +15,7 @@ from ledger.core.note import Checkpoint, VerifierKey, parse_checkpoint, parse_no
 from ledger.core.proven import Proven, Unproven
 from ledger.core.rows import check_rows, split_rows
 from ledger.core.source import Missing, Source
-from ledger.core.tiles import TILE_WIDTH, entries_path, levels, node_reader, tile_path, widths
+from ledger.core.tiles import TILE_WIDTH, entries_path, levels, node_reader, parse_path, tile_path, widths
 from ledger.files import FolderSource, put_file
 
 CHECKPOINT = "checkpoint"
@@ -102,15 +102,29 @@ class Mirror:
         """Put the new head in its place, then drop the partial files that only others needed."""
         put_file(self.folder, CHECKPOINT, note)
         for level in range(-1, levels(head.size)):
-            first, (full, width) = widths(kept.size, max(level, 0))[0], widths(head.size, max(level, 0))
-            for number in range(first, full + 1):
+            for number in range(widths(kept.size, max(level, 0))[0], widths(head.size, max(level, 0))[0] + 1):
                 path = entries_path(number, 1) if level < 0 else tile_path(level, number, 1)
-                partials = (self.folder / path).parent
-                if not partials.is_dir():
-                    continue
-                for file in partials.iterdir():
-                    if number < full or file.name != str(width):
-                        file.unlink()
+                self._drop_partials((self.folder / path).parent, head)
+
+    def sweep(self) -> None:
+        """Drop what a process that was killed may have left: drafts, and partial files of heads other than the newest."""
+        head = stated(self.note())
+        for path in self.folder.rglob("*"):
+            if path.name.endswith(".p"):
+                self._drop_partials(path, head)
+            elif path.name.startswith(".") and path.name.endswith(".new"):
+                path.unlink()
+
+    def _drop_partials(self, partials: Path, head: Checkpoint) -> None:
+        if not partials.is_dir():
+            return
+        for file in partials.iterdir():
+            place = parse_path(str(file.relative_to(self.folder)))
+            full, width = widths(head.size, max(place.level, 0))
+            if (place.number, place.width) != (full, width):
+                file.unlink()
+        if not any(partials.iterdir()):
+            partials.rmdir()
 
     def keep_key(self, key: VerifierKey) -> None:
         """Write down the key that the log is known by."""

@@ -300,9 +300,7 @@ class Judge:
         }
 
     @classmethod
-    def restore(
-        cls, engine: Engine, values: Mapping[str, Any], each: Callable[[Any], None] | None = None
-    ) -> Judge:
+    def restore(cls, engine: Engine, values: Mapping[str, Any], each: Callable[[Any], None] | None = None) -> Judge:
         """Return the judge that ``values`` and its engine stood for."""
         judge = cls(engine, each)
         judge._types.update(values["types"])

@@ -67,6 +67,7 @@ class Follower:
         except BlockingIOError:
             os.close(self._lock)
             raise Unusable(f"{folder}: another follower works here") from None
+        self.mirror.sweep()
         self.source = source
         self.served = b""  # the checkpoint that was offered last
         self._given = vkeys
@@ -117,7 +118,9 @@ class Follower:
 
         ``Withheld``: try again later.
         """
-        if self._judge is None or (self._position is not None and self._position.size < stated(self.mirror.note()).size):
+        if self._judge is None or (
+            self._position is not None and self._position.size < stated(self.mirror.note()).size
+        ):
             self._catch_up()
         try:
             self.served = note = self.source(CHECKPOINT)
@@ -134,7 +137,9 @@ class Follower:
         """Replay what the copy already has, after a stop in between or when the read model is to be made again."""
         note = self.mirror.note()
         if note:
-            self._replay(note, stated(note), self._keys())
+            head = stated(note)
+            self._replay(note, head, self._keys())
+            self._move_on(note, head)
 
     def _advance(self, note: bytes) -> bool:
         kept_note = self.kept

@@ -42,7 +42,8 @@ CREATE INDEX trade_contract ON trade (contract, trade);
 CREATE INDEX trade_buyer ON trade (buyer, trade);
 CREATE INDEX trade_seller ON trade (seller, trade);
 CREATE TABLE position (contract TEXT NOT NULL, account INTEGER NOT NULL, bought_wh INTEGER NOT NULL,
-  sold_wh INTEGER NOT NULL, paid_e7 INTEGER NOT NULL, margin_e7 INTEGER NOT NULL, PRIMARY KEY (contract, account)) WITHOUT ROWID;
+  sold_wh INTEGER NOT NULL, paid_e7 INTEGER NOT NULL, margin_e7 INTEGER NOT NULL,
+  PRIMARY KEY (contract, account)) WITHOUT ROWID;
 CREATE INDEX position_account ON position (account, contract);
 """
 PUT_ACCOUNT = "INSERT OR REPLACE INTO account VALUES (?,?,?,?,?,?,?,?)"
