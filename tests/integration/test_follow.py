@@ -1,4 +1,4 @@
-"""``manage.py follow``: a copy that is verified before it is written, a market played along, and evidence when something is off."""
+"""``manage.py follow``: a copy that is verified before it is written, a market played along, evidence when one is off."""
 
 from __future__ import annotations
 
@@ -276,7 +276,7 @@ def test_killed_at_any_write_it_goes_on_where_it_must(
         two.close()
         if not died:
             break
-    assert deaths > 20 and not died
+    assert deaths >= 15 and not died
 
 
 def shown(folder: Path) -> list[Any]:
