@@ -152,9 +152,10 @@ class Journal(Recorder):
             tables.append((BALANCES, [self._balance_row(index) for index in sorted(opened)]))
         money = []
         for index in dirty:
-            if index not in opened:
-                account = accounts[index]
-                money.append((index, account.cash_e7, account.held_e7, account.arrears_e7))
+            account = accounts[index]
+            cash_e7 = account.cash_e7
+            if cash_e7 or index not in opened:  # a new row begins with nothing
+                money.append((index, cash_e7, account.held_e7, account.arrears_e7))
         statements += self._store.upsert_money(money)
         tables.append((CONTRACTS, self.new_contracts))
         statements += [
@@ -192,8 +193,7 @@ class Journal(Recorder):
 
     def _balance_row(self, index: int) -> tuple[Any, ...]:
         account = self._engine.accounts[index]
-        money = (account.cash_e7, account.held_e7, account.arrears_e7)
-        return (index, account.id, account.kind, account.area, *money)
+        return (index, account.id, account.kind, account.area, 0, 0, 0)
 
     def _check_books(self, dirty: set[int]) -> None:
         """Check that the batch's transfers explain, to the last unit, how the engine's balances changed."""
