@@ -2,112 +2,29 @@
 
 from __future__ import annotations
 
-import random
-import sqlite3
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 from django.core.management import CommandError, call_command
 
 from ledger import mirror as mirrors
-from ledger.core.note import Signer, parse_vkey
-from ledger.core.source import Missing
 from ledger.core.verify import verify_log
 from ledger.files import FolderSource, SourceFailed
 from market.audit.__main__ import main as audit
-from market.engine import commands as c
 from market.engine.engine import Engine
-from market.engine.replay import replay
 from market.follow import evidence, follower
 from market.follow.evidence import Mismatch
-from market.follow.follower import NEWEST, PATIENCE, Follower, Unusable, Withheld
+from market.follow.follower import NEWEST, Follower, Unusable
 from market.follow.management.commands import follow as command
 from market.follow.model import Model, listed
 from market.settlement.rules import Metered
+from tests.integration.following import VKEYS, Server, copied, dump_at, state
 from tests.integration.test_audit_command import a_longer_day, write
-from tests.market_log import SIGNER, MarketLog, lie
+from tests.market_log import SIGNER
 from tests.unit.audit_market import AFTER, Town, a_day, of_type
-
-VKEYS = [parse_vkey(SIGNER.vkey)]
-
-
-class Server:
-    """Serves a log that its test changes; counts what was asked for, and fails when told."""
-
-    def __init__(self, files: dict[str, bytes]):
-        self.files = files
-        self.asked: list[str] = []
-        self.fail_at = -1
-
-    def __call__(self, path: str) -> bytes:
-        self.asked.append(path)
-        if len(self.asked) - 1 == self.fail_at:
-            raise SourceFailed("the line is cut")
-        if path not in self.files:
-            raise Missing(path, "404")
-        return self.files[path]
-
-
-@pytest.fixture(scope="module")
-def days() -> list[dict[str, bytes]]:
-    """One log at three times of its life: in one bundle, in two, in four."""
-    return [a_longer_day(blocks).files() for blocks in (2, 9, 28)]
-
-
-@pytest.fixture(scope="module")
-def day() -> Town:
-    return a_longer_day()
-
-
-@pytest.fixture
-def followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Follower]]:
-    """Return what makes a follower; all of them are closed in the end."""
-    made: list[Follower] = []
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-
-    def make(source: Any, folder: Path | None = None, vkeys: Any = VKEYS, snapshot: str = "") -> Follower:
-        one = Follower(folder or tmp_path / "mirror", source, list(vkeys), snapshot)
-        made.append(one)
-        return one
-
-    yield make
-    for one in made:
-        try:
-            one.close()
-        except (OSError, sqlite3.ProgrammingError):
-            continue
-
-
-def fresh() -> Path:
-    """Return a folder that nobody has used."""
-    return Path(tempfile.mkdtemp(prefix="follow-")) / "mirror"
-
-
-def state(one: Follower) -> str:
-    assert one.engine is not None
-    return one.engine.state_hash()
-
-
-def copied(folder: Path) -> dict[str, bytes]:
-    """Return the ledger's files of a mirror."""
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file() and not path.name.startswith((".", "model.sqlite3"))
-    }
-
-
-def dump_at(log: MarketLog, seq: int) -> bytes:
-    """Return the state of a market after its first ``seq`` entries."""
-    engine = Engine()
-    rows = {seq: list(map(orjson.loads, found)) for seq, found in log.rows.items()}
-    replay(engine, log.entries[:seq], lambda number: rows[number])
-    return engine.dump()
 
 
 def test_a_log_that_grows_is_copied_byte_by_byte_and_played_along(
@@ -334,130 +251,6 @@ def test_two_followers_never_share_a_folder(days: list[dict[str, bytes]], follow
     followed(Server(days[0]))
     with pytest.raises(Unusable, match="another follower works here"):
         followed(Server(days[0]))
-
-
-# --- mismatches ----------------------------------------------------------------------------------------------------------
-
-
-def changed_day() -> Town:
-    """The same day, but its last order is another's: another history from the middle on."""
-    town = a_longer_day(9)
-    town.order(town.bob, c.BUY, 100, 10, AFTER)
-    town.seal()
-    return town
-
-
-def test_another_history_is_never_taken(days: list[dict[str, bytes]], followed: Callable[..., Follower]) -> None:
-    fork = a_longer_day(9)
-    fork.entries[-2] = {**fork.entries[-2], "salt": "0" * 32}
-    for files in (fork.files(), changed_day().files()):
-        server = Server(days[2])
-        one = followed(server, fresh())
-        one.step()
-        before = copied(one.mirror.folder)
-        server.files = files
-        with pytest.raises(Mismatch, match="another history"):
-            one.step()
-        assert copied(one.mirror.folder) == before
-    server = Server(a_longer_day(9).files())
-    one = followed(server, fresh())
-    one.step()
-    longer = a_longer_day(28)
-    longer.entries[100] = {**longer.entries[100], "salt": "0" * 32}
-    server.files = longer.files()
-    with pytest.raises(Mismatch, match="checkpoint: "):
-        one.step()
-
-
-def test_an_older_head_is_borne_for_a_while(days: list[dict[str, bytes]], followed: Callable[..., Follower]) -> None:
-    server = Server(days[1])
-    one = followed(server)
-    one.step()
-    server.files = days[0]
-    for _ in range(PATIENCE - 1):
-        with pytest.raises(Withheld, match="expected at least"):
-            one.step()
-    server.files = days[1]
-    assert one.step() is False
-    server.files = days[0]
-    for _ in range(PATIENCE - 1):
-        with pytest.raises(Withheld):
-            one.step()
-    with pytest.raises(Mismatch, match="5 times in a row"):
-        one.step()
-
-
-def test_a_file_that_is_withheld_is_waited_for(days: list[dict[str, bytes]], followed: Callable[..., Follower]) -> None:
-    short = dict(days[2])
-    del short["tile/entries/001"]
-    server = Server(short)
-    one = followed(server)
-    with pytest.raises(Withheld, match="tile/entries/001 is missing"):
-        one.step()
-    server.files = days[2]
-    assert one.step() is True
-
-
-def test_any_flipped_byte_is_found_before_anything_of_it_is_written(
-    days: list[dict[str, bytes]], tmp_path: Path
-) -> None:
-    chance = random.Random(4)
-    files = days[2]
-    for number in range(300):
-        path = chance.choice(sorted(files))
-        data = bytearray(files[path])
-        data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
-        server = Server({**files, path: bytes(data)})
-        folder = tmp_path / str(number)
-        one = Follower(folder, server, VKEYS)
-        try:
-            one.step()
-        except (Mismatch, Withheld):
-            assert path in server.asked
-            assert "checkpoint" not in copied(folder)
-        else:
-            assert path not in server.asked  # full hash tiles follow from the entries
-            assert copied(folder) == files
-        assert all(files[name] == found for name, found in copied(folder).items())
-        one.close()
-
-
-def test_an_entry_against_the_rules_is_named_and_its_bytes_are_kept(day: Town, tmp_path: Path) -> None:
-    trade = of_type(day.entries, "trade", 30)
-    source = write(tmp_path / "log", lie(day, lambda entries, rows: entries[trade["seq"]].update(energy_wh=9)))
-    folder = tmp_path / "mirror"
-    with pytest.raises(CommandError, match=rf"entry {trade['seq']} \(trade, .*energy_wh: expected 10, was 9") as caught:
-        call_command("follow", str(source), folder=folder, vkey=[SIGNER.vkey], once=True)
-    assert caught.value.returncode == 1
-    (case,) = (folder / evidence.FOLDER).iterdir()
-    kept = {path.name: path.read_bytes() for path in case.iterdir()}
-    assert kept["served-checkpoint"] == (source / "checkpoint").read_bytes()
-    assert kept["kept-checkpoint"] == b""
-    assert b"energy_wh: expected 10, was 9" in kept["what.txt"]
-    bundle = f"tile/entries/{trade['seq'] // 256:03d}"
-    assert kept[f"offending-{bundle.replace('/', '_')}"] == (source / bundle).read_bytes()
-    assert not (folder / "checkpoint").exists()
-    with pytest.raises(CommandError):
-        call_command("follow", str(source), folder=folder, vkey=[SIGNER.vkey], once=True)
-    assert len(list((folder / evidence.FOLDER).iterdir())) == 1  # the same case is kept once
-
-
-def test_changed_rows_rulebooks_and_signatures_are_named(
-    days: list[dict[str, bytes]], followed: Callable[..., Follower]
-) -> None:
-    rows = next(path for path in days[2] if path.startswith("rows/"))
-    rulebook = next(path for path in days[2] if path.startswith("rulebook/"))
-    for path in (rows, rulebook):
-        with pytest.raises(Mismatch) as caught:
-            followed(Server({**days[2], path: days[2][path] + b"{}\n"}), fresh()).step()
-        assert (caught.value.place, list(caught.value.files)) == (path, [path])
-    other = Signer(SIGNER.name, bytes(32))
-    with pytest.raises(Mismatch, match="sign"):
-        followed(Server(days[2]), fresh(), [parse_vkey(other.vkey)]).step()
-    log = a_day()
-    log.signer = other
-    with pytest.raises(Mismatch, match="sign"):  # a key on first use is the one in the first entry
-        followed(Server(log.files()), fresh(), []).step()
 
 
 # --- the read model and the command ------------------------------------------------------------------------------------
