@@ -10,6 +10,7 @@ from typing import NamedTuple
 from ledger import queries
 from ledger.core.rows import join_rows
 from ledger.core.tiles import TILE_WIDTH, Place, entries_path, levels, tile_path, widths
+from ledger.files import put_file
 from ledger.models import Row, Rulebook
 
 VKEY_FILE = "log.vkey"
@@ -30,11 +31,7 @@ class _Folder:
 
     def write(self, path: str, data: bytes) -> None:
         """Put a file in its place, whole or not at all."""
-        target = self.folder / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
-        draft.write_bytes(data)
-        draft.replace(target)
+        put_file(self.folder, path, data, secrets.token_hex(4))
         self.files += 1
 
 
@@ -60,6 +57,8 @@ def export(folder: Path) -> Export:
         out.write(f"rows/{seq}", join_rows([bytes(data) for _, data in group]))
     for sha256, text in Rulebook.objects.values_list("sha256", "text"):
         out.write(f"rulebook/{sha256}", text.encode())
+    for sha256 in queries.snapshots():
+        out.write(f"snapshot/{sha256}", queries.snapshot(sha256))
     key = queries.key_of(note)
     if key:
         out.write(VKEY_FILE, f"{key}\n".encode())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -87,3 +88,18 @@ class FolderSource:
 def open_files(where: str, key: str = "") -> Source:
     """Return the source for a web address or a folder; raise ``SourceFailed``."""
     return HttpSource(where, key) if "://" in where else FolderSource(where)
+
+
+def put_file(folder: Path, path: str, data: bytes, draft: str = "new") -> None:
+    """Put a file in its place below a folder, whole or not at all, and durable before it is seen there.
+
+    ``draft`` names the file it is written to first, so that several writers don't share one.
+    """
+    target = folder / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    begun = target.with_name(f".{target.name}.{draft}")
+    with begun.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    begun.replace(target)

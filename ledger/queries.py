@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib import import_module
 from typing import NamedTuple
 
 import orjson
+from django.conf import settings
 
 from ledger import cosigning, loading
 from ledger.core.encoding import decode
@@ -113,6 +115,21 @@ def snapshot_sha256(seq: int) -> str | None:
     data = Entry.objects.filter(seq=seq).values_list("leaf", flat=True).first()
     fields = {} if data is None else orjson.loads(bytes(data))
     return fields["sha256"] if fields.get("type") == "snapshot" else None
+
+
+def snapshots() -> list[str]:
+    """Return the SHA-256 of each stored snapshot that the newest checkpoint covers, newest first."""
+    module = getattr(settings, "LEDGER_SNAPSHOTS", "")
+    return list(import_module(module).names(sealed_size())) if module else []
+
+
+def snapshot(sha256: str) -> bytes:
+    """Return the state a covered snapshot entry commits to; raise ``NotThere`` when it is not kept (any more)."""
+    module = getattr(settings, "LEDGER_SNAPSHOTS", "")
+    found: bytes | None = import_module(module).content(sha256, sealed_size()) if module else None
+    if found is None:
+        raise NotThere(f"snapshot {sha256:.64}")
+    return found
 
 
 def rulebook(sha256: str) -> str:

@@ -32,6 +32,8 @@ class DatabaseSource:
                 return queries.tile(parse_path(path), self._size)
             if what == "rows":
                 return queries.rows_file(int(name))
+            if what == "snapshot":
+                return queries.snapshot(name)
             if what == "rulebook":
                 return queries.rulebook(name).encode()
         except (queries.NotThere, queries.LogDamaged, ValueError) as error:

@@ -115,6 +115,14 @@ def rows(request: HttpRequest, seq: str) -> HttpResponse:
 
 
 @_reads
+def snapshot(request: HttpRequest, sha256: str) -> HttpResponse:
+    """``GET snapshot/<sha256>``: the market's state that a ``snapshot`` entry commits to, while it is kept."""
+    if not (may := may_read_entries(request)):
+        return _refused(may is not None)
+    return _file(queries.snapshot(sha256), OCTETS, IMMUTABLE, gated=True)
+
+
+@_reads
 def rulebook(request: HttpRequest, sha256: str) -> HttpResponse:
     """``GET rulebook/<sha256>``: a text of the rulebook, past or present."""
     return _file(queries.rulebook(sha256), TEXT, IMMUTABLE)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from ledger.core.accounts import AccountVector, account_leaf
@@ -59,12 +59,15 @@ class Figures(NamedTuple):
 
 
 class Judge:
-    """Takes a log's entries bundle by bundle. ``wrong`` is the first fault; from then on nothing more is looked at."""
+    """Takes a log's entries bundle by bundle. ``wrong`` is the first fault; from then on nothing more is looked at.
 
-    def __init__(self, engine: Engine | None = None):
+    ``each`` sees every event of the replay.
+    """
+
+    def __init__(self, engine: Engine | None = None, each: Callable[[Any], None] | None = None):
         self.engine = Engine() if engine is None else engine
         self.wrong: Wrong | None = None
-        self._replayer = Replayer(self.engine, self._rows_of, begin=self._begin)
+        self._replayer = Replayer(self.engine, self._rows_of, each, self._begin)
         self._meters = Meters()
         self._types: Counter[str] = Counter()
         self._currency = ""
@@ -264,6 +267,27 @@ class Judge:
 
     # --- stopping and going on ---------------------------------------------------------------------------------------
 
+    @classmethod
+    def begin(
+        cls,
+        engine: Engine,
+        currency: str,
+        readings: Iterable[tuple[Fields, list[bytes] | None]],
+        each: Callable[[Any], None] | None = None,
+    ) -> Judge:
+        """Return a judge that begins with a state instead of with the first entry.
+
+        ``readings``: the ``readings`` entries before it, with their rows as far as they are there, of contracts that are
+        still to be settled. Raises ``Wrong``.
+        """
+        judge = cls(engine, each)
+        judge._currency = currency
+        for entry, rows in readings:
+            problem = judge._meters.take(entry, None if rows is None else judge._decoded(entry, rows), engine)
+            if problem:
+                raise Wrong(placed(entry), problem)
+        return judge
+
     def values(self) -> dict[str, Any]:
         """Return everything but the engine as JSON can hold it; only behind a seal."""
         return {
@@ -276,9 +300,9 @@ class Judge:
         }
 
     @classmethod
-    def restore(cls, engine: Engine, values: Mapping[str, Any]) -> Judge:
+    def restore(cls, engine: Engine, values: Mapping[str, Any], each: Callable[[Any], None] | None = None) -> Judge:
         """Return the judge that ``values`` and its engine stood for."""
-        judge = cls(engine)
+        judge = cls(engine, each)
         judge._types.update(values["types"])
         judge._currency = values["currency"]
         judge._first_at, judge._last_at = values["first_at"], values["last_at"]

@@ -7,6 +7,7 @@ before it, as who can write the program can.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -30,8 +31,11 @@ def written(position: Position, judge: Judge) -> bytes:
     return HEADER + hashlib.sha256(body).hexdigest().encode() + b"\n" + body
 
 
-def read(data: bytes) -> tuple[Position, Judge]:
-    """Return position and judge; raise ``Refused`` unless the file is whole and its parts fit together."""
+def read(data: bytes, each: Callable[[Any], None] | None = None) -> tuple[Position, Judge]:
+    """Return position and judge; raise ``Refused`` unless the file is whole and its parts fit together.
+
+    ``each`` will see every event of the replay that goes on.
+    """
     if not data.startswith(HEADER):
         raise Refused("expected a file that an audit of this version wrote")
     digest, _, body = data[len(HEADER) :].partition(b"\n")
@@ -43,7 +47,7 @@ def read(data: bytes) -> tuple[Position, Judge]:
         edges = tuple(tuple(edge) for edge in values["position"][3])
         parts: list[Any] = [tuple(part) if type(part) is list else part for part in values["position"]]
         position = Position(*parts)._replace(edges=edges)
-        judge = Judge.restore(Engine.load(values["engine"].encode("ascii")), values["judge"])
+        judge = Judge.restore(Engine.load(values["engine"].encode("ascii")), values["judge"], each)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise Refused(f"expected a file that an audit of this version wrote: {error!r:.200}") from None
     engine = judge.engine

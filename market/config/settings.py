@@ -54,6 +54,7 @@ PUBLISHED_CHECKPOINT_FILE = Path(envstr("SUNLEDGER_PUBLISHED_CHECKPOINT", str(DA
 # Entry bundles and rows without a key: only in the demo (DESIGN: they hold what single homes did).
 LEDGER_OPEN = envbool("SUNLEDGER_LEDGER_OPEN", DEMO)
 LEDGER_ACCESS = "market.api.ledger.key_may_read"  # whether a request for them carries a key that may
+LEDGER_SNAPSHOTS = "market.exchange.snapshots"  # the module that has the states followers may start from
 MARKET_CURRENCY = envstr("SUNLEDGER_CURRENCY", "EUR")
 MARKET_INTERVAL_MIN = envint("SUNLEDGER_INTERVAL_MIN", 15)
 MARKET_TIME_ZONE = envstr("SUNLEDGER_TIME_ZONE", "Europe/Berlin")
@@ -75,6 +76,7 @@ INSTALLED_APPS = [
     "market.grid",
     "market.settlement",
     "market.agents",
+    "market.follow",
     "market.streaming",
     "market.api",
     "market.pages",
@@ -131,6 +133,8 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     }
     # Threads share a test database only through a file.
     DATABASES["default"]["TEST"] = {"NAME": str(DATA_DIR / "test.sqlite3")}
+# The tables' owner, on PostgreSQL: only ``secure_database`` connects as it.
+MIGRATION_DATABASE_URL = envstr("MIGRATION_DATABASE_URL", "")
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 AUTH_USER_MODEL = "households.User"

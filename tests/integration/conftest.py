@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from django.test import override_settings
 
+from tests.integration.following import day, days, followed  # noqa: F401 (fixtures)
 from tests.integration.ledger_writer import ORIGIN
 
 

@@ -14,7 +14,7 @@ from market.engine import events as ev
 from market.engine.commands import BUY, SELL
 from market.engine.engine import Engine
 from market.engine.entries import to_leaf
-from market.exchange import journal, models, operations, queries, rebuild
+from market.exchange import models, operations, queries, rebuild, recording
 from market.exchange.outcomes import Committed, RecoveryFailed
 from tests.factories import Market, running_exchange, running_market
 from tests.integration.test_exchange_orders import movements
@@ -151,7 +151,7 @@ def test_totals_add_up_whenever_they_are_asked() -> None:
 
 
 def test_money_that_the_books_do_not_explain_stops_the_market(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal, "of_recall", lambda event, clearing: [])
+    monkeypatch.setattr(recording, "of_recall", lambda event, clearing: [])
     with running_market() as market:
         market.place(market.alice, SELL, "0.1000", 300)
         trade = market.place(market.bob, BUY, "0.2000", 300).events[-1].seq
