@@ -206,7 +206,12 @@ class Replayer:
             raise self._unknown(leaf, error) from error
         if command is None:
             raise Divergence(seq, "an entry that starts something", engine_part(leaf))
-        events = self._apply(command, at_ms)
+        try:
+            events = self._apply(command, at_ms)
+        except TypeError as error:
+            for was in begun:
+                self._blame(was, error)
+            raise
         self._check_first(events, leaf)
         for event, was in zip(events[1:], begun[1:], strict=False):
             _compare(event, was)
