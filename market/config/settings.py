@@ -48,6 +48,10 @@ CSRF_TRUSTED_ORIGINS = envlist("SUNLEDGER_ORIGINS", "")
 LEDGER_ORIGIN = envstr("SUNLEDGER_LEDGER_ORIGIN", "sunledger.example/city")
 LEDGER_KEY_FILE = Path(envstr("SUNLEDGER_LEDGER_KEY_FILE", str(DATA_DIR / "ledger_key")))
 LEDGER_SALT_FILE = Path(envstr("SUNLEDGER_LEDGER_SALT_FILE", str(DATA_DIR / "ledger_salt")))
+# A key for every person: outside of backups, so that destroying one is forgetting (docs/operations).
+PERSON_KEYS_FILE = Path(envstr("SUNLEDGER_PERSON_KEYS_FILE", str(DATA_DIR / "person_keys")))
+ACCESS_LOG_DAYS = envint("SUNLEDGER_ACCESS_LOG_DAYS", 365)  # how long it is kept who read what about whom
+RENEWAL_DAYS = envint("SUNLEDGER_RENEWAL_DAYS", 28)  # a member may ask for a new account number that often; 0 = never
 PUBLISHED_CHECKPOINT_FILE = Path(envstr("SUNLEDGER_PUBLISHED_CHECKPOINT", str(DATA_DIR / "published_checkpoint")))
 # Entry bundles and rows without a key: only in the demo (DESIGN: they hold what single homes did).
 LEDGER_OPEN = envbool("SUNLEDGER_LEDGER_OPEN", DEMO)
