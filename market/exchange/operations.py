@@ -17,6 +17,7 @@ from ledger import operations as ledger_operations
 from market.engine import commands
 from market.engine.events import AccountOpened, Refused
 from market.exchange.exchange import Exchange
+from market.exchange.models import IdempotencyKey
 from market.exchange.outcomes import ExchangeError, Outcome
 
 
@@ -125,6 +126,11 @@ def opened_account(outcome: Outcome) -> int:
 def close_account(exchange: Exchange, *, account: int, key: str | None = None) -> Outcome:
     """Cancel what is open and take no further orders."""
     return exchange.call(commands.CloseAccount(account), key=key)
+
+
+def forget_keys(*, accounts: Iterable[int]) -> None:
+    """Drop the idempotency keys of closed accounts: their owners' programs chose the text."""
+    IdempotencyKey.objects.filter(scope__in=list(accounts)).delete()
 
 
 def fund(

@@ -82,7 +82,8 @@ class KeyStore:
         """Destroy a person's key for good; harmless when repeated."""
         with self._lock:
             self._db.execute(
-                "INSERT INTO person_key (id, secret) VALUES (?, NULL) ON CONFLICT (id) DO UPDATE SET secret = NULL", (id,)
+                "INSERT INTO person_key (id, secret) VALUES (?, NULL) ON CONFLICT (id) DO UPDATE SET secret = NULL",
+                (id,),
             )
 
     def destroyed(self, id: str) -> bool:

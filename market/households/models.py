@@ -166,14 +166,14 @@ class Deposit(models.Model):
 
 
 class Renewal(models.Model):
-    """A member's change to a new account number. Money goes through the bank's account: out of one, into the other.
+    """Money of a member on its way from an earlier account number to the present one, through the bank's account.
 
-    The row is there before anything moves, so that a change which was cut short is finished as it was begun.
+    The row is there before anything moves, so that what was cut short is finished as it was begun.
     """
 
-    old = models.OneToOneField(Account, on_delete=models.PROTECT, related_name="renewed_by")
-    new = models.OneToOneField(Account, on_delete=models.PROTECT, related_name="renewed_from")
-    amount_e7 = models.BigIntegerField()
+    old = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="+")
+    new = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="+")
+    amount_e7 = models.BigIntegerField()  # 0: the change is begun, its amount not set yet
     at = models.DateTimeField()
     out_seq = models.BigIntegerField(null=True, blank=True)  # the ledger's fund entries
     in_seq = models.BigIntegerField(null=True, blank=True)
@@ -196,9 +196,7 @@ class Access(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(
-                fields=["account", "person", "hour", "reader", "kind"], name="access_once_an_hour"
-            )
+            models.UniqueConstraint(fields=["account", "person", "hour", "reader", "kind"], name="access_once_an_hour")
         ]
         indexes = [
             models.Index(fields=["reader", "at"], name="access_reader"),

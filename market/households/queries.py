@@ -199,6 +199,6 @@ def deposits_of(index: int) -> QuerySet[Deposit]:
     return Deposit.objects.filter(account__index=index).order_by("-requested_at")[:MAX_LIST]
 
 
-def people(role: Role) -> QuerySet[User]:
-    """Return the active people in a role."""
-    return User.objects.filter(role=role, is_active=True).order_by("username")
+def people(role: Role) -> list[User]:
+    """Return the active people in a role, by name."""
+    return sorted(User.objects.filter(role=role, is_active=True), key=lambda person: person.username)

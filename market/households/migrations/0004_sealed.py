@@ -94,16 +94,14 @@ class Migration(migrations.Migration):
                 ("in_seq", models.BigIntegerField(blank=True, null=True)),
                 (
                     "new",
-                    models.OneToOneField(
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="renewed_from",
-                        to="households.account",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="households.account"
                     ),
                 ),
                 (
                     "old",
-                    models.OneToOneField(
-                        on_delete=django.db.models.deletion.PROTECT, related_name="renewed_by", to="households.account"
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="households.account"
                     ),
                 ),
             ],
