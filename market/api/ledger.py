@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
 from rest_framework.request import Request
 
 from ledger import queries as ledger
@@ -16,9 +17,10 @@ from market.api import cursors, shapes
 from market.api.openapi import PAGE, describe
 from market.api.problems import Problem
 from market.api.views import OFFICIALS, ApiView, answer
-from market.exchange import queries
+from market.exchange.concerns import accounts_named, concerns
 from market.exchange.units import at_text
-from market.households import keys
+from market.households import accesslog, keys
+from market.households import queries as household_queries
 from market.households.identities import Identity
 from market.households.queries import identify_key
 
@@ -45,23 +47,17 @@ def key_may_read(request: HttpRequest) -> bool | None:
     return None if identity is None else may_read_ledger(identity)
 
 
-def concerns(entry: dict[str, Any], account: int) -> bool:
-    """Whether an entry is about an account: its orders, trades, money, settlement, or the account itself."""
-    if entry.get("account") == account and entry["type"] != "contract":
-        return True
-    kind = entry["type"]
-    if kind == "trade":
-        return any(_owner(entry[side]) == account for side in ("maker", "taker"))
-    if kind in {"amend", "cancel"}:
-        return _owner(entry["order"]) == account
-    if kind == "settle":
-        return bool(queries.settlement_lines(account=account, seq=entry["seq"], limit=1))
-    return False
-
-
-def _owner(order_id: int) -> int | None:
-    order = queries.order(order_id)
-    return None if order is None else order.account
+def note_read(request: HttpRequest) -> None:
+    """Note that somebody in office reads entries and rows of everybody. The setting ``LEDGER_NOTED``."""
+    user = getattr(request, "user", None)
+    if user is not None and user.is_authenticated:
+        reader, role = user.pk, user.role
+    else:
+        identity = identify_key(request.headers.get("Authorization", "").partition(" ")[2].strip())
+        if identity is None:
+            return
+        reader, role = identity.user_id, identity.role
+    accesslog.note(reader=reader, role=role, kind=accesslog.LEDGER, now=timezone.now(), everybody=True)
 
 
 class _EntryView(ApiView):
@@ -80,18 +76,18 @@ class _EntryView(ApiView):
             leaf = None
         if leaf is None:
             raise Problem(404, "not_found", "seq")
-        if not (settings.LEDGER_OPEN or may_read_ledger(self.identity)) and not self._own(leaf):
+        entry = orjson.loads(leaf)
+        if not (settings.LEDGER_OPEN or may_read_ledger(self.identity)) and not self._own(entry):
             raise Problem(404, "not_found", "seq")
+        self.note(accesslog.ENTRIES, lambda: accounts_named([entry]))
         return leaf
 
-    def _own(self, leaf: bytes) -> bool:
+    def _own(self, entry: dict[str, Any]) -> bool:
         identity = self.identity
-        return (
-            identity is not None
-            and identity.account_index is not None
-            and keys.READ in identity.scopes
-            and concerns(orjson.loads(leaf), identity.account_index)
-        )
+        if identity is None or keys.READ not in identity.scopes:
+            return False
+        own = household_queries.account_indexes(identity.user_id)  # earlier numbers of the same person, too
+        return bool(own) and concerns(entry, own)
 
 
 class Blocks(ApiView):

@@ -56,6 +56,7 @@ PUBLISHED_CHECKPOINT_FILE = Path(envstr("SUNLEDGER_PUBLISHED_CHECKPOINT", str(DA
 # Entry bundles and rows without a key: only in the demo (DESIGN: they hold what single homes did).
 LEDGER_OPEN = envbool("SUNLEDGER_LEDGER_OPEN", DEMO)
 LEDGER_ACCESS = "market.api.ledger.key_may_read"  # whether a request for them carries a key that may
+LEDGER_NOTED = "market.api.ledger.note_read"  # who reads them is noted
 MARKET_CURRENCY = envstr("SUNLEDGER_CURRENCY", "EUR")
 MARKET_INTERVAL_MIN = envint("SUNLEDGER_INTERVAL_MIN", 15)
 MARKET_TIME_ZONE = envstr("SUNLEDGER_TIME_ZONE", "Europe/Berlin")

@@ -6,13 +6,11 @@ it is durable: a crash in between leaves an account on the ledger that nobody ow
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-import orjson
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
@@ -24,6 +22,7 @@ from market.engine.events import AccountOpened, Refused
 from market.exchange import operations as exchange_operations
 from market.exchange.exchange import Exchange
 from market.households import keys, keystore
+from market.households.commitments import commitment_of, identity_text
 from market.households.identities import CACHE, Identity
 from market.households.models import (
     KEY_NAME_LENGTH,
@@ -148,12 +147,6 @@ def deactivate(*, user: User, now: datetime) -> None:
 
 
 # --- accounts --------------------------------------------------------------------------------------------------------
-def commitment_of(salt: bytes, record: dict[str, str]) -> str:
-    """Return what an account's entry carries: hex SHA-256(salt || JCS(record))."""
-    # Only texts in it, and ASCII keys: here orjson with sorted keys writes JCS.
-    return hashlib.sha256(salt + orjson.dumps(record, option=orjson.OPT_SORT_KEYS)).hexdigest()
-
-
 def _home_connection(code: str) -> str:
     return salted_hmac("households.connection", code, algorithm="sha256").hexdigest()
 
@@ -190,11 +183,6 @@ def opening(*, user: User | None, home: Home | None, area: str, record: dict[str
         commitment=commitment_of(salt, record),
     )
     return salt, command
-
-
-def identity_text(record: dict[str, str], salt: bytes) -> str:
-    """Return what is kept, sealed, so that the commitment on the ledger can be opened to whom it concerns."""
-    return orjson.dumps({"record": record, "salt": salt.hex()}, option=orjson.OPT_SORT_KEYS).decode()
 
 
 def open_account(

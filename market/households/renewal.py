@@ -20,6 +20,7 @@ from market.engine.engine import Engine
 from market.exchange import operations as exchange_operations
 from market.exchange import queries as exchange_queries
 from market.exchange.exchange import Exchange
+from market.households.commitments import identity_text
 from market.households.identities import CACHE
 from market.households.models import Account, Renewal, User
 from market.households.operations import (
@@ -27,7 +28,6 @@ from market.households.operations import (
     HouseholdError,
     Refusal,
     close_account,
-    identity_text,
     opening,
 )
 

@@ -1,10 +1,24 @@
 """All pages; each module lists its own."""
 
-from market.pages import account, auth, connection, halts, home, operator, recall, regulator, staff, statement, trade
+from market.pages import (
+    account,
+    auth,
+    connection,
+    halts,
+    home,
+    operator,
+    privacy,
+    recall,
+    regulator,
+    staff,
+    statement,
+    trade,
+)
 
 urlpatterns = [
     *auth.urlpatterns,
     *account.urlpatterns,
+    *privacy.urlpatterns,
     *home.urlpatterns,
     *statement.urlpatterns,
     *trade.urlpatterns,
