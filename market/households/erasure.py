@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import orjson
 from django.contrib.sessions.models import Session
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
@@ -142,6 +142,7 @@ def erase_again() -> int:
 
 def _strip(user: User) -> Erased:
     pk, key = user.pk, user.person_key
+    _overwrite_deleted()
     with transaction.atomic():
         accounts = list(Account.objects.filter(user=user).order_by("index"))
         indexes = [account.index for account in accounts]
@@ -158,7 +159,24 @@ def _strip(user: User) -> Erased:
         User.objects.filter(pk=pk).delete()  # keys and the request for an account go with it
         keystore.store().destroy(key)
     CACHE.forget_user(pk)
+    _empty_log()
     return Erased(indexes, sessions)
+
+
+def _overwrite_deleted() -> None:
+    """Have SQLite write zeros over what this connection deletes; PostgreSQL's vacuum gets to it in its own time."""
+    if connection.vendor == "sqlite":
+        with connection.cursor() as cursor:
+            cursor.execute("PRAGMA secure_delete=ON")
+            cursor.fetchall()
+
+
+def _empty_log() -> None:
+    """Move SQLite's log, which still has the old pages, into the file. A busy reader leaves that to the next commit."""
+    if connection.vendor == "sqlite" and not connection.in_atomic_block:
+        with connection.cursor() as cursor:
+            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            cursor.fetchall()
 
 
 def _meters(user: User, accounts: list[Account]) -> set[str]:
