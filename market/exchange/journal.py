@@ -8,8 +8,9 @@ from typing import Any
 from ledger import models as ledger
 from ledger.operations import Log
 from market.engine import events as ev
-from market.engine.commands import Command
+from market.engine.commands import Command, SignedOrder
 from market.engine.engine import Engine
+from market.engine.entries import SIGNED_FIELDS
 from market.engine.events import Event, OrderCancelled, OrderPlaced, Refused, Traded
 from market.exchange import alerts, models
 from market.exchange.idempotency import KEYS, Keys, content_of, refused_text
@@ -93,6 +94,7 @@ class Journal:
 
     def _clear(self) -> None:
         self._orders: list[Any] = []
+        self._signed: dict[int, dict[str, Any]] = {}  # by the sequence of a signed order's entry
         self._details: list[Any] = []
         self._recalls: list[Any] = []
         self._alarming: list[Event] = []  # of the running batch
@@ -118,7 +120,9 @@ class Journal:
     def record(self, events: Iterable[Event]) -> None:
         """Turn events into leaves and rows."""
         append, leaves, clearing = self._log.append, self._leaves, self._clearing
-        order_leaf, trade_leaf = leaves.order, leaves.trade
+        order_leaf, trade_leaf, signed = leaves.order, leaves.trade, self._signed
+        if signed:
+            order_leaf = self._order_leaf
         for event in events:
             kind = type(event)
             if kind is OrderPlaced:
@@ -132,8 +136,17 @@ class Journal:
                 seq, at_ms, order, account, contract, remaining_wh, reason = event
                 self._changes.append((seq, at_ms, "cancel", order, account, contract, 0, 0, remaining_wh, 0, reason))
             else:
-                append(leaves.leaf(event))
+                append(leaves.leaf(event, signed.get(event.seq)))
                 self._record_rare(event)
+
+    def _order_leaf(self, event: OrderPlaced) -> bytes:
+        extra = self._signed.get(event.seq)
+        return self._leaves.order(event) if extra is None else self._leaves.leaf(event, extra)
+
+    def keep_signature(self, seq: int, command: SignedOrder) -> None:
+        """Have the order's entry ``seq`` of the running batch carry its owner's signature."""
+        values = (command.signature, command.nonce, command.rules)
+        self._signed[seq] = dict(zip(SIGNED_FIELDS, values, strict=True))
 
     def _record_rare(self, event: Any) -> None:
         kind = type(event)

@@ -203,6 +203,11 @@ def set_connection(
     return exchange.call(commands.SetConnection(account, connection, import_w, export_w), key=key)
 
 
+def set_account_key(exchange: Exchange, *, account: int, public_key: str, key: str | None = None) -> Outcome:
+    """Have an account's orders signed with a key (hex) that was checked, or ("") no longer signed."""
+    return exchange.call(commands.SetAccountKey(account, public_key), key=key)
+
+
 def recall_trade(exchange: Exchange, *, trade: int, reason: str, key: str | None = None) -> Outcome:
     """Take a trade back before delivery, by the ledger sequence of its entry."""
     return exchange.call(commands.RecallTrade(trade, reason), key=key)

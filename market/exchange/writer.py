@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from django.db import connections
 
-from market.engine.commands import Command, CommitSnapshot, Found, PlaceOrder, PublishRulebook, Seal
+from market.engine.commands import Command, CommitSnapshot, Found, PlaceOrder, PublishRulebook, Seal, SignedOrder
 from market.engine.engine import Engine
 from market.engine.events import Refused
 from market.exchange.inbox import Inbox, Item, answer
@@ -241,6 +241,8 @@ class Writer:
         kind = type(command)
         if kind is Found or kind is PublishRulebook:
             self._sealer.note(events[0])
+        elif kind is SignedOrder:
+            self._journal.keep_signature(events[0].seq, command)  # type: ignore[arg-type]
         elif rows and events:
             self._journal.keep_rows(events[0].seq, rows)
 

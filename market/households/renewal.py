@@ -37,7 +37,7 @@ REASON = "renewal"
 def renew_account(exchange: Exchange, *, user: User, now: datetime) -> Account:
     """Give a member a new account number and return its account; goes on where an earlier call was cut short.
 
-    Raise ``HouseholdError``: no_account, too_soon, open_orders, unsettled, arrears; ``Refusal``.
+    Raise ``HouseholdError``: no_account, too_soon, signed, open_orders, unsettled, arrears; ``Refusal``.
     """
     begun = Renewal.objects.filter(old__user=user, old__closed_at=None).select_related("old", "new").first()
     if begun is None:
@@ -60,6 +60,9 @@ def _check(exchange: Exchange, old: Account, now: datetime) -> None:
     balance = exchange_queries.balance(old.index)
     if balance is not None and balance.arrears_e7:
         raise HouseholdError("arrears", "account", _("Something is owed on this account. That has to be paid first."))
+    if exchange.read(lambda engine: engine.accounts[old.index].key):
+        # A new number without the key would be open to orders that nobody signed.
+        raise HouseholdError("signed", "account", _("Your orders are signed. Stop signing first."))
     if exchange.read(lambda engine: engine.accounts[old.index].open_orders):
         raise HouseholdError("open_orders", "account", _("Take back your open orders first."))
     if exchange_queries.unsettled(old.index, until_ms=0):

@@ -66,6 +66,7 @@ ACTION_WORDS = {
     ("account", "opened"): gettext_lazy("Account opened"),
     ("account", "closed"): gettext_lazy("Account closed"),
     ("account", "connection"): gettext_lazy("Connection of an account"),
+    ("account", "key"): gettext_lazy("Key of an account"),
     ("contract", "opened"): gettext_lazy("Contract opened"),
     ("contract", "closed"): gettext_lazy("Gate closed"),
     ("contract", "delivered"): gettext_lazy("Contract delivered"),
@@ -418,6 +419,9 @@ _LONG = {
     "vkey",
     "connection",
     "commitment",
+    "public_key",
+    "sig",
+    "nonce",
 }
 
 

@@ -32,9 +32,7 @@ def test_a_look_at_an_account_shows_on_its_owners_page(visit: Visit) -> None:
 
 
 @pytest.mark.parametrize(("size", "language", "scheme"), LOOKS)
-def test_asking_to_be_forgotten_has_no_barriers(
-    visit: Visit, size: dict[str, int], language: str, scheme: str
-) -> None:
+def test_asking_to_be_forgotten_has_no_barriers(visit: Visit, size: dict[str, int], language: str, scheme: str) -> None:
     household = visit("household", size=size, language=language, scheme=scheme)
     page = household.goto("/account")
     page.locator("button[name=decision][value=ask]").click()
