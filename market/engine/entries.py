@@ -90,6 +90,11 @@ def time_ms(text: str) -> int:
     return at_ms
 
 
+def signed_fields(command: c.SignedOrder) -> dict[str, str]:
+    """Return what the first entry of a signed order has beside ``to_leaf``."""
+    return dict(zip(SIGNED_FIELDS, (command.signature, command.nonce, command.rules), strict=True))
+
+
 def to_leaf(event: ev.Event) -> dict[str, int | str]:
     """Return an event's entry without its salt (and, for a seal, without the journal's fields)."""
     values: tuple[Any, ...] = event

@@ -10,7 +10,7 @@ from ledger.operations import Log
 from market.engine import events as ev
 from market.engine.commands import Command, SignedOrder
 from market.engine.engine import Engine
-from market.engine.entries import SIGNED_FIELDS
+from market.engine.entries import signed_fields
 from market.engine.events import Event, OrderCancelled, OrderPlaced, Refused, Traded
 from market.exchange import alerts, models
 from market.exchange.idempotency import KEYS, Keys, content_of, refused_text
@@ -94,7 +94,7 @@ class Journal:
 
     def _clear(self) -> None:
         self._orders: list[Any] = []
-        self._signed: dict[int, dict[str, Any]] = {}  # by the sequence of a signed order's entry
+        self._signed: dict[int, dict[str, str]] = {}  # by the sequence of a signed order's entry
         self._details: list[Any] = []
         self._recalls: list[Any] = []
         self._alarming: list[Event] = []  # of the running batch
@@ -145,8 +145,7 @@ class Journal:
 
     def keep_signature(self, seq: int, command: SignedOrder) -> None:
         """Have the order's entry ``seq`` of the running batch carry its owner's signature."""
-        values = (command.signature, command.nonce, command.rules)
-        self._signed[seq] = dict(zip(SIGNED_FIELDS, values, strict=True))
+        self._signed[seq] = signed_fields(command)
 
     def _record_rare(self, event: Any) -> None:
         kind = type(event)

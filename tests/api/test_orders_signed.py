@@ -20,7 +20,6 @@ from market.households import signing
 from market.households.models import Account
 from tests.api.conftest import City, Person
 
-
 PATH = "/api/v1/orders"
 MINE = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 OTHER = Ed25519PrivateKey.from_private_bytes(bytes(32))
@@ -104,7 +103,7 @@ def test_every_kind_of_order_can_be_signed(city: City, signer: Person, kind: str
     legs = [("buy", "0.5000", 5000), ("sell", "0.0100", 100)]
     if kind in ("sweep", "basket"):  # they trade at once or not at all
         city.alice.order("sell", "0.0500", contract=first)
-        city.alice.order("buy", "0.0900", contract=first)
+        city.charlie.order("buy", "0.0600", contract=first)
     if kind == "basket":
         leg = {"contract": first, "energy_wh": 100}
         body = {"legs": [{**leg, "side": side, "price": price} for side, price, _ in legs]}
