@@ -157,6 +157,7 @@ def test_what_does_not_fit_is_refused_and_nothing_is_placed(city: City, signer: 
 
 def test_signed_orders_are_not_amended_but_can_be_taken_back(city: City, signer: Person) -> None:
     body, fields = plain(city)
+    body["contract"] = fields["contract"] = city.market.contract(5)  # nobody else is there
     order = send(signer, body, sig=signature(signer, fields, "k-amend"), key="k-amend").json()["order"]["id"]
     changed = signer.request("PATCH", f"{PATH}/{order}", json={"price": "0.2000"})
     assert changed.json()["code"] == "signature_required"
