@@ -10,6 +10,18 @@ ROLES = frozenset(("regulator", "operator", "staff"))
 
 
 def may_read_entries(request: HttpRequest) -> bool | None:
+    """Return whether a request may read entry bundles and rows (see ``_may_read``), and note that it does.
+
+    What is read is noted by the function the setting ``LEDGER_NOTED`` names; an open ledger has nothing to note.
+    """
+    answer = _may_read(request)
+    noted = getattr(settings, "LEDGER_NOTED", "")
+    if answer and noted and not settings.LEDGER_OPEN:
+        import_string(noted)(request)
+    return answer
+
+
+def _may_read(request: HttpRequest) -> bool | None:
     """Return whether a request may read entry bundles and rows; None when it comes from nobody we know.
 
     Yes in an open ledger (setting ``LEDGER_OPEN``), for a signed-in user with one of ``ROLES``, and where the function

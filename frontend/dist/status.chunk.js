@@ -1,1 +1,1 @@
-import{r as e}from"./meta.chunk.js";var t=e(`page-messages`)??{};function n(e,n={}){return(t[e]||e).replace(/\{(\w+)\}/g,(e,t)=>t in n?String(n[t]):e)}var r=8e3,i=0;function a(e){let t=document.getElementById(`status`);t&&(t.textContent=e,window.clearTimeout(i),i=window.setTimeout(()=>t.textContent=``,r))}export{n,a as t};
+var e=0;function t(t){let n=document.getElementById(`status`);n&&(n.textContent=t,window.clearTimeout(e),e=window.setTimeout(()=>n.textContent=``,8e3))}export{t};

@@ -34,6 +34,17 @@ export function newKey(): string {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
+/** Add the signature of an account whose orders are signed in this browser; everybody else's are sent as they are. */
+async function addSignature(headers: Record<string, string>, method: string, path: string, body: unknown): Promise<void> {
+  // Known without loading what signs: hardly any order needs it.
+  if (method !== "POST" || !path.startsWith("/api/v1/orders") || localStorage.getItem("sunledger-signs") !== "1") return;
+  const signing = await import("./signing");
+  if (!signing.mayNeed(method, path)) return;
+  const known = await call<import("./signing").Signing>("GET", "/api/v1/me/signing");
+  const signature = await signing.signatureOf(known, path, body as Record<string, unknown>, headers["Idempotency-Key"] ?? "");
+  if (signature) headers["Order-Signature"] = signature;
+}
+
 export async function call<T>(method: string, path: string, body?: unknown, key?: string): Promise<T> {
   const headers: Record<string, string> = {
     Accept: "application/json",
@@ -44,6 +55,7 @@ export async function call<T>(method: string, path: string, body?: unknown, key?
     headers["X-CSRFToken"] = csrfToken();
     headers["Idempotency-Key"] = key ?? newKey();
   }
+  await addSignature(headers, method, path, body);
   let response: Response;
   try {
     response = await fetch(path, {

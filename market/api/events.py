@@ -13,6 +13,7 @@ from market.api.openapi import PAGE, describe, query
 from market.api.views import ApiView, answer
 from market.exchange import queries
 from market.exchange.units import at_text, money_text, price_text
+from market.households import accesslog
 
 
 class Events(ApiView):
@@ -32,6 +33,8 @@ class Events(ApiView):
         )  # fmt: skip
         start = max(-1 if after is None else after, -1 if position is None else position)
         account = None if may_read_ledger(self.identity) else self.account()
+        if account is None:
+            self.note(accesslog.LEDGER, everybody=True)
         rows = queries.events(after=start, limit=limit + 1, account=account)
         return answer(cursors.page(rows, limit, lambda row: row["seq"], event_out))
 

@@ -18,10 +18,12 @@ from market.api import access, complex_in, cursors, http, orders_in, orders_out,
 from market.api.http import MAX_BASKET_BYTES, MAX_BATCH_BYTES, MAX_ORDER_BYTES, Disconnected, Receive, Scope, Send
 from market.api.problems import Problem
 from market.api.threads import LOOKUPS, Busy
+from market.engine import signing
 from market.engine.commands import (
     AmendOrder,
     CancelAll,
     CancelOrder,
+    Command,
     HibernateOrder,
     PlaceBasket,
     PlaceBlock,
@@ -86,7 +88,7 @@ async def order_app(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def _route(scope: Scope, receive: Receive) -> Body:
-    authorization = cookie = key = content_type = host = length = None
+    authorization = cookie = key = content_type = host = length = signature = None
     for name, value in scope["headers"]:
         if name == b"authorization":
             authorization = value
@@ -96,6 +98,8 @@ async def _route(scope: Scope, receive: Receive) -> Body:
             length = value
         elif name == b"idempotency-key":
             key = value
+        elif name == b"order-signature":
+            signature = value
         elif name == b"host":
             host = value
         elif name == b"cookie":
@@ -112,14 +116,24 @@ async def _route(scope: Scope, receive: Receive) -> Body:
     identity = await access.identify(scope, authorization, cookie)
     access.need_scope(identity, keys.READ if method in access.SAFE_METHODS else keys.TRADE)
     return await handler(
-        _Call(scope, receive, identity, access.need_account(identity), order_id, _key_of(key), content_type, length)
+        _Call(
+            scope,
+            receive,
+            identity,
+            access.need_account(identity),
+            order_id,
+            _key_of(key),
+            content_type,
+            length,
+            signature,
+        )
     )
 
 
 class _Call:
     """A request whose caller is known."""
 
-    __slots__ = ("account", "content_type", "identity", "key", "length", "order_id", "receive", "scope")
+    __slots__ = ("account", "content_type", "identity", "key", "length", "order_id", "receive", "scope", "signature")
 
     def __init__(
         self,
@@ -131,6 +145,7 @@ class _Call:
         key: str | None,
         content_type: bytes | None,
         length: bytes | None,
+        signature: bytes | None = None,
     ):
         self.scope = scope
         self.receive = receive
@@ -140,6 +155,7 @@ class _Call:
         self.key = key
         self.content_type = content_type
         self.length = length
+        self.signature = signature
 
     @property
     def viewer(self) -> Viewer:
@@ -182,12 +198,19 @@ def _gate_closed() -> Problem:
     return Problem(409, "gate_closed", "contract")
 
 
+async def _signed(call: _Call, order: signing.Order) -> Command:
+    """Return the order as its owner signed it, or as it is without a signature; raise ``Problem`` for one that does not fit."""
+    if call.signature is None:
+        return order
+    return await LOOKUPS.run(orders_in.signed_order, order, call.signature.decode("latin-1"), call.key)
+
+
 # --- writing ---------------------------------------------------------------------------------------------------------
 async def _post_order(call: _Call) -> Body:
     order = orders_in.decode_order(await call.body(MAX_ORDER_BYTES))
     http.query_of(call.scope, _NO_QUERY)
     command = orders_in.place_order(order, call.account)
-    outcome = await gateway.current().aexecute(command, key=call.key)
+    outcome = await gateway.current().aexecute(await _signed(call, command), key=call.key)
     if _is_unknown(outcome) and await _past({command.contract}):
         raise _gate_closed()
     headers = _done(outcome)
@@ -257,7 +280,7 @@ async def _post_basket(call: _Call) -> Body:
 async def _place(call: _Call, command: PlaceSweep | PlaceBlock | PlaceBasket, contracts: dict[str, str]) -> Body:
     """Place an order; ``contracts`` are those it names, by field."""
     http.query_of(call.scope, _NO_QUERY)
-    outcome = await gateway.current().aexecute(command, key=call.key)
+    outcome = await gateway.current().aexecute(await _signed(call, command), key=call.key)
     if _is_unknown(outcome):
         field = problems.rest_field(outcome.refused.field)  # type: ignore[union-attr]
         if field in contracts and await _past({contracts[field]}):

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework.request import Request
 
@@ -20,8 +21,10 @@ from market.api.openapi import PAGE, describe, query, ref
 from market.api.problems import Problem
 from market.api.views import OFFICIALS, ApiView, answer
 from market.exchange import receipts
+from market.exchange.concerns import accounts_named, concerns
 from market.exchange.units import at_text
-from market.households import keys
+from market.households import accesslog, keys
+from market.households import queries as household_queries
 from market.households.identities import Identity
 from market.households.queries import identify_key
 
@@ -49,6 +52,19 @@ def key_may_read(request: HttpRequest) -> bool | None:
     return None if identity is None else may_read_ledger(identity)
 
 
+def note_read(request: HttpRequest) -> None:
+    """Note that somebody in office reads entries and rows of everybody. The setting ``LEDGER_NOTED``."""
+    user = getattr(request, "user", None)
+    if user is not None and user.is_authenticated:
+        reader, role = user.pk, user.role
+    else:
+        identity = identify_key(request.headers.get("Authorization", "").partition(" ")[2].strip())
+        if identity is None:
+            return
+        reader, role = identity.user_id, identity.role
+    accesslog.note(reader=reader, role=role, kind=accesslog.LEDGER, now=timezone.now(), everybody=True)
+
+
 class _EntryView(ApiView):
     """What ``Entry`` and ``Proof`` share: they exist only for those who may see the entry."""
 
@@ -65,18 +81,18 @@ class _EntryView(ApiView):
             leaf = None
         if leaf is None:
             raise Problem(404, "not_found", "seq")
-        if not (settings.LEDGER_OPEN or may_read_ledger(self.identity)) and not self._own(leaf):
+        entry = orjson.loads(leaf)
+        if not (settings.LEDGER_OPEN or may_read_ledger(self.identity)) and not self._own(entry):
             raise Problem(404, "not_found", "seq")
+        self.note(accesslog.ENTRIES, lambda: accounts_named([entry]))
         return leaf
 
-    def _own(self, leaf: bytes) -> bool:
+    def _own(self, entry: dict[str, Any]) -> bool:
         identity = self.identity
-        return (
-            identity is not None
-            and identity.account_index is not None
-            and keys.READ in identity.scopes
-            and receipts.concerns(orjson.loads(leaf), identity.account_index)
-        )
+        if identity is None or keys.READ not in identity.scopes:
+            return False
+        own = household_queries.account_indexes(identity.user_id)  # earlier numbers of the same person, too
+        return bool(own) and concerns(entry, own)
 
 
 class Blocks(ApiView):
@@ -167,8 +183,9 @@ class Receipt(_EntryView):
         if not (account.isascii() and account.isdigit() and len(account) <= MAX_ACCOUNT_DIGITS):
             raise Problem(400, "invalid_value", "account")
         index = int(account)
-        mine = self.identity is not None and self.identity.account_index == index
-        if not (mine or settings.LEDGER_OPEN or may_read_ledger(self.identity)):
+        identity = self.identity
+        mine = identity is not None and index in household_queries.account_indexes(identity.user_id)
+        if not (mine or settings.LEDGER_OPEN or may_read_ledger(identity)):
             raise Problem(404, "not_found", "account")
         if not receipts.has_row(seq, index):
             raise Problem(404, "not_found", "account")

@@ -14,6 +14,8 @@ from market.api.problems import Problem
 from market.api.views import ApiView, answer
 from market.exchange import queries
 from market.exchange.units import at_text, money_text
+from market.grid import queries as grid
+from market.households import keys, signing
 from market.households import queries as households
 
 # Movements of one account in one ledger entry: a trade has at most two, a settlement three.
@@ -42,6 +44,51 @@ class Me(ApiView):
                 "automatic": None if info is None else info.automatic,
             }
         )
+
+
+class Signing(ApiView):
+    """The key that my account's orders are signed with."""
+
+    write_scope = keys.TRADE
+
+    @describe("How to sign an order", shapes.Signing, tag="me")
+    def get(self, request: Request) -> HttpResponse:
+        """Return the account's id, its key and the rulebook, all of which a signature covers."""
+        self.query()
+        return self._answer()
+
+    @describe("Have my orders signed", shapes.Signing, tag="me", body=shapes.SigningKeyIn)
+    def post(self, request: Request) -> HttpResponse:
+        """Register a key; from here on every order of the account needs its signature. Another key replaces it."""
+        self.query()
+        asked = self.decode(shapes.SigningKeyIn)
+        account = self.account()
+        if self._key(account):
+            self._by_person()
+        signing.register(self.exchange(), account=account, public_key=asked.public_key, proof=asked.proof)
+        return self._answer()
+
+    @describe("No longer sign my orders", shapes.Signing, tag="me")
+    def delete(self, request: Request) -> HttpResponse:
+        """Take the key back. Only a person who is signed in may: a stolen API key must not undo the protection."""
+        self.query()
+        self._by_person()
+        signing.remove(self.exchange(), account=self.account())
+        return self._answer()
+
+    def _by_person(self) -> None:
+        if self.identity is None or self.identity.key_id is not None:
+            raise Problem(403, "forbidden")
+
+    def _key(self, account: int) -> str:
+        return self.exchange().read(lambda engine: engine.accounts[account].key)
+
+    def _answer(self) -> HttpResponse:
+        exchange = self.exchange()
+        found = grid.rules(exchange)
+        if found is None:
+            raise Problem(409, "not_founded")
+        return answer(signing.signing_of(exchange, account=self.account(), rules=found.rulebook_sha256)._asdict())
 
 
 class Positions(ApiView):

@@ -26,7 +26,7 @@ def _all_shapes() -> list[type]:
         if isinstance(value, type) and issubclass(value, shapes.Shape) and value is not shapes.Shape
     ]
     bodies = (complex_in.SweepIn, complex_in.BlockIn, complex_in.BasketIn, complex_in.LegIn)
-    return [*found, orders_in.OrderIn, orders_in.AmendIn, *bodies]
+    return [*found, orders_in.OrderIn, orders_in.AmendIn, shapes.SigningKeyIn, *bodies]
 
 
 def components() -> dict[str, Any]:
@@ -112,6 +112,13 @@ _KEY_PLAIN = {
     "schema": {"type": "string", "maxLength": 64},
     "description": _KEY.description,
 }
+_SIGNATURE_PLAIN = {
+    "name": "Order-Signature",
+    "in": "header",
+    "schema": {"type": "string", "minLength": 128, "maxLength": 128},
+    "description": "of an account with a key (me/signing): Ed25519 signature in hex, see docs/ledger.md; needs an "
+    "Idempotency-Key",
+}
 _PAGE_PLAIN = [
     {"name": p.name, "in": "query", "schema": {"type": "integer" if p.type is int else "string"},
      "description": p.description}
@@ -161,7 +168,12 @@ def _lean_paths() -> dict[str, Any]:
                 "orders_list", "My orders", shapes.OrderPage, parameters=[_CONTRACT, _STATE, *_PAGE_PLAIN]
             ),
             "post": _operation(
-                "orders_create", "Place an order", shapes.OrderAnswer, parameters=[_KEY_PLAIN], body=order, status="201"
+                "orders_create",
+                "Place an order",
+                shapes.OrderAnswer,
+                parameters=[_KEY_PLAIN, _SIGNATURE_PLAIN],
+                body=order,
+                status="201",
             ),
             "delete": _operation(
                 "orders_cancel_all",
@@ -180,7 +192,7 @@ def _lean_paths() -> dict[str, Any]:
                 "orders_sweep",
                 "Buy or sell at once over several contracts",
                 shapes.OrderAnswer,
-                parameters=[_KEY_PLAIN],
+                parameters=[_KEY_PLAIN, _SIGNATURE_PLAIN],
                 body=ref(complex_in.SweepIn),
                 status="201",
             ),
@@ -190,7 +202,7 @@ def _lean_paths() -> dict[str, Any]:
                 "orders_block",
                 "Place an all-or-none block over contiguous contracts",
                 shapes.OrdersAnswer,
-                parameters=[_KEY_PLAIN],
+                parameters=[_KEY_PLAIN, _SIGNATURE_PLAIN],
                 body=ref(complex_in.BlockIn),
                 status="201",
             ),
@@ -200,7 +212,7 @@ def _lean_paths() -> dict[str, Any]:
                 "orders_basket",
                 "Place linked fill-or-kill orders",
                 shapes.OrdersAnswer,
-                parameters=[_KEY_PLAIN],
+                parameters=[_KEY_PLAIN, _SIGNATURE_PLAIN],
                 body=ref(complex_in.BasketIn),
                 status="201",
             ),

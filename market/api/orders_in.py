@@ -13,8 +13,12 @@ from django.utils.translation import gettext_lazy
 
 from market.api.problems import Problem, shorten
 from market.api.sentences import SENTENCES
-from market.engine.commands import GOOD_TILL_GATE, AmendOrder, PlaceIceberg, PlaceOrder
+from market.engine import signing
+from market.engine.commands import GOOD_TILL_GATE, AmendOrder, PlaceIceberg, PlaceOrder, SignedOrder
+from market.exchange import gateway
 from market.exchange.units import PRICE_DIGITS, parse_at, parse_price
+from market.grid import queries as grid
+from market.households import signing as signatures
 
 MAX_BATCH = 1_000
 MAX_AT_MS = 253_402_300_799_999  # the last instant that has a name of four digits for its year
@@ -206,6 +210,18 @@ def idempotency_key(text: str | None) -> str | None:
     if not (0 < len(text) <= MAX_KEY_LENGTH and text.isascii() and text.isprintable() and " " not in text):
         raise Problem(400, "invalid_idempotency_key", "Idempotency-Key")
     return text
+
+
+def signed_order(order: signing.Order, signature: str, key: str | None) -> SignedOrder:
+    """Return an order with the signature of its account's key, verified here, once; raise ``Problem``."""
+    exchange = gateway.current()
+    found = grid.rules(exchange)
+    if key is not None and found is not None:
+        known = signatures.signing_of(exchange, account=order.account, rules=found.rulebook_sha256)
+        signed = signatures.sign_with(order, signature=signature, key=key, known=known)
+        if signed is not None:
+            return signed
+    raise Problem(422, "signature_invalid", "Order-Signature")
 
 
 def unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

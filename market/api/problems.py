@@ -40,6 +40,7 @@ _STATUS = {
     "area_halted": 409,
     "account_halted": 409,
     "account_closed": 409,
+    "signature_required": 403,
     "order_not_open": 409,
     "contract_state": 409,
     "contract_exists": 409,

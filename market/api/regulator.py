@@ -14,6 +14,7 @@ from market.api.orders_out import order_out, public_trade
 from market.api.views import ApiView, answer, contract_of
 from market.exchange import queries
 from market.exchange.units import at_text
+from market.households import accesslog
 from market.households.models import Role
 
 _FILTERS = (query("account", "only of this account", int), query("contract", "only of this contract"), *PAGE)
@@ -37,6 +38,7 @@ class Orders(RegulatorView):
             contract_of(contract, status=422)
         before, limit = cursors.number_cursor(query), cursors.limit_of(query)
         rows = queries.search_orders(account=account, contract=contract, before=before, limit=limit + 1)
+        self.note(accesslog.ORDERS, lambda: {row.account for row in rows[:limit]})
         return answer(cursors.page(rows, limit, lambda row: row.id, _order))
 
 
@@ -56,6 +58,7 @@ class Trades(RegulatorView):
             contract_of(contract, status=422)
         before, limit = cursors.number_cursor(query), cursors.limit_of(query)
         rows = queries.trades(account=account, contract=contract, before=before, limit=limit + 1, newest_first=True)
+        self.note(accesslog.TRADES, lambda: {side for row in rows[:limit] for side in (row.buyer, row.seller)})
         return answer(cursors.page(rows, limit, lambda row: row.seq, _trade))
 
 
@@ -86,6 +89,7 @@ class Refusals(RegulatorView):
         account = cursors.integer(query, "account")
         before, limit = cursors.number_cursor(query), cursors.limit_of(query)
         rows = queries.refusals(account=account, before=before, limit=limit + 1)
+        self.note(accesslog.REFUSALS, lambda: {row.account for row in rows[:limit]})
         return answer(cursors.page(rows, limit, lambda row: row.n, _refusal))
 
 

@@ -99,6 +99,12 @@ SENTENCES: dict[str, tuple[str, ...]] = {
     "not_hibernated": (_("This order is not hibernating."),),
     "unknown_order": (_("There is no such order of yours."),),
     "order_not_open": (_("This order is not open any more."),),
+    "signature_required": (
+        _("Orders of this account are signed. Use the browser or program that holds its key, or take the key back."),
+    ),
+    "signature_invalid": (
+        _("The signature does not fit: not this order, not this Idempotency-Key, another rulebook or another key."),
+    ),
     "nothing_to_change": (_("This would change nothing."),),
     # --- operator
     "unknown_trade": (_("There is no such trade."),),

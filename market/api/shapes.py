@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
+import msgspec
 from msgspec import Meta
 
 from market.api.official_shapes import (  # noqa: F401
@@ -174,6 +175,22 @@ class Me(Shape):
     area: str | None
     home: str | None
     automatic: bool | None
+
+
+class Signing(Shape):
+    """What to sign an order with: see `Order-Signature`. ``public_key`` is "" while orders of the account need none."""
+
+    account_id: str
+    public_key: str
+    rules: Annotated[str, Meta(description="hex SHA-256 of the rulebook in force")]
+
+
+class SigningKeyIn(msgspec.Struct, forbid_unknown_fields=True):
+    """A key (Ed25519, hex) and the signature (hex) that shows who has it: of "sunledger/key/v1", a newline and the JCS of
+    ``account`` (the account's id) and ``public_key``."""
+
+    public_key: str
+    proof: str
 
 
 class Position(Shape):

@@ -26,6 +26,7 @@ urlpatterns = [
     path("trades", trades.Trades.as_view()),
     path("candles", trades.Candles.as_view()),
     path("me", me.Me.as_view()),
+    path("me/signing", me.Signing.as_view()),
     path("me/positions", me.Positions.as_view()),
     path("me/balance", me.Balance.as_view()),
     path("me/statement", me.Statement.as_view()),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
 from django.http import HttpResponse
+from django.utils import timezone
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.views import APIView
@@ -16,7 +17,7 @@ from market.api.http import is_json_type
 from market.api.problems import Problem, shorten
 from market.exchange import gateway
 from market.exchange.exchange import Exchange
-from market.households import keys, queries
+from market.households import accesslog, keys, queries
 from market.households.identities import Identity
 from market.households.models import Role
 from market.streaming.access import ANYBODY, Viewer
@@ -74,6 +75,19 @@ class ApiView(APIView):
         if identity is None:
             return ANYBODY
         return Viewer(identity.user_id, identity.role, identity.account_index, identity.area, True)
+
+    def note(self, kind: str, accounts: Callable[[], Iterable[int]] = tuple, *, everybody: bool = False) -> None:
+        """Note whom somebody in office is shown here (``accesslog``); ``accounts`` is only asked for them."""
+        identity = self.identity
+        if identity is not None and identity.role in OFFICIALS:
+            accesslog.note(
+                reader=identity.user_id,
+                role=identity.role,
+                kind=kind,
+                now=timezone.now(),
+                accounts=accounts(),
+                everybody=everybody,
+            )
 
     def query(self, *known: str) -> dict[str, str]:
         """Return the query string's fields; raise ``Problem`` on unknown or repeated ones: no filter is ignored."""

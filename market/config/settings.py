@@ -50,11 +50,16 @@ LEDGER_KEY_FILE = Path(envstr("SUNLEDGER_LEDGER_KEY_FILE", str(DATA_DIR / "ledge
 LEDGER_SIGNER = envstr("SUNLEDGER_LEDGER_SIGNER", "")  # unix:PATH of a ledger_signer; "" = keys of LEDGER_KEY_FILE
 LEDGER_POLICY_FILE = envstr("SUNLEDGER_LEDGER_POLICY", "")  # witnesses and their quorum (tlog-policy); "" = none
 LEDGER_SALT_FILE = Path(envstr("SUNLEDGER_LEDGER_SALT_FILE", str(DATA_DIR / "ledger_salt")))
+# A key for every person: outside of backups, so that destroying one is forgetting (docs/operations).
+PERSON_KEYS_FILE = Path(envstr("SUNLEDGER_PERSON_KEYS_FILE", str(DATA_DIR / "person_keys")))
+ACCESS_LOG_DAYS = envint("SUNLEDGER_ACCESS_LOG_DAYS", 365)  # how long it is kept who read what about whom
+RENEWAL_DAYS = envint("SUNLEDGER_RENEWAL_DAYS", 28)  # a member may ask for a new account number that often; 0 = never
 PUBLISHED_CHECKPOINT_FILE = Path(envstr("SUNLEDGER_PUBLISHED_CHECKPOINT", str(DATA_DIR / "published_checkpoint")))
 # Entry bundles and rows without a key: only in the demo (DESIGN: they hold what single homes did).
 LEDGER_OPEN = envbool("SUNLEDGER_LEDGER_OPEN", DEMO)
 LEDGER_ACCESS = "market.api.ledger.key_may_read"  # whether a request for them carries a key that may
 LEDGER_SNAPSHOTS = "market.exchange.snapshots"  # the module that has the states followers may start from
+LEDGER_NOTED = "market.api.ledger.note_read"  # who reads them is noted
 MARKET_CURRENCY = envstr("SUNLEDGER_CURRENCY", "EUR")
 MARKET_INTERVAL_MIN = envint("SUNLEDGER_INTERVAL_MIN", 15)
 MARKET_TIME_ZONE = envstr("SUNLEDGER_TIME_ZONE", "Europe/Berlin")

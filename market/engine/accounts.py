@@ -42,6 +42,7 @@ class Account:
         "import_w",
         "import_wh",
         "index",
+        "key",
         "kind",
         "node",
         "open_ids",
@@ -62,6 +63,7 @@ class Account:
         self.arrears_e7 = 0
         self.closed = False
         self.halted = False
+        self.key = ""  # its orders are signed with this one, hex
         self.open_ids: dict[int, None] = {}  # its open orders
         self.connection = ""  # name of its grid connection, "" = one of its own
         self.slot = index  # its connection's number in ``Contract.exposures``

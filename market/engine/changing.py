@@ -67,6 +67,8 @@ class Changing(Trading):
         if extra is not None and extra.asleep:
             return self.refuse("order_hibernated", "order")
         contract, account = self.contracts[order.contract], self.accounts[order.account]
+        if account.key:  # what was signed stays as it was signed: it can be taken back and placed anew
+            return self.refuse("signature_required", "order")
         params = self.params
         if self.at_ms >= contract.gate_ms:
             return self.refuse("gate_closed", "contract")

@@ -135,6 +135,16 @@ class SetConnection(NamedTuple):
     export_w: int
 
 
+class SetAccountKey(NamedTuple):
+    """From here on an account's orders are signed with this Ed25519 key (hex); "" ends that.
+
+    Whether the key is a good one takes curve arithmetic: it was checked where the command was made.
+    """
+
+    account: int
+    public_key: str
+
+
 class Fund(NamedTuple):
     """Money from outside into a wallet (positive) or out of it (negative)."""
 
@@ -243,6 +253,19 @@ class PlaceBasket(NamedTuple):
 
     account: int
     legs: tuple[Leg, ...]
+
+
+class SignedOrder(NamedTuple):
+    """An order of an account with a key. ``signing.text`` is what was signed; it was verified where the command was made.
+
+    Signature and the rest go to the ledger with the order's entry, so that anybody who reads that can verify it again.
+    """
+
+    account: int
+    order: PlaceOrder | PlaceIceberg | PlaceSweep | PlaceBlock | PlaceBasket
+    signature: str  # hex
+    nonce: str  # SHA-256 of the Idempotency-Key, hex
+    rules: str  # SHA-256 of the rulebook its owner agreed to, hex
 
 
 class AmendOrder(NamedTuple):
@@ -364,6 +387,7 @@ Command = (
     | OpenAccount
     | CloseAccount
     | SetConnection
+    | SetAccountKey
     | Fund
     | OpenContract
     | CloseContract
@@ -374,6 +398,7 @@ Command = (
     | PlaceSweep
     | PlaceBlock
     | PlaceBasket
+    | SignedOrder
     | AmendOrder
     | HibernateOrder
     | ReactivateOrder

@@ -91,6 +91,8 @@ class ComplexTrading(Changing):
         account = self.accounts[index]
         if account.closed or account.kind != MEMBER:
             return self.refuse("account_closed", field)
+        if account.key and self.signer != index and (self.signer < 0 or self.accounts[self.signer].key != account.key):
+            return self.refuse("signature_required", field)
         return []
 
     def _valued(self, side: object, price_e4: object, energy_wh: object, prefix: str = "") -> list[Any]:

@@ -9,7 +9,9 @@ from market.engine import commands as c
 from market.engine.book import NOTHING, PRIORITY_MASK, UNLIMITED_WH
 from market.engine.events import Event, Refused
 from market.engine.explaining import Explaining
+from market.engine.governing import is_hex
 from market.engine.grid import PRIORITY_BITS, EdgeFlow
+from market.engine.signing import KINDS
 
 MAX_LEVELS = 100  # prices a depth view shows at the most
 MAX_DEPTH_FILLS = 5_000  # resting orders a depth view looks through at the most, a side: some 10 ms
@@ -39,6 +41,7 @@ class Engine(Explaining):
             c.PlaceSweep: self._place_sweep,
             c.PlaceBlock: self._place_block,
             c.PlaceBasket: self._place_basket,
+            c.SignedOrder: self._signed_order,
             c.CancelOrder: self._cancel,
             c.AmendOrder: self._amend,
             c.HibernateOrder: self._hibernate,
@@ -56,6 +59,7 @@ class Engine(Explaining):
             c.OpenAccount: self._open_account,
             c.CloseAccount: self._close_account,
             c.SetConnection: self._set_connection,
+            c.SetAccountKey: self._set_account_key,
             c.Fund: self._fund,
             c.OpenContract: self._open_contract,
             c.CloseContract: self._close_contract,
@@ -84,6 +88,24 @@ class Engine(Explaining):
         elif self.waiting:
             self._try_blocks(events)
         return events
+
+    def _signed_order(self, command: c.SignedOrder) -> list[Any]:
+        """Place an order in the name of who signed it; the signature itself was verified before and is again by any audit."""
+        index, order, signature, nonce, rules = command
+        for field, value, digits in (("signature", signature, 128), ("nonce", nonce, 64), ("rules", rules, 64)):
+            if not is_hex(value, digits):
+                return self.refuse("invalid_value", field)
+        if type(order) not in KINDS:
+            return self.refuse("invalid_value", "order")
+        if type(index) is not int or not 0 <= index < len(self.accounts) or order.account != index:
+            return self.refuse("unknown_account", "account")
+        if not self.accounts[index].key:
+            return self.refuse("signature_invalid", "signature")
+        self.signer = index
+        try:
+            return self._handlers[type(order)](order)
+        finally:
+            self.signer = -1
 
     # --- views -----------------------------------------------------------------------------------------------------
 

@@ -15,6 +15,8 @@ from market.engine.trading import MARKET_OPERATOR
 
 Leaf = Mapping[str, int | str]
 VERSION = 1
+# What the first entry of a signed order has beside its event's fields: signature, nonce and rules of ``SignedOrder``.
+SIGNED_FIELDS = ("sig", "nonce", "rules")
 DERIVED_CANCELS = frozenset(("ioc", "gate", "self_trade", "account_closed", "kill"))
 EXPIRED = "expired"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -38,6 +40,7 @@ _ENTRIES: dict[type, tuple[str, str, tuple[str, ...]]] = {
     ),
     ev.AccountClosed: ("account", "closed", ("account",)),
     ev.ConnectionSet: ("account", "connection", ("account", "connection", "import_w", "export_w")),
+    ev.AccountKeySet: ("account", "key", ("account", "public_key")),
     ev.Funded: ("fund", "", ("account", "amount_e7", "reason", "reference")),
     ev.ContractOpened: ("contract", "opened", ("contract", "account", "account_id", "topup_e4", "spill_e4")),
     ev.ContractClosed: ("contract", "closed", ("contract",)),
@@ -87,6 +90,11 @@ def time_ms(text: str) -> int:
     return at_ms
 
 
+def signed_fields(command: c.SignedOrder) -> dict[str, str]:
+    """Return what the first entry of a signed order has beside ``to_leaf``."""
+    return dict(zip(SIGNED_FIELDS, (command.signature, command.nonce, command.rules), strict=True))
+
+
 def to_leaf(event: ev.Event) -> dict[str, int | str]:
     """Return an event's entry without its salt (and, for a seal, without the journal's fields)."""
     values: tuple[Any, ...] = event
@@ -118,6 +126,8 @@ def _account(leaf: Leaf) -> c.Command | None:
     if leaf["action"] == "connection":
         connection = str(leaf.get("connection", ""))
         return c.SetConnection(int(leaf["account"]), connection, int(leaf["import_w"]), int(leaf["export_w"]))
+    if leaf["action"] == "key":
+        return c.SetAccountKey(int(leaf["account"]), str(leaf.get("public_key", "")))
     if leaf["kind"] != MEMBER:
         return None
     group = str(leaf["group"])
@@ -247,6 +257,9 @@ def to_command(
         return c.Settle(
             str(leaf["contract"]), str(leaf["area"]), tuple(settle_row(row) for row in rows), str(leaf["root"])
         )
+    if leaf["type"] == "order" and not leaf.keys().isdisjoint(SIGNED_FIELDS):
+        order: Any = _linked(legs) if "legs" in leaf else _order(leaf)
+        return c.SignedOrder(order.account, order, *(str(leaf[name]) for name in SIGNED_FIELDS))
     if "legs" in leaf and leaf["type"] == "order":
         return _linked(legs)
     return _COMMANDS[str(leaf["type"])](leaf)

@@ -124,6 +124,15 @@ class ConnectionSet(NamedTuple):
     export_w: int
 
 
+class AccountKeySet(NamedTuple):
+    """The account's orders are signed with this key from here on; "" = they need no signature."""
+
+    seq: int
+    at_ms: int
+    account: int
+    public_key: str
+
+
 class Funded(NamedTuple):
     seq: int
     at_ms: int
@@ -336,6 +345,7 @@ Event = (
     | AccountOpened
     | AccountClosed
     | ConnectionSet
+    | AccountKeySet
     | Funded
     | ContractOpened
     | ContractClosed

@@ -32,6 +32,7 @@ from market.engine.commands import (
     PublishRulebook,
     RegisterKey,
     Seal,
+    SetAccountKey,
     SetArea,
     SetCapacity,
     SetConnection,
@@ -260,6 +261,17 @@ class Governing(Halting):
             other.import_w, other.export_w = import_w, export_w
             self.limit(other)
         return self._one(ev.ConnectionSet, *command)
+
+    def _set_account_key(self, command: SetAccountKey) -> list[Any]:
+        index, public_key = command
+        if problem := self._member_problem(index):
+            return problem
+        if public_key != "" and not is_hex(public_key, 64):
+            return self.refuse("invalid_value", "public_key")
+        if public_key == self.accounts[index].key:
+            return self.refuse("nothing_to_change", "public_key")
+        self.accounts[index].key = public_key
+        return self._one(ev.AccountKeySet, *command)
 
     def _move(self, account: Account, connection: str) -> None:
         """Tie an account to another connection, its positions and open orders with it."""

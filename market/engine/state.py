@@ -64,6 +64,7 @@ class State:
         self.connections: dict[str, Connection] = {}  # by name
         self.settled: list[str] = []  # contracts settled last, oldest first
         self._dirty: set[int] = set()
+        self.signer = -1  # whose signature the command being applied carries
         self._events: list[Event] = []  # of the command being applied
         self._schedule_from_ms = 0  # nothing is due before
         self.params = self._params
@@ -144,6 +145,12 @@ class State:
         return sha256(self.dump()).hexdigest()
 
     def _values(self) -> dict[str, Any]:
+        values = self._plain_values()
+        if keys := {str(account.index): account.key for account in self.accounts if account.key}:
+            values["keys"] = keys  # only where there are any: a state without them is written as it always was
+        return values
+
+    def _plain_values(self) -> dict[str, Any]:
         return {
             "format": FORMAT,
             "seq": self.seq,
@@ -243,6 +250,8 @@ class State:
             state.limit(account)
             if name and not closed:
                 state.members_by_area[name] = state.members_by_area.get(name, 0) + 1
+        for index, key in values.get("keys", {}).items():
+            state.accounts[int(index)].key = key
         topologies: dict[tuple[tuple[int, ...], tuple[int, ...]], Any] = {}
         for contract_values in values["contracts"]:
             contract = state._restore_contract(contract_values, topologies)

@@ -72,6 +72,8 @@ class Trading(Trying):
         account = self.accounts[index]
         if account.closed or account.kind != MEMBER:
             return self.refuse("account_closed", "account")
+        if account.key and self.signer != index:
+            return self.refuse("signature_required", "account")
         if side == BUY:
             is_buy = True
         elif side == SELL:

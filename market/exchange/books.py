@@ -47,7 +47,7 @@ class Checked(NamedTuple):
 class _Leaves:
     """In place of what makes leaves: they are in the ledger already."""
 
-    def order(self, event: Any) -> bytes:
+    def order(self, event: Any, extra: Any = None) -> bytes:
         return b""
 
     trade = cancel = leaf = order

@@ -7,13 +7,16 @@ from typing import get_args, get_type_hints
 
 from ledger.core.rows import rows_root
 from market.engine import commands
-from market.engine.commands import MAX_LEGS, Command, CommitReadings, Leg, PlaceBasket, Settle, SettleRow
+from market.engine.commands import MAX_LEGS, Command, CommitReadings, Leg, PlaceBasket, Settle, SettleRow, SignedOrder
+from market.engine.signing import KINDS
 
 MAX_KEY_LENGTH = 255  # characters of an idempotency key, the "#i" of a batch item included
 MAX_TEXT_LENGTH = 1_000  # characters; the engine's own bounds are far below
 
 _PLAIN: dict[type, tuple[type, ...]] = {
-    kind: tuple(get_type_hints(kind).values()) for kind in get_args(Command) if kind not in (Settle, PlaceBasket)
+    kind: tuple(get_type_hints(kind).values())
+    for kind in get_args(Command)
+    if kind not in (Settle, PlaceBasket, SignedOrder)
 }
 _ROW = tuple(get_type_hints(SettleRow).values())
 _LEG = tuple(get_type_hints(Leg).values())
@@ -31,6 +34,8 @@ def check_command(command: Command, rows: Sequence[bytes] = ()) -> None:
             _check_texts(kind, command)
     elif kind is PlaceBasket:
         _check_basket(command)
+    elif kind is SignedOrder:
+        _check_signed(command)
     elif kind is Settle:
         _check_settle(command)
     else:
@@ -49,6 +54,13 @@ def _check_texts(kind: type, values: Iterable[object]) -> None:
     for value in values:
         if type(value) is str and len(value) > MAX_TEXT_LENGTH:
             raise ValueError(f"{kind.__name__}: expected at most {MAX_TEXT_LENGTH} characters in a text")
+
+
+def _check_signed(command: SignedOrder) -> None:
+    if (type(command.account), *map(type, command[2:])) != (int, str, str, str) or type(command.order) not in KINDS:
+        raise TypeError("SignedOrder: expected an account, an order and three texts")
+    _check_texts(SignedOrder, command[2:])
+    check_command(command.order)
 
 
 def _check_basket(command: PlaceBasket) -> None:

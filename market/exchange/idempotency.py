@@ -10,7 +10,7 @@ from zlib import crc32
 
 import orjson
 
-from market.engine.commands import Command, Leg, PlaceBasket, PlaceOrder
+from market.engine.commands import Command, Leg, PlaceBasket, PlaceOrder, SignedOrder
 from market.engine.events import Event, OrderPlaced, Refused
 from market.exchange.digests import Digests
 from market.exchange.models import IdempotencyKey
@@ -67,6 +67,8 @@ def content_of(command: Command) -> str:
         )
         if "\\" not in text and text.isascii() and text.isprintable() and text.count('"') == 8:
             return text
+    if type(command) is SignedOrder:  # signed or not, it is the same order
+        return content_of(command.order)
     values: list[Any] = [type(command).__name__]
     if type(command) is PlaceBasket:
         values += [command.account, [[_plain(value) for value in leg] for leg in command.legs]]
@@ -97,6 +99,8 @@ def _read_back(at_ms: int, content: str, first_seq: int, count: int, refused: st
 
 def differing_field(content: str, command: Command) -> str | None:
     """Return the client's name of the first field in which ``command`` differs from ``content``; None when equal."""
+    if type(command) is SignedOrder:
+        command = command.order
     mine = content_of(command)
     if mine == content:
         return None

@@ -17,6 +17,7 @@ from ledger import operations as ledger_operations
 from market.engine import commands
 from market.engine.events import AccountOpened, Refused
 from market.exchange.exchange import Exchange
+from market.exchange.models import IdempotencyKey
 from market.exchange.outcomes import ExchangeError, Outcome
 
 
@@ -127,6 +128,11 @@ def close_account(exchange: Exchange, *, account: int, key: str | None = None) -
     return exchange.call(commands.CloseAccount(account), key=key)
 
 
+def forget_keys(*, accounts: Iterable[int]) -> None:
+    """Drop the idempotency keys of closed accounts: their owners' programs chose the text."""
+    IdempotencyKey.objects.filter(scope__in=list(accounts)).delete()
+
+
 def fund(
     exchange: Exchange,
     *,
@@ -195,6 +201,11 @@ def set_connection(
     ``connection``: the commitment of another connection to tie the account to, hex; "" keeps the one it has.
     """
     return exchange.call(commands.SetConnection(account, connection, import_w, export_w), key=key)
+
+
+def set_account_key(exchange: Exchange, *, account: int, public_key: str, key: str | None = None) -> Outcome:
+    """Have an account's orders signed with a key (hex) that was checked, or ("") no longer signed."""
+    return exchange.call(commands.SetAccountKey(account, public_key), key=key)
 
 
 def recall_trade(exchange: Exchange, *, trade: int, reason: str, key: str | None = None) -> Outcome:

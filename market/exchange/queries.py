@@ -47,7 +47,7 @@ __all__ = [
     "DETAIL", "ChangeView", "OrderView", "account_by_id", "alert", "alerts", "balance", "balances", "candles",
     "changes_of_order", "contract", "contract_states", "contracts", "counts", "earned", "events", "legs", "money_by_kind",
     "order", "orders", "orders_by_id", "positions", "refusals", "search_orders", "seq_before", "settlement_lines",
-    "trade_totals", "traded", "trades", "trades_of_order", "transfers",
+    "trade_totals", "traded", "trades", "trades_of_order", "transfers", "unsettled",
 ]  # fmt: skip
 
 
@@ -305,6 +305,18 @@ def settlement_lines(
         rows = rows.filter(seq__lt=before)
     ordered = rows.order_by("-seq", "account").values_list(*LineView._fields)
     return [LineView(*row) for row in ordered[: limited(limit)]]
+
+
+def unsettled(account: int, *, until_ms: int) -> list[str]:
+    """Return the contracts that may still move an account's money: unsettled ones it traded in, and those that began before
+    ``until_ms``, since its meter may have run in them."""
+    names = models.Contract.objects.exclude(state="settled").order_by("name").values_list("name", flat=True)
+    waiting = list(names[:MAX_LIMIT])
+    of_account = Q(buyer=account) | Q(seller=account)
+    traded_in = set(models.Trade.objects.filter(of_account, contract__in=waiting).values_list("contract", flat=True))
+    lines = models.SettlementLine.objects.filter(account=account, contract__in=waiting)
+    done = set(lines.values_list("contract", flat=True))
+    return [name for name in waiting if name not in done and (name in traded_in or contract_start_ms(name) < until_ms)]
 
 
 def earned(account: int, *, since_ms: int, until_ms: int) -> Earned:

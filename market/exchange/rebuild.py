@@ -26,6 +26,7 @@ _KINDS: dict[tuple[str, str], type] = {
     ("account", "opened"): ev.AccountOpened,
     ("account", "closed"): ev.AccountClosed,
     ("account", "connection"): ev.ConnectionSet,
+    ("account", "key"): ev.AccountKeySet,
     ("fund", ""): ev.Funded,
     ("contract", "opened"): ev.ContractOpened,
     ("contract", "closed"): ev.ContractClosed,

@@ -2,34 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Collection
 
 from ledger import queries as ledger
 from ledger.core.bundled import bundle
 from ledger.core.receipt import format_receipt
 from ledger.core.rows import row_path
-from market.exchange import queries
-
-
-def concerns(entry: dict[str, Any], account: int) -> bool:
-    """Whether an entry is about an account: its orders, trades, money, settlement, or the account itself."""
-    if entry.get("account") == account and entry["type"] != "contract":
-        return True
-    kind = entry["type"]
-    if kind == "trade":
-        return any(_owner(entry[side]) == account for side in ("maker", "taker"))
-    if kind == "recall":
-        return concerns(ledger.entry(entry["trade"]), account)
-    if kind in {"amend", "cancel"}:
-        return _owner(entry["order"]) == account
-    if kind == "settle":
-        return bool(queries.settlement_lines(account=account, seq=entry["seq"], limit=1))
-    return False
-
-
-def _owner(order_id: int) -> int | None:
-    order = queries.order(order_id)
-    return None if order is None else order.account
+from market.exchange.concerns import concerns
 
 
 def entry_receipt(seq: int) -> str:
@@ -63,15 +42,17 @@ def _number(rows: list[bytes], account: int) -> int | None:
     return next((number for number, row in enumerate(rows) if row.startswith(mark)), None)
 
 
-def own_receipt(seq: int, account: int) -> str:
-    """Return the receipt a household gets of an entry: its row of a settlement, else the entry.
+def own_receipt(seq: int, accounts: Collection[int]) -> str:
+    """Return the receipt a household with these accounts gets of an entry: its row of a settlement, else the entry.
 
     Raises ``ledger.NotThere`` where nothing there concerns it, and while the entry is not sealed.
     """
     entry = ledger.entry(seq)
-    if not concerns(entry, account):
+    if not concerns(entry, accounts):
         raise ledger.NotThere(f"entry {seq}")
-    return row_receipt(seq, account) if entry["type"] == "settle" else entry_receipt(seq)
+    if entry["type"] != "settle":
+        return entry_receipt(seq)
+    return row_receipt(seq, next((account for account in accounts if has_row(seq, account)), -1))
 
 
 def _receipt(seq: int, extra: bytes) -> str:

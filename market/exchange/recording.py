@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from market.engine import events as ev
+from market.engine.commands import SignedOrder
+from market.engine.entries import signed_fields
 from market.engine.events import Event, OrderCancelled, OrderPlaced, Traded
 from market.exchange.transfers import of_fund, of_recall, of_settlement
 
@@ -25,8 +27,8 @@ class Writes(Protocol):
     def cancel(self, event: OrderCancelled) -> bytes:
         """Return the leaf of a cancellation."""
 
-    def leaf(self, event: Any) -> bytes:
-        """Return the leaf of any event."""
+    def leaf(self, event: Any, extra: dict[str, Any] | None = None) -> bytes:
+        """Return the leaf of any event; ``extra`` holds fields beside the event's."""
 
 
 class Recorder:
@@ -42,6 +44,7 @@ class Recorder:
     def clear_rows(self) -> None:
         """Begin with nothing again."""
         self.orders: list[Any] = []
+        self.signed: dict[int, dict[str, str]] = {}  # by the sequence of a signed order's entry
         self.details: list[Any] = []
         self.recalls: list[Any] = []
         self.alarming: list[Event] = []
@@ -62,7 +65,9 @@ class Recorder:
     def record(self, events: Iterable[Event]) -> None:
         """Turn events into leaves and rows."""
         append, leaves, clearing = self._append, self._leaves, self.clearing
-        order_leaf, trade_leaf = leaves.order, leaves.trade
+        order_leaf, trade_leaf, signed = leaves.order, leaves.trade, self.signed
+        if signed:
+            order_leaf = self._order_leaf
         for event in events:
             kind = type(event)
             if kind is OrderPlaced:
@@ -76,8 +81,16 @@ class Recorder:
                 seq, at_ms, order, account, contract, remaining_wh, reason = event
                 self.changes.append((seq, at_ms, "cancel", order, account, contract, 0, 0, remaining_wh, 0, reason))
             else:
-                append(leaves.leaf(event))
+                append(leaves.leaf(event, signed.get(event.seq)))
                 self._record_rare(event)
+
+    def _order_leaf(self, event: OrderPlaced) -> bytes:
+        extra = self.signed.get(event.seq)
+        return self._leaves.order(event) if extra is None else self._leaves.leaf(event, extra)
+
+    def keep_signature(self, seq: int, command: SignedOrder) -> None:
+        """Have the order's entry ``seq``, which is recorded next, carry its owner's signature."""
+        self.signed[seq] = signed_fields(command)
 
     def _record_rare(self, event: Any) -> None:
         kind = type(event)

@@ -16,7 +16,16 @@ from typing import Any, TypeVar
 
 from django.db import connections
 
-from market.engine.commands import Command, CommitSnapshot, Found, PlaceOrder, PublishRulebook, RegisterKey, Seal
+from market.engine.commands import (
+    Command,
+    CommitSnapshot,
+    Found,
+    PlaceOrder,
+    PublishRulebook,
+    RegisterKey,
+    Seal,
+    SignedOrder,
+)
 from market.engine.engine import Engine
 from market.engine.events import Refused
 from market.exchange.inbox import Inbox, Item, answer
@@ -247,6 +256,8 @@ class Writer:
         kind = type(command)
         if kind is PublishRulebook or kind in _NAMES_KEY:
             self._sealer.note(events[0])
+        elif kind is SignedOrder:
+            self._journal.keep_signature(events[0].seq, command)  # type: ignore[arg-type]
         elif rows and events:
             self._journal.keep_rows(events[0].seq, rows)
 

@@ -1,12 +1,26 @@
-"""People, homes, accounts and keys: all that names somebody. None of it ever enters the ledger."""
+"""People, homes, accounts and keys: all that names somebody. None of it ever enters the ledger.
+
+What a reader could recognise a person by is sealed with a key of that person (``sealed``, ``keystore``), so that a dump of
+this database says nothing about whoever was erased after it was made.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from django.contrib.auth.models import AbstractUser, UserManager
+from django.contrib.auth.validators import UnicodeUsernameValidator
+from django.core.validators import MaxLengthValidator, validate_email
 from django.db import models
 from django.utils.translation import gettext_lazy as _
+
+from market.households import keystore
+from market.households.sealed import LoginField, NameField, SealedField
+
+NAME_LENGTH = 150  # of a name to sign in with, and of what a person is called
+ADDRESS_LENGTH = 255
+METER_LENGTH = 64
+KEY_NAME_LENGTH = 80
 
 
 class Role(models.TextChoices):
@@ -36,8 +50,30 @@ class User(AbstractUser):
 
     objects = People()  # type: ignore[assignment,misc]
 
+    username = NameField(  # type: ignore[assignment]
+        unique=True,  # so is every ciphertext; names are told apart by ``login``
+        max_length=NAME_LENGTH,
+        validators=[UnicodeUsernameValidator(), MaxLengthValidator(NAME_LENGTH)],
+    )
+    login = LoginField(
+        max_length=64,
+        unique=True,
+        editable=False,
+        default="",
+        error_messages={"unique": _("This name is taken.")},
+    )
+    first_name = SealedField(blank=True, default="", max_length=NAME_LENGTH)  # type: ignore[assignment]
+    last_name = SealedField(blank=True, default="", max_length=NAME_LENGTH)  # type: ignore[assignment]
+    email = SealedField(blank=True, default="", max_length=254, validators=[validate_email])  # type: ignore[assignment]
+    person_key = models.CharField(max_length=32, default=keystore.new_id, editable=False)
+    erasure_requested_at = models.DateTimeField(null=True, blank=True)
+
     role = models.CharField(max_length=16, choices=Role.choices, default=Role.HOUSEHOLD)
     language = models.CharField(max_length=16, blank=True, default="")
+
+    def sealing_key(self) -> str:
+        """Return the name of the key that seals what is known about this person."""
+        return self.person_key
 
 
 class Home(models.Model):
@@ -60,18 +96,33 @@ class Account(models.Model):
     user = models.ForeignKey(User, null=True, blank=True, on_delete=models.PROTECT, related_name="accounts")
     home = models.OneToOneField(Home, null=True, blank=True, on_delete=models.PROTECT, related_name="account")
     area = models.CharField(max_length=64, db_index=True)
-    salt = models.BinaryField(max_length=32)  # of the identity commitment on the ledger
+    salt = models.BinaryField(max_length=32)  # of the commitment on the ledger; empty where ``identity`` has it
+    # What the commitment on the ledger was made of, {"record", "salt"} as JSON; "" of an account that no person had.
+    identity = SealedField(blank=True, default="")
+    connection = models.CharField(max_length=64, blank=True, default="")  # as the ledger names it
     automatic = models.BooleanField(default=True)  # an agent trades for it
     opened_at = models.DateTimeField()
     opened_seq = models.BigIntegerField(null=True, blank=True)  # the ledger's account entry
     closed_at = models.DateTimeField(null=True, blank=True)
+
+    def sealing_key(self) -> str:
+        """Return the name of the key of the person behind the account."""
+        assert self.user is not None, "only a person's account has something to seal"
+        return self.user.person_key
+
+
+class Connection(models.Model):
+    """What the ledger calls a grid connection: a random number, found again by a keyed digest of its meter number."""
+
+    lookup = models.CharField(max_length=64, unique=True)
+    name = models.CharField(max_length=64, unique=True)
 
 
 class ApiKey(models.Model):
     """A key for programs. Only its SHA-256 is kept; ``prefix`` lets its owner recognise it."""
 
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="api_keys")
-    name = models.CharField(max_length=80)
+    name = SealedField(max_length=KEY_NAME_LENGTH)
     prefix = models.CharField(max_length=12)
     digest = models.CharField(max_length=64, unique=True)
     scopes = models.CharField(max_length=255)  # space-separated, see households.keys.SCOPES
@@ -80,17 +131,25 @@ class ApiKey(models.Model):
     revoked_at = models.DateTimeField(null=True, blank=True)
     last_used_at = models.DateTimeField(null=True, blank=True)
 
+    def sealing_key(self) -> str:
+        """Return the name of its owner's key."""
+        return self.user.person_key
+
 
 class AccountRequest(models.Model):
     """A household that signed up and waits for the market operator to open its account."""
 
     user = models.OneToOneField(User, on_delete=models.CASCADE, related_name="account_request")
     area = models.CharField(max_length=64)
-    address = models.CharField(max_length=255)
-    meter_number = models.CharField(max_length=64)
+    address = SealedField(max_length=ADDRESS_LENGTH)
+    meter_number = SealedField(max_length=METER_LENGTH)
     requested_at = models.DateTimeField(auto_now_add=True)
     decided_at = models.DateTimeField(null=True, blank=True)
     accepted = models.BooleanField(null=True, blank=True)
+
+    def sealing_key(self) -> str:
+        """Return the name of the key of who asks."""
+        return self.user.person_key
 
 
 class Deposit(models.Model):
@@ -104,3 +163,43 @@ class Deposit(models.Model):
     decided_by = models.ForeignKey(User, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
     accepted = models.BooleanField(null=True, blank=True)
     seq = models.BigIntegerField(null=True, blank=True)  # the ledger's fund entry
+
+
+class Renewal(models.Model):
+    """Money of a member on its way from an earlier account number to the present one, through the bank's account.
+
+    The row is there before anything moves, so that what was cut short is finished as it was begun.
+    """
+
+    old = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="+")
+    new = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="+")
+    amount_e7 = models.BigIntegerField()  # 0: the change is begun, its amount not set yet
+    at = models.DateTimeField()
+    out_seq = models.BigIntegerField(null=True, blank=True)  # the ledger's fund entries
+    in_seq = models.BigIntegerField(null=True, blank=True)
+
+
+class Access(models.Model):
+    """That somebody in office read about somebody: one row a reader, kind, subject and hour, however often.
+
+    Numbers, not keys: the row outlives neither its reader's nor its subject's name. ``account`` -1: none, ``person`` 0: none;
+    both: everybody's (the ledger's bundles).
+    """
+
+    hour = models.DateTimeField()
+    at = models.DateTimeField()  # of the first time in the hour
+    reader = models.BigIntegerField()
+    role = models.CharField(max_length=16)
+    kind = models.CharField(max_length=16)  # see ``accesslog.KINDS``
+    account = models.BigIntegerField(default=-1)
+    person = models.BigIntegerField(default=0)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["account", "person", "hour", "reader", "kind"], name="access_once_an_hour")
+        ]
+        indexes = [
+            models.Index(fields=["reader", "at"], name="access_reader"),
+            models.Index(fields=["person", "at"], name="access_person"),
+            models.Index(fields=["at"], name="access_at"),
+        ]

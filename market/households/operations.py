@@ -6,13 +6,11 @@ it is durable: a crash in between leaves an account on the ledger that nobody ow
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-import orjson
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
@@ -23,11 +21,23 @@ from market.engine.commands import OpenAccount
 from market.engine.events import AccountOpened, Refused
 from market.exchange import operations as exchange_operations
 from market.exchange.exchange import Exchange
-from market.households import keys
+from market.households import keys, keystore
+from market.households.commitments import commitment_of, identity_text
 from market.households.identities import CACHE, Identity
-from market.households.models import Account, AccountRequest, ApiKey, Deposit, Home, Role, User
+from market.households.models import (
+    KEY_NAME_LENGTH,
+    Account,
+    AccountRequest,
+    ApiKey,
+    Connection,
+    Deposit,
+    Home,
+    Role,
+    User,
+)
 
 SALT_BYTES = 32
+CONNECTION_BYTES = 32
 MAX_KEYS = 20  # live keys of one person; enough for every device at home
 MAX_OPEN_DEPOSITS = 20  # of one account, so that nobody floods the staff's list
 MAX_DEPOSIT_E7 = 100_000 * 10**7
@@ -137,14 +147,19 @@ def deactivate(*, user: User, now: datetime) -> None:
 
 
 # --- accounts --------------------------------------------------------------------------------------------------------
-def _commitment(salt: bytes, record: dict[str, str]) -> str:
-    # Only texts in it, and ASCII keys: here orjson with sorted keys writes JCS.
-    return hashlib.sha256(salt + orjson.dumps(record, option=orjson.OPT_SORT_KEYS)).hexdigest()
+def _home_connection(code: str) -> str:
+    return salted_hmac("households.connection", code, algorithm="sha256").hexdigest()
 
 
-def _connection(meter: str) -> str:
-    # The same connection must look the same under a second account, and mean nothing to who has no key.
-    return salted_hmac("households.connection", meter, algorithm="sha256").hexdigest() if meter else ""
+def _meter_connection(meter: str) -> str:
+    """Return what the ledger calls the connection of a meter: the same under every account, and random.
+
+    What was random means nothing any more once its row is erased.
+    """
+    if Home.objects.filter(code=meter).exists():  # the network knows the connection by this number already
+        return _home_connection(meter)
+    wanted = {"name": secrets.token_hex(CONNECTION_BYTES)}
+    return Connection.objects.get_or_create(lookup=keystore.lookup("meter", meter), defaults=wanted)[0].name
 
 
 def _group(user: User | None) -> str:
@@ -152,15 +167,20 @@ def _group(user: User | None) -> str:
     return "" if user is None else salted_hmac("households.group", str(user.pk), algorithm="sha256").hexdigest()[:32]
 
 
-def _opening(*, user: User | None, home: Home | None, area: str, record: dict[str, str]) -> tuple[bytes, OpenAccount]:
+def opening(*, user: User | None, home: Home | None, area: str, record: dict[str, str]) -> tuple[bytes, OpenAccount]:
+    """Return a fresh salt and the command that opens an account with a commitment to ``record``."""
     salt = secrets.token_bytes(SALT_BYTES)
-    meter = record.get("meter_number") or (home.code if home is not None else "")
+    meter = record.get("meter_number", "")
+    if meter:
+        connection = _meter_connection(meter)
+    else:
+        connection = _home_connection(home.code) if home is not None else ""
     command = OpenAccount(
         account_id=exchange_operations.new_account_id(),
         area=area,
         group=_group(user),
-        connection=_connection(meter),
-        commitment=_commitment(salt, record),
+        connection=connection,
+        commitment=commitment_of(salt, record),
     )
     return salt, command
 
@@ -185,7 +205,7 @@ def open_account(
         record |= {"user": user.username, "address": address, "meter_number": meter_number}
     if home is not None:
         record["home"] = home.code
-    salt, command = _opening(user=user, home=home, area=area, record=record)
+    salt, command = opening(user=user, home=home, area=area, record=record)
     outcome = exchange.call(command)
     if outcome.refused is not None:
         raise Refusal(outcome.refused)
@@ -195,7 +215,9 @@ def open_account(
         user=user,
         home=home,
         area=area,
-        salt=salt,
+        salt=salt if user is None else b"",
+        identity="" if user is None else identity_text(record, salt),
+        connection=command.connection,
         automatic=user is None,
         opened_at=now,
         opened_seq=outcome.events[0].seq,  # type: ignore[union-attr]
@@ -213,7 +235,7 @@ def open_accounts(exchange: Exchange, *, homes: Sequence[Home], now: datetime) -
     opened: list[Account] = []
     for start in range(0, len(homes), OPEN_BATCH):
         batch = homes[start : start + OPEN_BATCH]
-        made = [_opening(user=None, home=h, area=h.area, record={"area": h.area, "home": h.code}) for h in batch]
+        made = [opening(user=None, home=h, area=h.area, record={"area": h.area, "home": h.code}) for h in batch]
         outcomes = exchange.submit_many([(command, None) for _salt, command in made]).result(60)
         rows = []
         for home, (salt, command), outcome in zip(batch, made, outcomes, strict=True):
@@ -227,6 +249,7 @@ def open_accounts(exchange: Exchange, *, homes: Sequence[Home], now: datetime) -
                     home=home,
                     area=home.area,
                     salt=salt,
+                    connection=command.connection,
                     automatic=True,
                     opened_at=now,
                     opened_seq=event.seq,
@@ -289,9 +312,16 @@ def close_account(exchange: Exchange, *, account_index: int, now: datetime) -> N
 
 def claim_account(*, user: User, account_index: int) -> bool:
     """Give a free account to a person, and its trading with it; return whether it was free."""
-    claimed = Account.objects.filter(index=account_index, user=None, closed_at=None).update(user=user, automatic=False)
+    with transaction.atomic():
+        free = Account.objects.filter(index=account_index, user=None, closed_at=None)
+        if not free.update(user=user, automatic=False):
+            return False
+        account = Account.objects.select_related("user", "home").get(index=account_index)
+        record = {"area": account.area} | ({} if account.home is None else {"home": account.home.code})
+        account.identity, account.salt = identity_text(record, bytes(account.salt)), b""
+        account.save(update_fields=["identity", "salt"])
     CACHE.forget_user(user.pk)
-    return claimed == 1
+    return True
 
 
 def set_automatic(*, account_index: int, automatic: bool) -> None:
@@ -353,7 +383,7 @@ def issue_key(
     """Make an API key and return its secret, once. Raise ``HouseholdError`` (invalid_value, scope_not_allowed, ...)."""
     wanted = set(scopes)
     name = name.strip()
-    if not name or len(name) > 80 or "\0" in name:
+    if not name or len(name) > KEY_NAME_LENGTH or "\0" in name:
         raise HouseholdError("invalid_value", "name", _("Give the key a name of at most 80 characters."))
     if not wanted:
         raise HouseholdError("invalid_value", "scopes", _("Choose what the key may do."))

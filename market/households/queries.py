@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import orjson
 from django.conf import settings
 from django.contrib.auth import get_user
 from django.db.models import Q, QuerySet
@@ -13,6 +14,7 @@ from django.utils import timezone
 from django.utils.module_loading import import_string
 
 from market.households import keys
+from market.households.commitments import commitment_of
 from market.households.identities import CACHE, Identity
 from market.households.models import Account, AccountRequest, ApiKey, Deposit, Home, Role, User
 
@@ -58,6 +60,37 @@ def account_at(index: int) -> AccountInfo | None:
     """Return the account with this index, or None."""
     account = Account.objects.filter(index=index).select_related("home").first()
     return None if account is None else _info(account)
+
+
+def account_indexes(user_id: int) -> list[int]:
+    """Return all accounts a person ever had, closed ones included."""
+    return list(Account.objects.filter(user_id=user_id).order_by("index").values_list("index", flat=True))
+
+
+def earlier_accounts(user: User) -> list[AccountInfo]:
+    """Return a person's closed accounts, newest first."""
+    rows = Account.objects.filter(user=user).exclude(closed_at=None).select_related("home")
+    return [_info(account) for account in rows.order_by("-index")[:MAX_LIST]]
+
+
+def erasure_requests() -> list[User]:
+    """Return those who wait to be erased, oldest request first."""
+    return list(User.objects.exclude(erasure_requested_at=None).order_by("erasure_requested_at")[:MAX_LIST])
+
+
+def commitment_holds(account_index: int, commitment: str) -> bool | None:
+    """Return whether an account's record and salt give the commitment on the ledger; None when they were erased."""
+    account = Account.objects.filter(index=account_index).select_related("user", "home").first()
+    if account is None:
+        return None
+    if account.identity:
+        kept = orjson.loads(account.identity)
+        record, salt = kept["record"], bytes.fromhex(kept["salt"])
+    elif account.salt and account.home is not None:
+        record, salt = {"area": account.area, "home": account.home.code}, bytes(account.salt)
+    else:
+        return None
+    return commitment_of(salt, record) == commitment
 
 
 def accounts_by_id(user_id: int) -> dict[str, int]:
@@ -199,6 +232,6 @@ def deposits_of(index: int) -> QuerySet[Deposit]:
     return Deposit.objects.filter(account__index=index).order_by("-requested_at")[:MAX_LIST]
 
 
-def people(role: Role) -> QuerySet[User]:
-    """Return the active people in a role."""
-    return User.objects.filter(role=role, is_active=True).order_by("username")
+def people(role: Role) -> list[User]:
+    """Return the active people in a role, by name."""
+    return sorted(User.objects.filter(role=role, is_active=True), key=lambda person: person.username)

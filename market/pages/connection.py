@@ -14,7 +14,9 @@ from django.views.decorators.http import require_http_methods
 from market.engine.accounts import MEMBER
 from market.engine.engine import Engine
 from market.grid import operations as grid
+from market.households import accesslog
 from market.households.models import Role
+from market.pages import privacy
 from market.pages.context import running_exchange
 from market.pages.forms import ConnectionForm
 from market.pages.roles import decide, only_for
@@ -60,6 +62,7 @@ def connection(request: HttpRequest, index: int) -> HttpResponse:
     limits = limits_of(index)
     if limits is None:
         raise Http404
+    privacy.note(request, accesslog.ACCOUNT, accounts=[index, *limits.shared_with])
     form = ConnectionForm(
         request.POST if request.method == "POST" else None,
         initial={"import_w": limits.own_import_w, "export_w": limits.own_export_w},

@@ -71,6 +71,12 @@ def running_exchange() -> Exchange | None:
     return exchange if exchange.status()["state"] == "running" else None
 
 
+def market_now() -> datetime:
+    """Return market time, the machine's while nothing runs."""
+    exchange = running_exchange()
+    return datetime.now(UTC) if exchange is None else datetime.fromtimestamp(exchange.now_ms() / 1000, UTC)
+
+
 def currency_symbol() -> str:
     """Return the sign before an amount."""
     return SYMBOLS.get(settings.MARKET_CURRENCY, f"{settings.MARKET_CURRENCY} ")

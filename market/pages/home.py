@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.conf import settings
+from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import path
@@ -10,10 +11,10 @@ from django.utils.translation import gettext
 from django.views.decorators.http import require_POST, require_safe
 from django.views.i18n import set_language as django_set_language
 
-from market.households import operations, queries
+from market.households import operations, queries, signing
 from market.households.models import Role
 from market.pages import homeview
-from market.pages.context import Page
+from market.pages.context import Page, running_exchange
 from market.pages.roles import only_for
 
 
@@ -57,6 +58,12 @@ def set_automatic(request: HttpRequest) -> HttpResponse:
     account = queries.account_of(request.user)
     if account is not None:
         on = request.POST.get("automatic") == "on"
+        exchange = running_exchange()
+        if on and exchange is not None and signing.is_signed(exchange, account=account.index):
+            messages.error(request, gettext("Your orders are signed in a browser; the autopilot has no key."))
+            if request.headers.get("Accept") == "application/json":
+                return HttpResponse(status=409)
+            return redirect("home")
         operations.set_automatic(account_index=account.index, automatic=on)
         if request.headers.get("Accept") == "application/json":
             return HttpResponse(gettext("Autopilot is on.") if on else gettext("Autopilot is off."))

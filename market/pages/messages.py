@@ -28,6 +28,11 @@ SCRIPTS = (
     _("The autopilot could not be switched. Try again."),
     _("Sold {energy} for {amount}."),
     _("Bought {energy} for {amount}."),
+    # account
+    _("Off: orders are accepted without a signature."),
+    _("On: this browser signs your orders."),
+    _("On, with a key in another browser or program. Orders from here are refused."),
+    _("This browser cannot make such a key."),
     # trade
     _("trading until {time}"),
     _("halted"),

@@ -13,7 +13,9 @@ from ledger import queries as ledger
 from market.exchange import queries
 from market.exchange.queries import TradeView
 from market.grid import operations as grid
+from market.households import accesslog
 from market.households.models import Role
+from market.pages import privacy
 from market.pages.forms import RecallForm
 from market.pages.roles import attempt, only_for, tell_entry
 
@@ -49,6 +51,7 @@ def recall(request: HttpRequest, seq: int) -> HttpResponse:
     trade = find(seq)
     if trade is None:
         raise Http404
+    privacy.note(request, accesslog.TRADES, accounts=[trade.buyer, trade.seller])
     form = RecallForm(request.POST if request.method == "POST" else None)
     status = 200
     if request.method == "POST":

@@ -24,14 +24,14 @@ MAX_SEQ = 2**53 - 1
 @require_safe
 def receipt(request: HttpRequest, seq: int) -> HttpResponse:
     """Hand out the receipt of an entry that concerns the household: of a settlement, that of its own row."""
-    account = households.account_of(request.user)
-    if account is None or seq > MAX_SEQ:
+    accounts = households.account_indexes(request.user.pk)  # earlier numbers of the same person, too
+    if not accounts or seq > MAX_SEQ:
         raise Http404
     if ledger.sealed_size() <= seq < ledger.size():
         messages.info(request, _("This is not sealed yet; it takes a second or two. Then ask for the receipt again."))
         return redirect("statement")
     try:
-        text = receipts.own_receipt(seq, account.index)
+        text = receipts.own_receipt(seq, accounts)
     except ledger.NotThere as error:
         raise Http404 from error
     response = HttpResponse(text, content_type="text/plain; charset=utf-8")

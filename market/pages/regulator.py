@@ -21,11 +21,13 @@ from ledger import cosigning, witnessing
 from ledger import operations as ledger_operations
 from ledger import queries as ledger
 from market.exchange import queries, receipts
+from market.exchange.concerns import accounts_named
 from market.exchange.queries import OrderView, TradeView
 from market.exchange.units import parse_at
 from market.grid import queries as grid_queries
+from market.households import accesslog
 from market.households.models import Role
-from market.pages import connection, recall
+from market.pages import connection, privacy, recall
 from market.pages.roles import LEDGER_ROLES, only_for
 from market.pages.templatetags.market import clock_seconds, day, energy, exact_money, price, slot, start_ms
 from market.pages.templatetags.official import reason, watts, word
@@ -65,6 +67,7 @@ ACTION_WORDS = {
     ("account", "opened"): gettext_lazy("Account opened"),
     ("account", "closed"): gettext_lazy("Account closed"),
     ("account", "connection"): gettext_lazy("Connection of an account"),
+    ("account", "key"): gettext_lazy("Key of an account"),
     ("contract", "opened"): gettext_lazy("Contract opened"),
     ("contract", "closed"): gettext_lazy("Gate closed"),
     ("contract", "delivered"): gettext_lazy("Contract delivered"),
@@ -151,7 +154,9 @@ def block(request: HttpRequest, height: int) -> HttpResponse:
         raise Http404 from error
     first = _number(request.GET.get("from", "")) or found.first
     first = min(max(first, found.first), found.size - 1)
-    entries = [_line(entry) for entry in ledger.entries(first, min(PAGE_ENTRIES, found.size - first))]
+    records = ledger.entries(first, min(PAGE_ENTRIES, found.size - first))
+    privacy.note(request, accesslog.ENTRIES, accounts=accounts_named(records))
+    entries = [_line(entry) for entry in records]
     context = {
         "sealed": found,
         "note": note,
@@ -193,6 +198,7 @@ def entry(request: HttpRequest, seq: int) -> HttpResponse:
         }
     except ledger.NotThere:
         pass  # not sealed yet: the page says so
+    privacy.note(request, accesslog.ENTRIES, accounts=accounts_named([fields]))
     decision = grid_queries.decision(seq) if request.user.role in {Role.STAFF, Role.REGULATOR} else None
     found = recall.find(seq) if fields["type"] == "trade" else None
     context = {
@@ -222,6 +228,7 @@ def proof(request: HttpRequest, seq: int) -> HttpResponse:
         text = receipts.entry_receipt(seq)
     except ledger.NotThere as error:
         raise Http404 from error
+    privacy.note(request, accesslog.ENTRIES, accounts=accounts_named([ledger.entry(seq)]))
     response = HttpResponse(text, content_type="text/plain; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="entry-{seq}.tlog-proof"'
     return response
@@ -293,6 +300,7 @@ def order(request: HttpRequest, order_id: int) -> HttpResponse:
     if found is None:
         raise Http404
     legs = queries.legs(found.group) if found.group else []
+    privacy.note(request, accesslog.ORDERS, accounts={found.account, *(leg.account for leg in legs)})
     return render(request, "regulator/order.html", {"order": found, "steps": _life(found), "legs": legs})
 
 
@@ -333,6 +341,7 @@ def account(request: HttpRequest, index: int) -> HttpResponse:
     balance = queries.balance(index)
     if balance is None:
         raise Http404
+    privacy.note(request, accesslog.ACCOUNT, accounts=[index])
     context = {
         "balance": balance,
         "orders": queries.orders(account=index, limit=PAGE_ROWS),
@@ -353,6 +362,8 @@ def contract(request: HttpRequest, name: str) -> HttpResponse:
         raise Http404
     before = _number(request.GET.get("before", ""))
     trades = queries.trades(contract=name, before=before, limit=PAGE_ROWS + 1, newest_first=True)
+    sides = {side for trade in trades[:PAGE_ROWS] for side in (trade.buyer, trade.seller)}
+    privacy.note(request, accesslog.TRADES, accounts=sides)
     context = {
         "contract": found,
         "trades": trades[:PAGE_ROWS],
@@ -368,6 +379,7 @@ def refusals(request: HttpRequest) -> HttpResponse:
     """Show what the market refused: kept beside the ledger, since it changed nothing."""
     before = _number(request.GET.get("before", ""))
     rows = queries.refusals(before=before, limit=PAGE_ROWS + 1)
+    privacy.note(request, accesslog.REFUSALS, accounts={row.account for row in rows[:PAGE_ROWS]})
     context = {
         "rows": rows[:PAGE_ROWS],
         "next": rows[PAGE_ROWS - 1].n if len(rows) > PAGE_ROWS else None,
@@ -414,6 +426,9 @@ _LONG = {
     "vkey",
     "connection",
     "commitment",
+    "public_key",
+    "sig",
+    "nonce",
 }
 
 

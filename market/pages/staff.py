@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from django.contrib import messages
@@ -19,16 +19,18 @@ from market.exchange.outcomes import CommitFailed, NotRunning, Overloaded
 from market.exchange.units import parse_at
 from market.grid import operations as grid
 from market.grid import queries as grid_queries
+from market.households import accesslog
 from market.households import operations as households
 from market.households import queries as household_queries
 from market.households.models import AccountRequest, Role
 from market.households.operations import HouseholdError
-from market.pages.context import running_exchange
+from market.pages import privacy
+from market.pages.context import market_now, running_exchange
 from market.pages.forms import ParamsForm, RequestForm, RulebookForm, TariffForm
 from market.pages.roles import attempt, decide, only_for, problem_sentence, tell_entry
 
 SHOWN_DECISIONS = 20
-ACCOUNT_KINDS = ("account", "deposit", "connection", "recall")
+ACCOUNT_KINDS = ("account", "deposit", "payout", "connection", "recall")
 RULE_KINDS = ("params", "tariff", "rulebook")
 PRICES = ("max_price", "tick", "collar")  # of the limits
 
@@ -44,6 +46,8 @@ def staff(request: HttpRequest) -> HttpResponse:
 
 def _show_people(request: HttpRequest, wrong: RequestForm | None = None) -> HttpResponse:
     areas = _home_areas()
+    erasures = privacy.waiting()
+    deposits = list(household_queries.open_deposits())
     forms = [
         wrong if wrong is not None and wrong.request.pk == waiting.pk else RequestForm(areas=areas, request=waiting)
         for waiting in household_queries.open_requests()
@@ -51,9 +55,13 @@ def _show_people(request: HttpRequest, wrong: RequestForm | None = None) -> Http
     context = {
         "tab": "people",
         "forms": forms,
-        "deposits": household_queries.open_deposits(),
+        "deposits": deposits,
+        "erasures": erasures,
         "decisions": grid_queries.decisions(limit=SHOWN_DECISIONS, kinds=ACCOUNT_KINDS),
     }
+    named = {form.request.user.pk for form in forms} | {one.user.pk for one in erasures}
+    privacy.note(request, accesslog.PEOPLE, people=named)
+    privacy.note(request, accesslog.ACCOUNT, accounts={deposit.account.index for deposit in deposits})
     return render(request, "staff/people.html", context, status=200 if wrong is None else 422)
 
 
@@ -66,7 +74,7 @@ def decide_request(request: HttpRequest, request_id: int) -> HttpResponse:
     if waiting is None:
         messages.warning(request, _("This request has been decided already."))
         return redirect("staff")
-    now = _now()
+    now = market_now()
     if request.POST.get("decision") == "decline":
         _declined(request, waiting, now)
         return redirect("staff")
@@ -100,7 +108,7 @@ def _declined(request: HttpRequest, waiting: AccountRequest, now: datetime) -> N
 @require_POST
 def decide_deposit(request: HttpRequest, deposit_id: int) -> HttpResponse:
     """Book a deposit that has arrived, or note that it never did."""
-    now = _now()
+    now = market_now()
     try:
         if request.POST.get("decision") == "decline":
             households.decline_deposit(deposit_id=deposit_id, by=request.user, now=now)
@@ -220,12 +228,6 @@ def _show_rules(
 
 
 # --- helpers ---------------------------------------------------------------------------------------------------------
-def _now() -> datetime:
-    """Return market time, the machine's while nothing runs."""
-    exchange = running_exchange()
-    return datetime.now(UTC) if exchange is None else datetime.fromtimestamp(exchange.now_ms() / 1000, UTC)
-
-
 def _note(request: HttpRequest, *, seq: int, kind: str, target: str, values: dict[str, Any]) -> None:
     at_ms = parse_at(str(ledger_queries.entry(seq)["at"]))
     grid.note_entry(seq=seq, at_ms=at_ms, by=request.user, kind=kind, target=target, values=values)

@@ -7,6 +7,7 @@ from market.pages import (
     halts,
     home,
     operator,
+    privacy,
     recall,
     receipts,
     regulator,
@@ -18,6 +19,7 @@ from market.pages import (
 urlpatterns = [
     *auth.urlpatterns,
     *account.urlpatterns,
+    *privacy.urlpatterns,
     *home.urlpatterns,
     *statement.urlpatterns,
     *trade.urlpatterns,

@@ -55,7 +55,9 @@ def test_identity_is_committed_and_nowhere_on_the_ledger(city: City) -> None:
     entries = city.rita.get("/api/v1/events", limit=500).json()["results"]
     (entry,) = [e for e in entries if e["type"] == "account" and e.get("id", e.get("account_id")) == account.account_id]
     record = {"area": "LV1.2", "user": "petra", "address": "Mondgasse 9", "meter_number": "DEpetra"}
-    data = bytes(account.salt) + orjson.dumps(record, option=orjson.OPT_SORT_KEYS)
+    kept = orjson.loads(Account.objects.get(pk=account.pk).identity)
+    assert kept["record"] == record
+    data = bytes.fromhex(kept["salt"]) + orjson.dumps(record, option=orjson.OPT_SORT_KEYS)
     assert entry["commitment"] == hashlib.sha256(data).hexdigest()
     assert not any(word in str(entries) for word in ("petra", "Mondgasse"))
 

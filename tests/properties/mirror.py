@@ -105,6 +105,9 @@ class Mirror(NaiveMarket):
         account.connection = event.connection or account.connection
         self.connections[account.connection] = (event.import_w, event.export_w)
 
+    def see_AccountKeySet(self, event: ev.AccountKeySet) -> None:
+        self.accounts[event.account].key = event.public_key
+
     def see_Funded(self, event: ev.Funded) -> None:
         self.accounts[event.account].cash_e7 += event.amount_e7
 

@@ -38,6 +38,7 @@ class NaiveAccount:
     cash_e7: int = 0
     halted: bool = False
     closed: bool = False
+    key: str = ""
     spent: int = 0  # of the throttle's tokens, at ``spent_at_ms``
     spent_at_ms: int = 0
 
@@ -106,6 +107,8 @@ class NaiveContract:
 
 class NaiveMarket:
     """Areas, accounts, contracts, orders; who can trade with whom; what a trade does."""
+
+    signer = -1  # whose signature the command carries
 
     def __init__(self) -> None:
         self.seq, self.at_ms, self.priority = 0, 0, 0

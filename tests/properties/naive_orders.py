@@ -37,7 +37,11 @@ class NaiveOrders(NaiveMarket):
     def account_problem(self, index: int) -> str:
         if not 0 <= index < self.account_count:
             return "unknown_account"
-        return "account_closed" if index not in self.accounts or self.accounts[index].closed else ""
+        if index not in self.accounts or self.accounts[index].closed:
+            return "account_closed"
+        key = self.accounts[index].key
+        signed = self.signer >= 0 and self.accounts[self.signer].key == key
+        return "signature_required" if key and not signed else ""
 
     def value_problem(self, side: str, price_e4: int, energy_wh: int) -> str:
         if side not in ("buy", "sell"):
@@ -358,6 +362,8 @@ class NaiveOrders(NaiveMarket):
             return "linked_order"
         if order.where == ASLEEP:
             return "order_hibernated"
+        if self.accounts[order.account].key:
+            return "signature_required"
         price_e4 = order.price_e4 if command.price_e4 == -1 else command.price_e4
         energy_wh = order.energy_wh if command.energy_wh == -1 else command.energy_wh
         filled_wh = order.energy_wh - order.left_wh

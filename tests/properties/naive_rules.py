@@ -12,6 +12,9 @@ from tests.properties.naive_orders import RULES_OWN, NaiveOrders, is_code
 MAX_CONNECTION_W = 10**9
 
 
+ORDERS = ("PlaceOrder", "PlaceIceberg", "PlaceSweep", "PlaceBlock", "PlaceBasket")
+
+
 class Oracle(NaiveOrders):
     """The whole oracle."""
 
@@ -75,6 +78,28 @@ class Oracle(NaiveOrders):
         self.connections[account.connection] = limits
         self.emit(ev.ConnectionSet, *command)
         return ""
+
+    def do_SetAccountKey(self, command: c.SetAccountKey) -> str:
+        if code := self.member_problem(command.account):
+            return code
+        if command.public_key == self.accounts[command.account].key:
+            return "nothing_to_change"
+        self.accounts[command.account].key = command.public_key
+        self.emit(ev.AccountKeySet, *command)
+        return ""
+
+    def do_SignedOrder(self, command: c.SignedOrder) -> str:
+        """Signatures are verified elsewhere: here it matters that there is one, and whose."""
+        if len(command.signature) != 128 or type(command.order).__name__ not in ORDERS:
+            return "invalid_value"
+        if not 0 <= command.account < self.account_count or command.order.account != command.account:
+            return "unknown_account"
+        if command.account not in self.accounts or not self.accounts[command.account].key:
+            return "signature_invalid"
+        self.signer = command.account
+        code: str = getattr(self, f"do_{type(command.order).__name__}")(command.order)
+        self.signer = -1
+        return code
 
     def do_Fund(self, command: c.Fund) -> str:
         code = self.member_problem(command.account)

@@ -10,10 +10,11 @@ from typing import Any
 from market.engine import commands as c
 from market.engine.contracts import contract_name, contract_start_ms
 from market.engine.engine import Engine
+from market.engine.entries import signed_fields
 from market.engine.events import Refused
 from tests.properties.mirror import Mirror
 from tests.properties.naive import ASLEEP, RESTING, comparable
-from tests.properties.naive_rules import Oracle
+from tests.properties.naive_rules import ORDERS, Oracle
 
 START_MS = contract_start_ms("2026-06-06T10:00Z")
 # Intervals from the start on: two neighbours that most orders are about, one more, one after a gap, one too far away for a
@@ -22,6 +23,7 @@ CONTRACTS = (1, 2, 3, 5, 120)
 MAX_PRICE_E4 = 40
 PARAMS = c.SetParams(MAX_PRICE_E4, 1, 100, 6, 30, 0, 1000)
 CONNECTIONS = ("a" * 64, "b" * 64)
+KEYS = ("c" * 64, "d" * 64)
 STEPS = 30  # commands a world
 FEW = 6  # open orders: with fewer, new ones are more likely than changes
 
@@ -36,6 +38,7 @@ class World:
         self.engine = Engine()
         self.mirror = Mirror()
         self.log: list[Any] = []
+        self.signed: dict[int, dict[str, str]] = {}  # what entries of signed orders have beside their events
         self.checks = checks
         self._build(draw)
         self.members = list(self.mirror.accounts)
@@ -97,6 +100,8 @@ class World:
         expected = self.oracle.apply(command, at_ms) if self.oracle else []
         refused = bool(events) and isinstance(events[0], Refused)
         if not refused:
+            if isinstance(command, c.SignedOrder):
+                self.signed[events[0].seq] = signed_fields(command)
             self.log += events
             self.mirror.see(events, self.checks.before_event, self.checks.after_event)
         self.checks.after_command(self, command, events, comparable(events), expected, before)
@@ -143,7 +148,7 @@ class Commands:
             (9, self.amend), (4, self.hibernate), (5, self.reactivate), (4, self.cancel), (1, self.cancel_all),
             (1, self.expire), (8, self.capacity), (4, self.halt), (4, self.lift), (3, self.params),
             (2, self.connection), (5, self.recall), (0.2, self.close_contract), (0.2, self.close_account),
-            (1, self.fund), (0.2, self.deliver),
+            (1, self.fund), (0.2, self.deliver), (0.6, self.key),
         )  # fmt: skip
 
     def next(self) -> tuple[Any, int]:
@@ -170,7 +175,21 @@ class Commands:
         command = draw.choices(makers, weights)[0]()
         if draw.random() < 0.04:
             command = self.spoiled(command)
-        return command, self.at_ms
+        return self.signed(command), self.at_ms
+
+    def signed(self, command: Any) -> Any:
+        """An order as accounts with a key send it, nearly always."""
+        account = self.world.mirror.accounts.get(getattr(command, "account", -1))
+        keyed = type(command).__name__ in ORDERS and account is not None and account.key
+        if not keyed or self.draw.random() < 0.05:
+            return command
+        made = c.SignedOrder(command.account, command, "5" * 128, "6" * 64, "7" * 64)
+        if self.draw.random() < 0.97:
+            return made
+        return made._replace(**self.draw.choice(({"account": self.account()}, {"order": None}, {"signature": "no"})))
+
+    def key(self) -> Any:
+        return c.SetAccountKey(self.account(), self.draw.choice(("", *KEYS)))
 
     # --- parts of commands -----------------------------------------------------------------------------------------
 

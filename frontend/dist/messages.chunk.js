@@ -1,0 +1,1 @@
+import{r as e}from"./meta.chunk.js";var t=e(`page-messages`)??{};function n(e,n={}){return(t[e]||e).replace(/\{(\w+)\}/g,(e,t)=>t in n?String(n[t]):e)}export{n as t};

@@ -1,0 +1,48 @@
+"""What the owner of an account signs: the exact order, whose it is, which request it came with, and under which rules."""
+
+from __future__ import annotations
+
+import json
+
+from market.engine.commands import PlaceBasket, PlaceBlock, PlaceIceberg, PlaceOrder, PlaceSweep
+
+DOMAIN = "sunledger/order/v1\n"  # a signature for one purpose never fits another
+KEY_DOMAIN = "sunledger/key/v1\n"
+
+Order = PlaceOrder | PlaceIceberg | PlaceSweep | PlaceBlock | PlaceBasket
+KINDS: dict[type, str] = {
+    PlaceOrder: "order",
+    PlaceIceberg: "iceberg",
+    PlaceSweep: "sweep",
+    PlaceBlock: "block",
+    PlaceBasket: "basket",
+}
+
+
+def text(order: Order, account_id: str, nonce: str, rules: str) -> bytes:
+    """Return the bytes that are signed for an order of the account with this id (32 hex digits).
+
+    The domain, and JCS of one object: ``account``, ``kind``, ``nonce`` (hex SHA-256 of the Idempotency-Key), ``rules`` (hex
+    SHA-256 of the rulebook) and the order's fields in the ledger's integers; times in ms, 0 for none. Legs of a basket
+    have ``account`` (an index) only where it is another one than the basket's.
+    """
+    values: dict[str, object] = {"account": account_id, "kind": KINDS[type(order)], "nonce": nonce, "rules": rules}
+    if isinstance(order, PlaceBasket):
+        legs = [leg._asdict() for leg in order.legs]
+        for leg in legs:
+            if leg["account"] == order.account:
+                del leg["account"]
+        values["legs"] = legs
+    else:
+        values |= {name: value for name, value in order._asdict().items() if name != "account"}
+    return DOMAIN.encode() + _canonical(values)
+
+
+def key_text(account_id: str, public_key: str) -> bytes:
+    """Return the bytes that show possession of a key (hex) when it is registered for an account."""
+    return KEY_DOMAIN.encode() + _canonical({"account": account_id, "public_key": public_key})
+
+
+def _canonical(values: dict[str, object]) -> bytes:
+    # ASCII texts and integers only: sorted keys without spaces are JCS.
+    return json.dumps(values, sort_keys=True, separators=(",", ":")).encode()

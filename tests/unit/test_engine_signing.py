@@ -1,0 +1,109 @@
+"""Accounts with a key: what needs a signature, what is signed, and that a replay from the entries gives the same."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from market.engine import commands as c
+from market.engine import signing
+from market.engine.engine import Engine
+from market.engine.entries import legs_of, signed_fields, to_command, to_leaf
+from market.engine.replay import Divergence, replay
+from tests.unit.engine_cast import LATER, NOON, Market
+
+KEY, SIG, NONCE, RULES = "ab" * 32, "cd" * 64, "ef" * 32, "01" * 32
+ACCOUNT = "12" * 16
+
+
+def orders(account: int) -> list[Any]:
+    return [
+        c.PlaceOrder(account, NOON, "buy", 2_000, 10, "gtg", 0),
+        c.PlaceIceberg(account, NOON, "buy", 2_000, 10, "gtg", 0, 2),
+        c.PlaceSweep(account, NOON, LATER, "buy", 2_000, 10),
+        c.PlaceBlock(account, NOON, LATER, "buy", 2_000, 10, "gtg", 0),
+        c.PlaceBasket(account, (c.Leg(account, NOON, "buy", 2_500, 10), c.Leg(account, LATER, "buy", 2_500, 10))),
+    ]
+
+
+def signed(order: Any) -> c.SignedOrder:
+    return c.SignedOrder(order.account, order, SIG, NONCE, RULES)
+
+
+@pytest.mark.parametrize("place", range(5), ids=list(signing.KINDS.values()))
+def test_an_account_with_a_key_places_nothing_unsigned(place: int) -> None:
+    market = Market()
+    for contract in (NOON, LATER):
+        market.order(market.bob, "sell", 1_000, 50, contract=contract)
+    market.do(c.SetAccountKey(market.alice, KEY))
+    order = orders(market.alice)[place]
+    assert market.refused(order)[0] == "signature_required"
+    first = market.do(signed(order))[0]
+    assert market.engine.signer == -1
+    leaves = [to_leaf(event) | (signed_fields(signed(order)) if event is first else {}) for event in market.log]
+    again = Engine()
+    replay(again, leaves, market.rows)
+    assert again.state_hash() == market.engine.state_hash()
+    assert to_command(leaves[first.seq], legs=leaves[first.seq :][: legs_of(leaves[first.seq])]) == signed(order)
+    with pytest.raises(Divergence, match="signature_required"):
+        replay(Engine(), [to_leaf(event) for event in market.log], market.rows)
+    market.do(c.SetAccountKey(market.alice, ""))
+    market.do(orders(market.alice)[0])
+
+
+def test_only_who_signs_is_bound_and_a_signature_needs_a_key() -> None:
+    market = Market()
+    assert market.refused(signed(orders(market.alice)[0])) == ("signature_invalid", "signature")
+    market.do(c.SetAccountKey(market.alice, KEY))
+    market.do(orders(market.bob)[0])
+    assert market.refused(signed(orders(market.bob)[0]))[0] == "signature_invalid"
+    assert market.refused(signed(orders(market.alice)[0])._replace(account=market.bob))[0] == "unknown_account"
+    for field in ("signature", "nonce", "rules"):
+        assert market.refused(signed(orders(market.alice)[0])._replace(**{field: "x"})) == ("invalid_value", field)
+    assert market.refused(c.SetAccountKey(market.alice, KEY)) == ("nothing_to_change", "public_key")
+    assert market.refused(c.SetAccountKey(market.alice, KEY.upper())) == ("invalid_value", "public_key")
+    assert Engine.load(market.engine.dump()).accounts[market.alice].key == KEY
+
+
+def test_a_signed_order_is_not_amended() -> None:
+    market = Market()
+    market.do(c.SetAccountKey(market.alice, KEY))
+    order = market.do(signed(orders(market.alice)[0]))[0].seq
+    assert market.refused(c.AmendOrder(market.alice, order, 1_500, -1)) == ("signature_required", "order")
+    assert market.refused(c.AmendOrder(-1, order, 1_500, -1)) == ("signature_required", "order"), "nor by a replay"
+    market.do(c.CancelOrder(market.alice, order, "owner"))
+
+
+def test_what_is_signed_says_all_of_the_order_and_nothing_twice() -> None:
+    texts = [signing.text(order, ACCOUNT, NONCE, RULES) for order in orders(4)]
+    for text, kind in zip(texts, signing.KINDS.values(), strict=True):
+        domain, _, body = text.partition(b"\n")
+        assert domain == b"sunledger/order/v1"
+        values = json.loads(body)
+        assert (values["kind"], values["account"], values["nonce"], values["rules"]) == (kind, ACCOUNT, NONCE, RULES)
+        assert json.dumps(values, sort_keys=True, separators=(",", ":")).encode() == body
+    assert len(set(texts)) == 5
+    for order in orders(4)[:4]:
+        for name in order._fields[1:]:
+            other = order._replace(**{name: 7 if type(getattr(order, name)) is int else "x"})
+            assert signing.text(other, ACCOUNT, NONCE, RULES) != signing.text(order, ACCOUNT, NONCE, RULES), name
+    basket = orders(4)[4]
+    other = basket._replace(legs=(basket.legs[0]._replace(account=9), basket.legs[1]))
+    assert signing.text(other, ACCOUNT, NONCE, RULES) != signing.text(basket, ACCOUNT, NONCE, RULES)
+    assert signing.key_text(ACCOUNT, KEY).startswith(b"sunledger/key/v1\n{")
+
+
+def test_the_documents_example_is_what_is_signed() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "ledger.md").read_text()
+    shown = re.search(r"```\n(sunledger/order/v1\n\{.*?\})\n```", text, re.DOTALL)
+    assert shown is not None
+    order = c.PlaceOrder(17, "2026-06-06T13:00Z", "sell", 2_850, 1_500, "gtg", 0)
+    nonce, rules = (hashlib.sha256(data).hexdigest() for data in (b"key", b""))
+    domain, _, body = shown[1].partition("\n")
+    written = f"{domain}\n{body.replace(chr(10) + ' ', '')}"
+    assert written.encode() == signing.text(order, "00112233445566778899aabbccddeeff", nonce, rules)
