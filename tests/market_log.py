@@ -18,7 +18,7 @@ from ledger.core.rows import join_rows, rows_root
 from ledger.core.tiles import TILE_WIDTH, TileTree, encode_bundle, entries_path, levels, tile_path, widths
 from market.engine import commands as c
 from market.engine.engine import Engine
-from market.engine.entries import to_leaf
+from market.engine.entries import signed_fields, to_leaf
 from market.engine.events import Refused
 from market.settlement import rules
 from market.settlement.rowbytes import settle_bytes
@@ -77,14 +77,20 @@ class MarketLog:
         self.at_ms = at_ms
         self.entries: list[Fields] = []
         self.rows: dict[int, list[bytes]] = {}
+        self.rules = RULES  # the rulebook in force
         self._vector = AccountVector()
 
     def do(self, command: Any, at_ms: int = 0) -> list[Any]:
         """Apply a command that must be accepted, now or at a later time, and return its events."""
         self.at_ms = max(self.at_ms, at_ms)
+        first = len(self.entries)
         events = self.engine.apply(command, self.at_ms)
         assert not (events and isinstance(events[0], Refused)), (command, events[0])
         self.keep(events)
+        if isinstance(command, c.SignedOrder):
+            self.entries[first] |= signed_fields(command)
+        elif isinstance(command, c.PublishRulebook):
+            self.rules = command.sha256
         return events
 
     def keep(self, events: Iterable[Any]) -> None:
@@ -143,7 +149,7 @@ class MarketLog:
         self.do(c.Seal())
         self.entries[-1] |= {
             "prev": "", "root_before": "", "state": self._vector.root().hex(),
-            "totals": totals_text({"EUR": 0, "Wh": 0}), "rules": RULES,
+            "totals": totals_text({"EUR": 0, "Wh": 0}), "rules": self.rules,
         }  # fmt: skip
 
     def files(self) -> dict[str, bytes]:

@@ -112,6 +112,17 @@ def check_public_key(public_key: bytes) -> None:
         raise NoteError("expected an Ed25519 key, this is no point of the curve")
 
 
+def fits(public_key: str, signature: str, text: bytes) -> bool:
+    """Return whether an Ed25519 signature of a text is by a key, both in small hex; False for anything malformed."""
+    try:
+        raw, key = bytes.fromhex(signature), bytes.fromhex(public_key)
+        check_public_key(key)
+        Ed25519PublicKey.from_public_bytes(key).verify(raw, text)
+    except (ValueError, NoteError, InvalidSignature):
+        return False
+    return signature == raw.hex()
+
+
 def format_vkey(name: str, public_key: bytes, kind: int = ED25519) -> str:
     """Return the text form of a verifier key: ``name+hex id+base64(type || key)``."""
     encoded = base64.b64encode(bytes([kind]) + public_key).decode()

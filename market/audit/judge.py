@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ledger.core.accounts import AccountVector, account_leaf
@@ -15,6 +15,7 @@ from ledger.core.blocks import totals_text
 from ledger.core.encoding import EncodingError, decode_many
 from ledger.core.findings import Bundle
 from market.audit.meters import Meters
+from market.audit.signatures import Signatures
 from market.engine import contracts as states
 from market.engine.accounts import MEMBER
 from market.engine.contracts import MINUTE_MS, Contract, contract_start_ms
@@ -25,7 +26,7 @@ from market.engine.replay import Divergence, Replayer, engine_part
 
 ENERGY = "Wh"
 # Entries at which more is looked at than what the engine answers.
-LOOKED_AT = frozenset(("genesis", "contract", "readings", "settle", "seal", "snapshot"))
+LOOKED_AT = frozenset(("genesis", "rulebook", "contract", "readings", "settle", "seal", "snapshot"))
 
 Fields = Mapping[str, Any]
 
@@ -67,7 +68,10 @@ class Judge:
     def __init__(self, engine: Engine | None = None, each: Callable[[Any], None] | None = None):
         self.engine = Engine() if engine is None else engine
         self.wrong: Wrong | None = None
-        self._replayer = Replayer(self.engine, self._rows_of, each, self._begin)
+        self._signatures = Signatures(self.engine)
+        self._replayer = Replayer(
+            self.engine, self._rows_of, each, self._begin, lambda command, entry: self._signatures.check(command, entry)
+        )
         self._meters = Meters()
         self._types: Counter[str] = Counter()
         self._currency = ""
@@ -123,6 +127,7 @@ class Judge:
             self._check_seal(entry)
         elif kind == "settle" and entry["contract"] not in self.engine.contracts:
             self._meters.forget(str(entry["contract"]))
+            self._signatures.forget(str(entry["contract"]))
         elif kind == "contract" and entry.get("action") == states.DELIVERED:
             self._close_books(entry)
 
@@ -154,6 +159,10 @@ class Judge:
 
     def _before_genesis(self, entry: Fields, rows: Mapping[int, list[bytes]]) -> None:
         self._currency = str(entry.get("currency", ""))
+        self._signatures.publish(str(entry.get("rulebook_sha256", "")))
+
+    def _before_rulebook(self, entry: Fields, rows: Mapping[int, list[bytes]]) -> None:
+        self._signatures.publish(str(entry.get("sha256", "")))
 
     def _before_contract(self, entry: Fields, rows: Mapping[int, list[bytes]]) -> None:
         """The clock opens and closes (rulebook, 3.1 and 3.2); the engine itself would let anybody do so earlier."""
@@ -272,16 +281,18 @@ class Judge:
         cls,
         engine: Engine,
         currency: str,
+        rules: Sequence[str],
         readings: Iterable[tuple[Fields, list[bytes] | None]],
         each: Callable[[Any], None] | None = None,
     ) -> Judge:
         """Return a judge that begins with a state instead of with the first entry.
 
-        ``readings``: the ``readings`` entries before it, with their rows as far as they are there, of contracts that are
+        ``rules``: hashes of the rulebooks published before it. ``readings``: the ``readings`` entries before it, with their rows as far as they are there, of contracts that are
         still to be settled. Raises ``Wrong``.
         """
         judge = cls(engine, each)
         judge._currency = currency
+        judge._signatures = Signatures(engine, rules)
         for entry, rows in readings:
             problem = judge._meters.take(entry, None if rows is None else judge._decoded(entry, rows), engine)
             if problem:
@@ -297,6 +308,7 @@ class Judge:
             "last_at": self._last_at,
             "sums": list(self._sums),
             "meters": self._meters.values(),
+            "signatures": self._signatures.values(),
         }
 
     @classmethod
@@ -309,6 +321,7 @@ class Judge:
         energy_wh, paid_e7, fee_e7 = values["sums"]
         judge._sums = energy_wh, paid_e7, fee_e7
         judge._meters = Meters.restore(values["meters"])
+        judge._signatures = Signatures.restore(engine, values["signatures"])
         return judge
 
 

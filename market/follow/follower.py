@@ -228,8 +228,9 @@ class Follower:
                 self._first = engine.seq
                 genesis = self._entry(0, head)
                 self._judge = Judge.begin(
-                    engine, str(genesis.get("currency", "")), self._readings_before(engine, head), self.model.take
-                )
+                    engine, str(genesis.get("currency", "")), self._rules_before(engine, head),
+                    self._readings_before(engine, head), self.model.take,
+                )  # fmt: skip
                 self.model.seed(engine)
                 return
         self._judge = Judge(each=self.model.take)
@@ -272,6 +273,17 @@ class Follower:
                     if b'"type":"snapshot"' in leaf:
                         found.append(SnapshotEntry(number * TILE_WIDTH + at, str(orjson.loads(leaf)["sha256"])))
         return [one for one in found if one.seq < head.size]
+
+    def _rules_before(self, engine: Engine, head: Checkpoint) -> list[str]:
+        """Return the hashes of the rulebooks that were published before a state, in order."""
+        found = [str(self._entry(0, head).get("rulebook_sha256", ""))]
+        for number, data in self.mirror.bundles(0, head.size):
+            if number * TILE_WIDTH >= engine.seq:
+                break
+            if b'"type":"rulebook"' in data:
+                entries = [orjson.loads(leaf) for leaf in parse_bundle(data) if b'"type":"rulebook"' in leaf]
+                found += [str(entry["sha256"]) for entry in entries if entry["seq"] < engine.seq]
+        return found
 
     def _readings_before(self, engine: Engine, head: Checkpoint) -> Iterator[tuple[dict[str, Any], list[bytes] | None]]:
         """Yield the readings before a state of contracts it has still to settle, in order."""

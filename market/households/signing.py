@@ -5,11 +5,9 @@ from __future__ import annotations
 import hashlib
 from typing import NamedTuple
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from django.utils.translation import gettext_lazy as _
 
-from ledger.core.note import NoteError, check_public_key
+from ledger.core.note import NoteError, check_public_key, fits
 from market.engine import signing
 from market.engine.commands import SignedOrder
 from market.engine.engine import Engine
@@ -43,17 +41,6 @@ def signing_of(exchange: Exchange, *, account: int, rules: str) -> Signing:
 def is_signed(exchange: Exchange, *, account: int) -> bool:
     """Return whether an account's orders need a signature."""
     return exchange.read(lambda engine: bool(engine.accounts[account].key))
-
-
-def fits(public_key: str, signature: str, text: bytes) -> bool:
-    """Return whether a signature (hex) of a text is by a key (hex); False for anything malformed."""
-    try:
-        raw, key = bytes.fromhex(signature), bytes.fromhex(public_key)
-        check_public_key(key)
-        Ed25519PublicKey.from_public_bytes(key).verify(raw, text)
-    except (ValueError, NoteError, InvalidSignature):
-        return False
-    return signature == raw.hex()
 
 
 def sign_with(order: signing.Order, *, signature: str, key: str, known: Signing) -> SignedOrder | None:
@@ -93,11 +80,3 @@ def _set(exchange: Exchange, account: int, public_key: str) -> Outcome:
     if outcome.refused is not None and outcome.refused.code != "nothing_to_change":
         raise Refusal(outcome.refused)
     return outcome
-
-
-def checked(command: object, account_id: str, public_key: str) -> bool:
-    """Return whether a command read back from the ledger is an order that its account's key has signed."""
-    if type(command) is not SignedOrder:
-        return False
-    text = signing.text(command.order, account_id, command.nonce, command.rules)
-    return fits(public_key, command.signature, text)

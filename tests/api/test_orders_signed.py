@@ -13,6 +13,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.core.management import call_command
 
 from ledger import queries as ledger
+from ledger.core.findings import Bundle
+from market.audit.judge import Judge
+from market.audit.signatures import signed_by
 from market.engine.engine import Engine
 from market.engine.entries import legs_of, to_command
 from market.engine.replay import Divergence, replay
@@ -208,7 +211,7 @@ def check_from_entries(city: City) -> int:
             assert "sig" not in leaf
             continue
         command = to_command(leaf, legs=leaves[leaf["seq"] : leaf["seq"] + legs_of(leaf)])
-        assert signing.checked(command, ids[leaf["account"]], keys[leaf["account"]])
+        assert signed_by(command, ids[leaf["account"]], keys[leaf["account"]])
         checked += 1
     return checked
 
@@ -221,11 +224,16 @@ def test_an_auditor_needs_nothing_but_the_entries(city: City, signer: Person) ->
     engine = Engine()
     replay(engine, leaves)
     assert engine.state_hash() == city.exchange.read(lambda running: running.state_hash())
+    judge = Judge()
+    rows = {leaf["seq"]: ledger.rows(leaf["seq"]) for leaf in leaves if leaf["type"] in ("readings", "settle")}
+    judge.take(Bundle(0, [], leaves, rows, len(leaves), None))
+    assert judge.wrong is None, str(judge.wrong)
+    call_command("check_books", verbosity=0)
 
     seq = answer.json()["order"]["id"]
     forged = dict(leaves[seq])
     command = to_command({**forged, "price_e4": forged["price_e4"] + 1})
-    assert not signing.checked(command, city.exchange.read(lambda e: e.accounts[signer.account].id), PUBLIC)
+    assert not signed_by(command, city.exchange.read(lambda e: e.accounts[signer.account].id), PUBLIC)
     for name in ("sig", "nonce", "rules"):  # an operator that leaves a part of it out
         cut = [*leaves[:seq], {key: value for key, value in leaves[seq].items() if key != name}]
         with pytest.raises(Divergence):
