@@ -287,8 +287,8 @@ class Judge:
     ) -> Judge:
         """Return a judge that begins with a state instead of with the first entry.
 
-        ``rules``: hashes of the rulebooks published before it. ``readings``: the ``readings`` entries before it, with their rows as far as they are there, of contracts that are
-        still to be settled. Raises ``Wrong``.
+        ``rules``: hashes of the rulebooks published before it. ``readings``: the ``readings`` entries before it, with their
+        rows as far as they are there, of contracts that are still to be settled. Raises ``Wrong``.
         """
         judge = cls(engine, each)
         judge._currency = currency
