@@ -1,0 +1,27 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def emptied_between_tests() -> Iterator[None]:
+    """Leave the guards out of the databases that tests share: they are emptied after each test, which guards refuse.
+
+    Tests of the guards themselves install them for a while, or start processes with databases of their own.
+    """
+    from market.config import database
+    from market.exchange import guards
+
+    def install(connection: Any) -> None:
+        if connection.alias != "default":
+            guards.install(connection)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(database, "guards", SimpleNamespace(**{**vars(guards), "install": install}))
+        yield
