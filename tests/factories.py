@@ -151,4 +151,4 @@ def running_market(
 def found(exchange: Exchange, **changes: Any) -> bool:
     """Found the small market; ``changes`` replace arguments of ``operations.found_market``."""
     arguments: dict[str, Any] = {"areas": GRID, "tariff": TARIFF, "params": PARAMS, "rulebook": RULEBOOK}
-    return operations.found_market(exchange, **{**arguments, **changes})
+    return operations.found_market(exchange, **{**arguments, "rulebook_version": 1, **changes})

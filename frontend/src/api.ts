@@ -1,9 +1,11 @@
 // REST calls of the signed-in person: session, CSRF token, idempotency key, problem+json.
-import { money, moneyE7 } from "./format";
+import { interval, money, moneyE7 } from "./format";
+import { meta } from "./meta";
 import { t } from "./messages";
 
 const TIMEOUT_MS = 15_000;
 const EXACT_MONEY = /\b\d{1,9}\.\d{7}\b/g; // programs want every digit of an amount, people do not
+const CONTRACT = /\b\d{4}-\d\d-\d\dT\d\d:\d\dZ/g; // and they know intervals by the market's clock
 
 /** What the server refused, with the code and the field it concerns; `field` is "" when none does. */
 export class Problem extends Error {
@@ -17,6 +19,11 @@ export class Problem extends Error {
   }
 }
 
+/** A sentence of the API as people read it. */
+export function plain(sentence: string): string {
+  return sentence.replace(EXACT_MONEY, (digits) => money(moneyE7(digits))).replace(CONTRACT, interval);
+}
+
 function csrfToken(): string {
   return document.querySelector<HTMLMetaElement>('meta[name="csrf-token"]')?.content ?? "";
 }
@@ -28,7 +35,10 @@ export function newKey(): string {
 }
 
 export async function call<T>(method: string, path: string, body?: unknown, key?: string): Promise<T> {
-  const headers: Record<string, string> = { Accept: "application/json" };
+  const headers: Record<string, string> = {
+    Accept: "application/json",
+    "Accept-Language": meta.language, // the page's language, which need not be the browser's
+  };
   if (body !== undefined) headers["Content-Type"] = "application/json";
   if (method !== "GET") {
     headers["X-CSRFToken"] = csrfToken();
@@ -59,7 +69,7 @@ export async function call<T>(method: string, path: string, body?: unknown, key?
       response.status,
       problem.code ?? "unknown",
       problem.field ?? "",
-      problem.detail?.replace(EXACT_MONEY, (digits) => money(moneyE7(digits))) ?? problem.title ?? t("The market answered with an error ({status}).", { status: response.status }),
+      (problem.detail && plain(problem.detail)) ?? problem.title ?? t("The market answered with an error ({status}).", { status: response.status }),
     );
   }
   return data as T;

@@ -37,6 +37,15 @@ export interface Trade extends Item {
   energy_wh: number;
   buy_price: string;
   sell_price: string;
+  recalled?: boolean; // the market took it back
+}
+
+/** A trade was taken back; what it was is told by the item whose `seq` is `recalled_trade`. */
+export interface Recall extends Item {
+  contract: string;
+  energy_wh: number;
+  recalled_trade: number;
+  reason: string;
 }
 
 export interface Block extends Item {
@@ -162,7 +171,7 @@ export class Store {
     return this.watch(`ticker:${area}`, listener);
   }
 
-  watchTrades(listener: (log: Log<Trade>, error: string) => void): () => void {
+  watchTrades(listener: (log: Log<Trade | Recall>, error: string) => void): () => void {
     return this.watch("trades", listener);
   }
 

@@ -7,14 +7,15 @@ Memory stays small however long the log is: one bundle at a time.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from ledger.core.blocks import Chain, SealError
 from ledger.core.encoding import EncodingError, decode, decode_many
 from ledger.core.entries import EntryError, Fields, check_entries
+from ledger.core.findings import Bad, Bundle, Doubt, Head, Position, Report
+from ledger.core.findings import span as _span
 from ledger.core.keyring import Keyring, KeyringError
-from ledger.core.merkle import leaf_hashes
+from ledger.core.merkle import leaf_hashes, range_root
 from ledger.core.note import Note, NoteError, VerifierKey, parse_checkpoint, parse_note, parse_vkey, verify_note
 from ledger.core.rows import check_rows, split_rows
 from ledger.core.source import Missing, Source
@@ -23,81 +24,62 @@ from ledger.core.tiles import (
     TileTree,
     entries_path,
     levels,
+    node_reader,
     parse_bundle,
     split_hashes,
     tile_path,
     widths,
 )
 
+__all__ = ("Bad", "Bundle", "Head", "Position", "Report", "verify_log")
+
 CHECKPOINT = "checkpoint"
 COMMITMENTS = frozenset(("readings", "settle"))  # entry types that commit to rows
 WATCHED = frozenset(("genesis", "rulebook", "key", "seal")) | COMMITMENTS
 
 
-class Bad(Exception):
-    """The log is not as it must be. ``place`` is the first place found, ``what`` says what is wrong there."""
-
-    def __init__(self, place: str, what: str):
-        super().__init__(f"{place}: {what}")
-        self.place = place
-        self.what = what
-
-
-@dataclass(frozen=True)
-class Report:
-    """What a verified log holds. ``trusted`` is "given", or "genesis" when its own first entry named the key."""
-
-    origin: str
-    size: int
-    root: str
-    blocks: int
-    vkey: str
-    trusted: str
-    rows: int  # salted rows that were there and match their entries
-    rows_missing: int  # entries whose rows are not in this source
-    rulebooks: int  # texts that were there and match
-    rulebooks_missing: int
-
-
-@dataclass(frozen=True)
-class Head:
-    """A checkpoint as a database keeps it beside the log: a row for every seal. ``first`` begins its block."""
-
-    size: int
-    height: int
-    first: int
-    root: str  # hex
-    note: str
-
-
-@dataclass(frozen=True)
-class _Doubt:
-    """The first hash of a served tile that differs from what the entries give; who is wrong turns out at the end."""
-
-    level: int
-    number: int
-    width: int
-    at: int
-    expected: bytes
-    was: bytes
-
-
-def verify_log(source: Source, vkeys: Sequence[VerifierKey] = (), heads: Iterable[Head] | None = None) -> Report:
+def verify_log(
+    source: Source,
+    vkeys: Sequence[VerifierKey] = (),
+    heads: Iterable[Head] | None = None,
+    *,
+    each: Callable[[Bundle], None] | None = None,
+    start: Position | None = None,
+    mark_every: int = 0,
+) -> Report:
     """Verify a whole log; raise ``Bad`` at the first place that is wrong.
 
     ``vkeys`` are the keys that are trusted to sign its head, and to say which keys come after them. Without any the key
     in the log's first entry is taken, which only shows that the log agrees with itself. ``heads`` are the stored
     checkpoints by size, where there are such: each must be what its seal and the entries give.
+
+    ``each`` sees the entries bundle by bundle. That they are what was signed is certain only when this function returns.
+    With ``mark_every`` the position behind a seal goes along after so many entries, and behind the last one. ``start`` is
+    such a position: what comes before it is not read again (nor compared with ``heads``), but must still be in the log.
     """
-    return _Verifier(source, vkeys, heads).run()
+    return _Verifier(source, vkeys, heads, each, start, mark_every).run()
 
 
 class _Verifier:
-    def __init__(self, source: Source, vkeys: Sequence[VerifierKey], heads: Iterable[Head] | None = None):
+    def __init__(
+        self,
+        source: Source,
+        vkeys: Sequence[VerifierKey],
+        heads: Iterable[Head] | None,
+        each: Callable[[Bundle], None] | None,
+        start: Position | None,
+        mark_every: int,
+    ):
         self._read = source
         self._given = list(vkeys)
+        self._each = each
+        self._mark_every = mark_every
+        self._marked = 0  # size at the last position that was handed on
+        self._position: Position | None = None  # to be handed on with the running bundle
+        self._bundle_rows: dict[int, list[bytes]] = {}
+        self._start = start
         self._tree = TileTree()
-        self._doubt: _Doubt | None = None
+        self._doubt: Doubt | None = None
         self._beside: Bad | None = None  # first bad file beside the log, for when the entry that names it is proven
         self._heads: Iterator[Head] | None = None if heads is None else iter(heads)
         self._head: Head | None = None  # the next one, when it was read too early
@@ -123,11 +105,11 @@ class _Verifier:
             raise Bad(CHECKPOINT, "expected at least one entry, was 0")
         if not self._given:
             self._check_founder(note)
+        if self._start is not None:
+            self._restore(self._start)
         full, partial = widths(checkpoint.size, 0)
-        for number in range(full):
-            self._take_bundle(number, TILE_WIDTH)
-        if partial:
-            self._take_bundle(full, partial)
+        for number in range(self._tree.size // TILE_WIDTH, full + (partial > 0)):
+            self._take_bundle(number, TILE_WIDTH if number < full else partial)
         self._check_edges()
         signed = self._check_signature(note)
         self._check_root(checkpoint.root)
@@ -148,6 +130,7 @@ class _Verifier:
             rows_missing=self._rows_missing,
             rulebooks=self._rulebooks,
             rulebooks_missing=self._rulebooks_missing,
+            keys=tuple(self._ring.known),
         )
 
     def _fetch(self, path: str) -> bytes:
@@ -155,6 +138,45 @@ class _Verifier:
             return self._read(path)
         except Missing as error:
             raise Bad(path, f"expected a file, was missing ({error})") from None
+
+    # --- stopping and going on --------------------------------------------------------------------------------------
+    def _restore(self, start: Position) -> None:
+        """Go on from a position, if the log still is what it was there."""
+        if start.origin != self._origin:
+            raise Bad(CHECKPOINT, f"expected the log {start.origin} that was begun with, was {self._origin}")
+        if start.size > self._size:
+            raise Bad(CHECKPOINT, f"expected at least the {start.size} entries seen before, was {self._size}")
+        node = node_reader(self._size, lambda *place: self._fetch(tile_path(*place)))
+        try:
+            was = range_root(0, start.size, node).hex()
+        except ValueError as error:
+            raise Bad(_span(0, start.size - 1), str(error)) from None
+        if was != start.root:
+            raise Bad(_span(0, start.size - 1), f"expected the root {start.root} seen before, was {was}")
+        self._tree = TileTree.restore(start.size, [[bytes.fromhex(hash_) for hash_ in edge] for edge in start.edges])
+        self._chain = Chain(self._origin, start.currency)
+        self._chain.height, self._chain.next, self._chain.prev = start.height, start.size, start.prev
+        self._ring = Keyring(self._origin, self._given)
+        self._ring.restore(start.keys, dict(zip(start.named, start.approved, strict=True)))
+        self._rules, self._last_at = start.rules, start.last_at
+        self._rows, self._rows_missing, self._rulebooks, self._rulebooks_missing = start.counts
+        self._marked = start.size
+
+    def _mark(self, seal: Fields) -> None:
+        """Note the position behind a seal when one is due; not once something is in doubt."""
+        size = self._tree.size
+        if size - self._marked < self._mark_every and size != self._size:
+            return
+        if self._doubt is not None or self._beside is not None:
+            return
+        self._marked = size
+        self._position = Position(
+            size, self._tree.root().hex(), str(seal["state"]),
+            tuple(tuple(hash_.hex() for hash_ in edge) for edge in self._tree.edges),
+            self._origin, self._chain.currency, self._chain.height, self._chain.prev, tuple(self._ring.valid),
+            tuple(self._ring.approved), tuple(self._ring.approved.values()), self._rules, str(seal["at"]),
+            (self._rows, self._rows_missing, self._rulebooks, self._rulebooks_missing),
+        )  # fmt: skip
 
     # --- who signs --------------------------------------------------------------------------------------------------
     def _check_founder(self, note: Note) -> None:
@@ -202,6 +224,11 @@ class _Verifier:
         hashes = leaf_hashes(leaves)
         self._compare(0, number, width, hashes)
         first = number * TILE_WIDTH
+        known = self._tree.size - first  # entries before the position that was begun from
+        if known:
+            first, leaves, hashes = self._tree.size, leaves[known:], hashes[known:]
+            if not leaves:
+                return
         entries = self._decode(leaves, first)
         try:
             self._last_at = check_entries(entries, first, self._last_at)
@@ -221,9 +248,15 @@ class _Verifier:
                     self._check_head(self._tree.size, self._chain.next, self._tree.root())
                     self._chain.advance(size=self._tree.size, root=self._tree.root())
                     done = at + 1
+                    if self._mark_every:
+                        self._mark(entry)
                 else:
                     self._watch(entry, first + at)
         self._extend(hashes[done:])
+        if self._each is not None:
+            rows, self._bundle_rows = self._bundle_rows, {}
+            position, self._position = self._position, None
+            self._each(Bundle(first, leaves, entries, rows, self._size, position))
 
     def _decode(self, leaves: list[bytes], first: int) -> list[Fields]:
         try:
@@ -307,9 +340,13 @@ class _Verifier:
             self._rows_missing += 1
             return
         try:
-            check_rows(split_rows(data), count=count, root=root)
+            rows = split_rows(data)
+            check_rows(rows, count=count, root=root)
         except ValueError as error:
             self._beside = self._beside or Bad(path, str(error))
+        else:
+            if self._each is not None:
+                self._bundle_rows[seq] = rows
         self._rows += count
 
     def _seal(self, entry: Fields, seq: int) -> None:
@@ -384,7 +421,7 @@ class _Verifier:
         if len(served) != width:
             raise Bad(path, f"expected {width} hashes, was {len(served)}")
         at = next(at for at, (one, other) in enumerate(zip(expected, served, strict=True)) if one != other)
-        self._doubt = _Doubt(level, number, width, at, expected[at], served[at])
+        self._doubt = Doubt(level, number, width, at, expected[at], served[at])
 
     def _check_edges(self) -> None:
         """Compare the partial tiles above level 0 (that one came with its bundle)."""
@@ -414,7 +451,7 @@ class _Verifier:
         if doubt is not None and doubt.level == 0 and doubt.number * TILE_WIDTH + doubt.at <= seq:
             raise self._bad_entries(doubt) from None
 
-    def _bad_entries(self, doubt: _Doubt) -> Bad:
+    def _bad_entries(self, doubt: Doubt) -> Bad:
         """Return the error for entries that do not hash to their tile, while the signed root is not theirs either."""
         covered = TILE_WIDTH**doubt.level
         first = (doubt.number * TILE_WIDTH + doubt.at) * covered
@@ -427,10 +464,6 @@ class _Verifier:
 
 def _row(size: int) -> str:
     return f"stored checkpoint {size}"
-
-
-def _span(first: int, last: int) -> str:
-    return f"entry {first}" if first == last else f"entries {first} to {last}"
 
 
 def _text(entry: Fields, key: str, place: str) -> str:

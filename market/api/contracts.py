@@ -113,7 +113,8 @@ def _headroom(contract: str, stored: str | None, viewer: access.Viewer, engine: 
         if stored is None:
             raise Problem(404, "unknown_contract", "contract")
         return []  # settled: nothing is traded any more
-    shown, parent = access.nameable(engine, viewer), engine.areas.parent
+    flows, parent = engine.flows(contract), engine.areas.parent
+    shown = access.mappable(engine, viewer, len(flows) + 1)  # the root has no flow
     return [
         {
             "area": area,
@@ -123,13 +124,13 @@ def _headroom(contract: str, stored: str | None, viewer: access.Viewer, engine: 
             "import_capacity_wh": flow.import_capacity_wh,
             "export_capacity_wh": flow.export_capacity_wh,
         }
-        for area, flow in engine.flows(contract).items()
+        for area, flow in flows.items()
         if area in shown
     ]
 
 
 class Capacity(ApiView):
-    """The capacity map. Areas with fewer than ten homes are for their own members and the market's officials."""
+    """The capacity map. Areas with fewer than ten homes, and those that would give them away, are for officials."""
 
     public = True
 

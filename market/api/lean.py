@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -29,10 +30,12 @@ from market.engine.commands import (
     PlaceSweep,
     ReactivateOrder,
 )
+from market.engine.engine import Engine
 from market.engine.events import OrderCancelled
 from market.exchange import gateway, queries
 from market.exchange.exchange import batch_keys
-from market.exchange.outcomes import Outcome
+from market.exchange.openorders import open_ids
+from market.exchange.outcomes import NotRunning, Outcome
 from market.households import keys
 from market.households import queries as households
 from market.households.identities import Identity
@@ -48,6 +51,7 @@ _ALL_QUERY = frozenset({"contract"})
 _LIST_QUERY = frozenset({"contract", "state", "limit", "cursor"})
 _NO_QUERY: frozenset[str] = frozenset()
 STATES = ("open", "hibernated", "filled", "cancelled", "expired")
+OPEN_STATES = frozenset({"open", "hibernated"})  # may still trade
 _SCANNED_PAGES = 10  # a list of one state looks through so many pages of orders before it answers with what it has
 
 Body = tuple[int, bytes, tuple[tuple[bytes, bytes], ...]]
@@ -352,10 +356,38 @@ def _explained(views: list[queries.OrderView], viewer: Viewer, language: str) ->
 def _own_orders(
     call: _Call, language: str, contract: str | None, state: str | None, before: int | None, limit: int
 ) -> dict[str, Any]:
+    opened = None if state not in OPEN_STATES else _open_ids(call.account, contract, state, before, limit + 1)
+    if opened is None:
+        found, position = _scan(call.account, contract, state, before, limit)
+    else:
+        # Something may have become of them since the engine said so.
+        found = [row for row in queries.orders_by_id(call.account, opened[:limit]) if row.status == state]
+        position = opened[limit - 1] if len(opened) > limit else None
+    return {
+        "results": _explained(found, call.viewer, language),
+        "next": None if position is None else cursors.encode(position),
+    }
+
+
+def _open_ids(account: int, contract: str | None, state: str, before: int | None, limit: int) -> list[int] | None:
+    """Return ids of open orders, newest first; None while the engine cannot be asked."""
+
+    def read(engine: Engine) -> list[int]:
+        return open_ids(engine, account, limit=limit, contract=contract, asleep=state == "hibernated", before=before)
+
+    with suppress(NotRunning):
+        return gateway.current().read(read)
+    return None
+
+
+def _scan(
+    account: int, contract: str | None, state: str | None, before: int | None, limit: int
+) -> tuple[list[queries.OrderView], int | None]:
+    """Return orders, newest first, and where the rest of the list begins; None when there is none."""
     found: list[queries.OrderView] = []
     more = True
     for _ in range(_SCANNED_PAGES):
-        rows = queries.orders(account=call.account, contract=contract, before=before, limit=limit + 1)
+        rows = queries.orders(account=account, contract=contract, before=before, limit=limit + 1)
         more = len(rows) > limit
         rows = rows[:limit]
         before = rows[-1].id if rows else before
@@ -368,10 +400,7 @@ def _own_orders(
                     break
         if not more or len(found) == limit:
             break
-    return {
-        "results": _explained(found, call.viewer, language),
-        "next": cursors.encode(before) if more and before is not None else None,
-    }
+    return found, before if more else None
 
 
 async def _get_orders(call: _Call) -> Body:

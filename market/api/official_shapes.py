@@ -99,8 +99,11 @@ class RecallIn(Shape):
 
 
 class Overload(Shape):
-    """A contract in which trades ask more of an edge than it can carry now; ``over_wh`` beyond what netting gives back."""
+    """A contract in which trades ask more of the edge above ``area`` than it can carry now; ``over_wh`` beyond what netting
+    gives back.
+    """
 
+    area: str
     contract: Contract
     direction: Literal["import", "export"]
     flow_wh: int
@@ -111,10 +114,12 @@ class Overload(Shape):
 class Alert(Shape):
     """Something the grid operator must look at. ``id`` is the sequence of the ledger entry that raised it.
 
-    capacity: what the edge above ``area`` can carry was set below what is allocated in ``contracts``; that direction is
-    blocked, trades stand. collar: the price collar halted ``contract`` until ``until``. quorum: the checkpoint whose seal
-    is ``id`` has waited a minute for its quorum of witnesses. fork: ``witnesses`` refuse to cosign the log because it does
-    not go on from what they have cosigned.
+    capacity: edges can carry less than is allocated in ``contracts`` (at most 1,000 of them, the soonest); that direction is
+    blocked, trades stand. ``area`` is the one edge concerned, null for several. ``reason``: recall (a trade was taken back
+    that went the other way), netting (it gives back less than before), else that of the capacity's setting.
+    collar: the price collar halted ``contract`` until ``until``. quorum: the checkpoint whose
+    seal is ``id`` has waited a minute for its quorum of witnesses. fork: ``witnesses`` refuse to cosign the log because it
+    does not go on from what they have cosigned.
     """
 
     id: Seq

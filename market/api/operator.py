@@ -15,6 +15,7 @@ from market.api.problems import Problem
 from market.api.views import ApiView, answer, area_of, contract_of
 from market.engine.engine import Engine
 from market.exchange import operations, queries
+from market.exchange.alerts import with_area
 from market.exchange.outcomes import Outcome
 from market.exchange.units import at_text, parse_at, price_text
 from market.grid import operations as grid
@@ -284,7 +285,7 @@ def _alert(row: grid_queries.Alert) -> dict[str, Any]:
         "area": row.area or None,
         "contract": row.contract or None,
         "until": row.detail.get("until"),
-        "contracts": row.detail.get("contracts", []),
+        "contracts": with_area(row.detail.get("contracts", []), row.area),
         "witnesses": list(row.detail.get("witnesses", ())),
         "acknowledged_by": row.acknowledged_by or None,
         "acknowledged_at": at_text(row.acknowledged_at_ms) if seen else None,

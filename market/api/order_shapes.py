@@ -15,7 +15,7 @@ class Waiting(Shape):
 
     code: Literal[
         "hibernated", "market_halted", "contract_halted", "account_halted", "area_halted", "gate_passed", "no_offers",
-        "price", "capacity", "block", "own_orders",
+        "price", "capacity", "block", "collar", "own_orders",
     ]  # fmt: skip
     detail: str
 

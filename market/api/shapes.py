@@ -127,7 +127,11 @@ class Headroom(Shape):
 
 
 class HeadroomPage(Shape):
-    """The capacity map of a contract. Areas with fewer than ten homes are left out."""
+    """The capacity map of a contract.
+
+    Areas with fewer than ten homes are left out, and as many next to them as it takes that no difference of flows is that
+    of fewer than ten homes.
+    """
 
     results: list[Headroom]
     next: Next

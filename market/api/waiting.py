@@ -44,7 +44,14 @@ SENTENCES: dict[str, tuple[str, ...]] = {
         _("A block trades as a whole or not at all. At your limit %(missing_wh)s Wh are missing in %(contract)s."),
         _("A block trades as a whole or not at all."),
     ),
-    "own_orders": (_("Only your own orders would match, and nobody trades with themselves."),),
+    "collar": (
+        _("The energy for this block is there, but in %(contract)s only at a price outside the price collar."),
+        _("The energy for this block is there, but only at a price outside the price collar."),
+    ),
+    "own_orders": (
+        _("In %(contract)s %(missing_wh)s Wh could only come from your own orders, and nobody trades with themselves."),
+        _("Only your own orders would match, and nobody trades with themselves."),
+    ),
 }
 
 
@@ -77,14 +84,22 @@ def _read(engine: Engine, ids: Sequence[int], viewer: access.Viewer, found: Look
     """Add what the engine says of the first orders to ``found``; return how many there was time for."""
     stop_s = time.perf_counter() + READ_BUDGET_S
     done = 0
+    of_groups: dict[int, tuple[str, dict[str, int | str]] | None] = {}  # what keeps one leg of a block keeps them all
     for order_id in ids:
-        reason = engine.why_not(order_id)
+        order = engine.orders.get(order_id)
+        extra = None if order is None else order.complex
+        group = None if extra is None or extra.asleep else extra.group
+        if group is None:
+            reason = engine.why_not(order_id)
+        elif group.id in of_groups:
+            reason = of_groups[group.id]
+        else:
+            reason = of_groups[group.id] = engine.why_not(order_id)
         if reason is not None:
             found.reasons[order_id] = reason
             if reason[0] == CAPACITY and not found.nameable:
                 found.nameable.update(access.nameable(engine, viewer))
-        order = engine.orders.get(order_id)
-        if order is not None and order.resting and order.complex is not None and order.complex.display_wh:
+        if order is not None and order.resting and extra is not None and extra.display_wh:
             found.visible_wh[order_id] = order.remaining_wh
         done += 1
         if time.perf_counter() > stop_s:

@@ -32,7 +32,8 @@ from market.engine.grid import PRIORITY_BITS
 from market.engine.orders import Complex, Group, Order
 from market.engine.trading import MAX_AT_MS, is_reason
 
-MAX_WAITING = 1_000  # legs of waiting blocks in one contract: an order that comes in makes each be looked at again
+MAX_WAITING = 250  # legs of waiting blocks in one contract: an order that comes in concerns each of them
+ANYTHING = -1  # in place of a block's missing energy: anything that happens may let it trade
 # What happens in one contract and may let a block trade there: what goes may have been an offer outside the collar.
 _CHANGES_OF_ONE = (
     ev.OrderPlaced, ev.ComplexOrderPlaced, ev.OrderAmended, ev.OrderReactivated, ev.Traded, ev.OrderCancelled,
@@ -53,8 +54,25 @@ class Wanted(NamedTuple):
     hold_e4: int
 
 
+def _comes(event: Any, leg: Order) -> int:
+    """Return how much energy an event may at most have brought within reach of a leg, in Wh."""
+    kind = type(event)
+    if kind is ev.OrderPlaced or kind is ev.ComplexOrderPlaced:
+        opposite = (event.side == BUY) is not leg.is_buy
+        within = event.price_e4 <= leg.price_e4 if leg.is_buy else event.price_e4 >= leg.price_e4
+        return int(event.energy_wh) if opposite and within else 0
+    if kind is ev.OrderReactivated:
+        return int(event.remaining_wh)
+    # An order that asks for more; a trade, which gives the way back what it carries; what goes brings nothing.
+    return int(event.energy_wh) if kind is ev.OrderAmended or kind is ev.Traded else 0
+
+
 class ComplexTrading(Changing):
     """Placing complex orders, and letting blocks trade that wait."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._look_woke: dict[int, Group] = {}  # blocks for which a new reference price may have changed what passes
 
     # --- what all kinds are checked for ----------------------------------------------------------------------------
 
@@ -325,63 +343,82 @@ class ComplexTrading(Changing):
         for contract in sorted({self.contracts[leg.contract] for leg in legs}, key=lambda found: found.start_ms):
             self._uncross(events, contract)
 
-    def _lacks(self, leg: Order, arriving: bool) -> bool:
-        """Return whether the leg of a block cannot trade whole now."""
+    def _lacks(self, leg: Order, arriving: bool) -> int:
+        """Return the energy that the leg of a block misses now, in Wh; 0: it can trade whole.
+
+        ``ANYTHING`` where it is no energy that it misses: a halt, its gate or the price collar stands in its way.
+        """
         contract, account = self.contracts[leg.contract], self.accounts[leg.account]
         book = contract.book
         if book is None or contract.state != states.OPEN or self.at_ms >= contract.gate_ms:
-            return True
+            return ANYTHING
         if self._halt_of(contract, account):
-            return True
-        bound = (leg.cost_e4 + 1) << PRIORITY_BITS
-        return not book.may_cross(leg.node, leg.is_buy, bound) or not self._fillable(
-            contract, leg, account.group, arriving
-        )
+            return ANYTHING
+        if not book.may_cross(leg.node, leg.is_buy, (leg.cost_e4 + 1) << PRIORITY_BITS):
+            return leg.remaining_wh
+        missing_wh = self._missing_wh(contract, leg, account.group)
+        if missing_wh:
+            return missing_wh
+        return 0 if self._passes_collar(contract, leg, account.group, arriving) else ANYTHING
 
     def _try_blocks(self, events: list[Any]) -> None:
         """Let waiting blocks trade that can after these events, the oldest first, until none can.
 
-        A block that cannot trade is remembered where a leg of it was seen to lack energy: it can trade only after something
-        has happened there.
+        A block that cannot trade is remembered where a leg of it was seen to lack energy, with how much: it cannot trade
+        before so much has come there, whatever happens elsewhere.
         """
-        touched = self._touched(events)
-        while touched:
-            groups = {id: group for name in touched for id, group in self.contracts[name].watching.items()}
-            for group in sorted(groups.values(), key=lambda found: found.priority):
-                lacking = self._lacking(group)
-                if not lacking:
+        seen, woken = 0, self._look_woke
+        self._look_woke = {}
+        while True:
+            self._wake(events[seen:], woken)
+            seen = len(events)
+            while woken:
+                group = min(woken.values(), key=lambda found: found.priority)
+                del woken[group.id]
+                if group.id in self.waiting and self._settles(group):
                     self._unblock(group)
                     for leg in group.legs:
                         self.forget(leg)
-                        touched.add(leg.contract)
                     self._take_legs(events, group.legs)
                     break
-                self.watch(group, lacking)
             else:
                 return
+
+    def _wake(self, events: list[Any], woken: dict[int, Group]) -> None:
+        """Add the waiting blocks that these events may let trade."""
+        for event in events:
+            kind = type(event)
+            if kind in _CHANGES_OF_ALL:
+                woken.update(self.waiting)
+                return
+            if kind not in _CHANGES_OF_ONE:
+                continue
+            contract = self.contracts.get(event.contract)
+            for group in () if contract is None else contract.watching.values():
+                if group.missing_wh != ANYTHING:
+                    group.missing_wh = max(0, group.missing_wh - _comes(event, group.legs[0]))
+                if group.missing_wh <= 0:
+                    woken[group.id] = group
 
     def rewatch(self) -> None:
         """Find out anew where each waiting block lacks energy."""
         for group in self.waiting.values():
-            self.watch(group, self._lacking(group) or group.watched)
+            settles = self._settles(group)
+            assert not settles, f"block {group.id} waits and could trade"
 
-    def _lacking(self, group: Group) -> str:
-        """Return a contract in which a leg cannot trade whole, first of all the one where that was last so; "" for none."""
+    def _settles(self, group: Group) -> bool:
+        """Return whether all legs of a block can trade; else remember where not, and how much is missing there."""
+        # First where that was last so: it probably still is.
         for leg in sorted(group.legs, key=lambda leg: leg.contract != group.watched):
-            if self._lacks(leg, False):
-                return leg.contract
-        return ""
+            if missing_wh := self._lacks(leg, False):
+                group.missing_wh = missing_wh
+                self.watch(group, leg.contract)
+                return False
+        return True
 
-    def _touched(self, events: list[Any]) -> set[str]:
-        """Return the contracts with watching blocks in which something happened that could let them trade."""
-        names: set[str] = set()
-        for event in events:
-            kind = type(event)
-            if kind in _CHANGES_OF_ONE:
-                names.add(event.contract)
-            elif kind in _CHANGES_OF_ALL:
-                return {name for name, contract in self.contracts.items() if contract.watching}
-        return {name for name in names if name in self.contracts}
+    def _look(self, contract: Contract) -> None:
+        super()._look(contract)
+        self._look_woke.update(contract.watching)
 
     def _cancel_all(self, command: CancelAll) -> list[Any]:
         index, name, reason = command

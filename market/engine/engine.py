@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
 from market.engine import commands as c
-from market.engine.book import NOTHING, UNLIMITED_WH
+from market.engine.book import NOTHING, PRIORITY_MASK, UNLIMITED_WH
 from market.engine.events import Event, Refused
 from market.engine.explaining import Explaining
 from market.engine.grid import PRIORITY_BITS, EdgeFlow
@@ -89,14 +89,18 @@ class Engine(Explaining):
 
     def best(self, area: str, contract: str) -> tuple[int | None, int | None]:
         """Return the best all-in bid and ask (e4) an area could trade at now; raise ``KeyError`` on unknown names."""
-        book = self.contracts[contract].book
-        node = self.grid.index[area]
+        found = self.contracts[contract]
+        book, node = found.book, self.grid.index[area]
         if book is None or node >= book.topology.areas:
             return None, None
         bid, ask = book.find(node, False), book.find(node, True)
+        low_e4, high_e4 = self._bounds(found, True)
+        bid_e4, ask_e4 = -(bid >> PRIORITY_BITS), ask >> PRIORITY_BITS
+        # The seller's price decides about the collar: a bid less the fee, an ask's own.
+        sold_e4 = 0 if ask >= NOTHING else book.orders[ask & PRIORITY_MASK].price_e4
         return (
-            None if bid >= NOTHING else -(bid >> PRIORITY_BITS),
-            None if ask >= NOTHING else ask >> PRIORITY_BITS,
+            None if bid >= NOTHING or not low_e4 <= bid_e4 <= high_e4 else bid_e4,
+            None if ask >= NOTHING or not low_e4 <= sold_e4 <= high_e4 else ask_e4,
         )
 
     def depth(self, area: str, contract: str, levels: int) -> tuple[list[Level], list[Level]]:
@@ -117,7 +121,10 @@ class Engine(Explaining):
         ):  # cut: of the last price there may be more, so it is not shown, unless it is all
             last_e4 = fills[-1][2] >> PRIORITY_BITS
             fills = [fill for fill in fills if fill[2] >> PRIORITY_BITS != last_e4] or fills
+        low_e4, high_e4 = self._bounds(self.contracts[contract], True)
         for order, energy_wh, key in fills:
+            if not low_e4 <= (order.price_e4 if is_buy else -(key >> PRIORITY_BITS)) <= high_e4:
+                break  # whoever takes this far halts the contract
             price_e4 = key >> PRIORITY_BITS if is_buy else -(key >> PRIORITY_BITS)
             fee_e4 = (key >> PRIORITY_BITS) - (order.key >> PRIORITY_BITS)
             if found and found[-1].price_e4 == price_e4:

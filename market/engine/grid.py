@@ -47,6 +47,7 @@ class Topology:
     __slots__ = (
         "_paths",
         "areas",
+        "below",
         "depth",
         "fee_keys",
         "fees_e4",
@@ -70,6 +71,7 @@ class Topology:
         for node, parent in enumerate(parents):
             if parent >= 0:
                 children[parent].append(node)
+        self.below = [tuple(nodes) for nodes in children]
         for node, below in enumerate(children):
             self._hang(node, below)
         self.nodes = len(self.parent)

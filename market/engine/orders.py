@@ -6,13 +6,18 @@ from market.engine.grid import PRIORITY_BITS
 
 
 class Group:
-    """The legs of a block, in the order of time. ``watched`` is the contract in which it was last seen not to trade."""
+    """The legs of a block, in the order of time.
 
-    __slots__ = ("id", "legs", "watched")
+    ``watched`` is the contract in which it was last seen not to trade, ``missing_wh`` what has still to come there before it
+    is worth another look (-1: whatever happens).
+    """
+
+    __slots__ = ("id", "legs", "missing_wh", "watched")
 
     def __init__(self, id: int):
         self.id = id
         self.legs: list[Order] = []
+        self.missing_wh = -1
         self.watched = ""
 
     @property

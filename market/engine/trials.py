@@ -8,7 +8,9 @@ from market.engine.grid import PRIORITY_BITS
 from market.engine.orders import Order
 from market.engine.state import State
 
-MAX_FILLS = 1_000_000  # a fill-or-kill order looks at no more resting orders than a market can hold
+MAX_FILLS = (
+    5_000  # resting orders that fill-or-kill orders, blocks' legs and baskets trade with at the most: some 10 ms
+)
 
 
 class Scratch:
@@ -69,15 +71,26 @@ class Trying(State):
 
     def _fillable(self, contract: Contract, order: Order, group: str, arriving: bool) -> bool:
         """Return whether the order could trade whole, now, without those it would cancel as its own group's."""
+        return not self._missing_wh(contract, order, group) and self._passes_collar(contract, order, group, arriving)
+
+    def _missing_wh(self, contract: Contract, order: Order, group: str) -> int:
+        """Return how much of an order other groups' orders do not offer within its limit.
+
+        -1: as many orders as one may trade with are not enough, and how much lies behind them is not known.
+        """
         book = contract.book
         assert book is not None
         fills = book.sweep(
             order.node, order.is_buy, order.cost_e4, order.remaining_wh, MAX_FILLS, set(self.groups[group]), hidden=True
         )
-        if sum(quantity for _, quantity, _ in fills) < order.remaining_wh:
-            return False
-        # The sweep gives the most that can be had. Whether a price on the way lies outside the collar only the very order
-        # of fills can tell, hidden clips in their turn.
+        missing_wh = order.remaining_wh - sum(quantity for _, quantity, _ in fills)
+        return -1 if missing_wh and len(fills) == MAX_FILLS else missing_wh
+
+    def _passes_collar(self, contract: Contract, order: Order, group: str, arriving: bool) -> bool:
+        """Return whether an order for which there is energy gets it without a price outside the collar on the way.
+
+        A sweep gives the most that can be had; only the very order of fills can tell this, hidden clips in their turn.
+        """
         return contract.high_e4 >= UNLIMITED_E4 or self._trial([order], group, arriving)
 
     def _trial(self, legs: list[Order], group: str, arriving: bool) -> bool:
@@ -85,7 +98,7 @@ class Trying(State):
 
         Played on the books themselves, clips, netting and all, and taken back: legs compete for the same energy and edges.
         """
-        scratch = Scratch()
+        scratch, fills = Scratch(), 0
         try:
             for leg in legs:
                 contract = self.contracts[leg.contract]
@@ -98,6 +111,9 @@ class Trying(State):
                     if key >= bound:
                         return False
                     maker = book.orders[key & PRIORITY_MASK]
+                    fills += 1
+                    if fills > MAX_FILLS:
+                        return False
                     scratch.keep(book, maker)
                     if self.accounts[maker.account].group == group:
                         book.remove(maker)

@@ -86,6 +86,7 @@ class Journal:
         self._leaves = leaves
         self._cash = [account.cash_e7 for account in engine.accounts]
         self._clearing = {name: contract.account for name, contract in engine.contracts.items()}
+        self._netting = engine.params.netting_permille  # after what was recorded so far
         engine.take_dirty()
         self._dirty: set[int] = set()  # accounts changed in the running batch
         self.unsealed_accounts: set[int] = set()  # accounts changed since the last seal
@@ -152,8 +153,13 @@ class Journal:
         elif kind is ev.TradeRecalled:
             self._recalls.append((event.trade, event.seq, event.at_ms, *event[3:]))
             self._transfers += of_recall(event, self._clearing[event.contract])
+            self._alarming.append(event)
         elif kind is ev.CapacitySet or kind is ev.HaltSet:
             self._alarming.append(event)
+        elif kind is ev.ParamsSet:
+            if event.netting_permille < self._netting:
+                self._alarming.append(event)
+            self._netting = event.netting_permille
         elif kind is ev.AccountOpened:
             self._opened.append(event.account)
         elif kind is ev.ContractOpened:

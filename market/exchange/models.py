@@ -130,8 +130,8 @@ class Recall(models.Model):
 class Alert(models.Model):
     """Something the grid operator must look at, written with the ledger entry that caused it: ``seq``.
 
-    ``kind``: capacity (what an edge may carry was cut below what is allocated; ``area`` is its lower end) or collar (the
-    price collar halted ``contract``). ``detail`` is a JSON object, see ``alerts``.
+    ``kind``: capacity (an edge may carry less than is allocated; ``area`` is its lower end, "" when there are several) or
+    collar (the price collar halted ``contract``). ``detail`` is a JSON object, see ``alerts``.
     """
 
     seq = SequenceField(primary_key=True)

@@ -51,7 +51,7 @@ def found_market(
     tariff: commands.SetTariff,
     params: commands.SetParams | None = None,
     rulebook: str,
-    rulebook_version: int = 1,
+    rulebook_version: int,
     interval_min: int | None = None,
 ) -> bool:
     """Found the market with its grid, tariff and limits; return False, doing nothing, when that has been done already.

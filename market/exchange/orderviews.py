@@ -50,6 +50,14 @@ def orders(
     return _with_state(rows.order_by("-id")[: limited(limit)])
 
 
+def orders_by_id(account: int, ids: Iterable[int]) -> list[OrderView]:
+    """Return those of these orders (at most ``MAX_LIMIT``, else ``ValueError``) that are the account's, newest first."""
+    wanted = list(ids)
+    if len(wanted) > MAX_LIMIT:
+        raise ValueError(f"expected at most {MAX_LIMIT} orders, was {len(wanted)}")
+    return _with_state(models.Order.objects.filter(id__in=wanted, account=account).order_by("-id")) if wanted else []
+
+
 def search_orders(
     *, account: int | None = None, contract: str | None = None, before: int | None = None, limit: int = 100
 ) -> list[OrderView]:

@@ -23,6 +23,7 @@ from market.exchange.orderviews import (
     limited,
     order,
     orders,
+    orders_by_id,
     search_orders,
     trade_views,
     trades_of_order,
@@ -45,8 +46,8 @@ from market.exchange.views import (
 __all__ = [
     "DETAIL", "ChangeView", "OrderView", "account_by_id", "alert", "alerts", "balance", "balances", "candles",
     "changes_of_order", "contract", "contract_states", "contracts", "counts", "earned", "events", "legs", "money_by_kind",
-    "order", "orders", "positions", "refusals", "search_orders", "seq_before", "settlement_lines", "trade_totals",
-    "traded", "trades", "trades_of_order", "transfers",
+    "order", "orders", "orders_by_id", "positions", "refusals", "search_orders", "seq_before", "settlement_lines",
+    "trade_totals", "traded", "trades", "trades_of_order", "transfers",
 ]  # fmt: skip
 
 

@@ -29,6 +29,8 @@ REASONS = {
     **HALT_REASONS,
     **RECALL_REASONS,
     "opening": _("Opening of the market"),
+    "recall": _("A trade was taken back that went the other way"),
+    "netting": _("Netting gives back less than before"),
     "collar": _("The price moved too far in too short a time"),
 }
 

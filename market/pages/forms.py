@@ -17,8 +17,9 @@ from django.core.exceptions import ValidationError
 from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
+from market.engine.accounts import MAX_CONNECTION_W
 from market.grid.operations import MAX_ONCE_LENGTH
-from market.grid.reasons import CAPACITY_REASONS, HALT_REASONS
+from market.grid.reasons import CAPACITY_REASONS, HALT_REASONS, RECALL_REASONS
 from market.households import keys
 from market.households.models import AccountRequest, User
 
@@ -83,6 +84,11 @@ def price_field(*, label: Any, **kwargs: Any) -> ScaledField:
 def power_field(**kwargs: Any) -> ScaledField:
     """Return a field for a power in kW, cleaned to W."""
     return ScaledField(decimal_places=3, max_value=MAX_KW, **kwargs)
+
+
+def connection_field(**kwargs: Any) -> ScaledField:
+    """Return a field for what a home's connection may carry, in kW, cleaned to W."""
+    return ScaledField(decimal_places=3, max_value=MAX_CONNECTION_W // 1_000, **kwargs)
 
 
 # --- sign in, sign up ------------------------------------------------------------------------------------------------
@@ -254,9 +260,38 @@ class ParamsForm(OnceForm):
         max_value=1_000,
         help_text=_("How much of a flow frees capacity in the opposite direction; 1000 is all of it."),
     )
+    collar = price_field(
+        label=_("Price collar"),
+        help_text=_("A trade further than this from the reference price halts its contract; 0 is no collar."),
+    )
+    collar_period_s = forms.IntegerField(label=_("Reference price is renewed after, s"), min_value=0, max_value=86_400)
+    collar_halt_s = forms.IntegerField(label=_("The collar halts for, s"), min_value=0, max_value=86_400)
+    throttle_per_min = forms.IntegerField(
+        label=_("Orders and changes a minute"),
+        min_value=0,
+        max_value=1_000_000,
+        help_text=_("Of one account; 0 is no throttle."),
+    )
+    throttle_burst = forms.IntegerField(label=_("Of them at once"), min_value=0, max_value=1_000_000)
+    throttle_credit = forms.IntegerField(
+        label=_("Given back by a trade"),
+        min_value=0,
+        max_value=1_000,
+        help_text=_("Who trades much may order much: so many orders more for each trade."),
+    )
+    connection_import_w = connection_field(
+        label=_("A connection may take, kW"), help_text=_("Unless it has a limit of its own; 0 is no limit.")
+    )
+    connection_export_w = connection_field(label=_("And give, kW"))
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or {}
+        if cleaned.get("collar"):
+            for name in ("collar_period_s", "collar_halt_s"):
+                if cleaned.get(name) == 0:
+                    self.add_error(name, _("With a collar this is at least a second."))
+        if cleaned.get("throttle_per_min") and cleaned.get("throttle_burst") == 0:
+            self.add_error("throttle_burst", _("With a throttle this is at least 1."))
         if (cleaned.get("tick") or 0) > (cleaned.get("max_price") or 0) > 0:
             self.add_error("tick", _("The price step may not be above the highest price."))
         return cleaned
@@ -295,6 +330,18 @@ class HaltForm(OnceForm):
         widget=forms.TextInput(attrs={"list": "targets", "autocomplete": "off", "spellcheck": "false"}),
     )
     reason = forms.ChoiceField(label=_("Reason"), choices=list(HALT_REASONS.items()))
+    until = forms.TimeField(
+        label=_("Ends by itself at"),
+        required=False,
+        help_text=_("Market time, for a contract only; empty: when somebody ends it."),
+        widget=forms.TimeInput(attrs={"type": "time"}, format="%H:%M"),
+    )
+    cancel = forms.BooleanField(
+        label=_("Take back all open orders there, too (kill switch)"),
+        required=False,
+        help_text=_("You are asked once more before that is done."),
+    )
+    sure = forms.BooleanField(required=False, widget=forms.HiddenInput)
 
     def __init__(self, *args: Any, scopes: tuple[str, ...] = ("market", "contract", "area", "account"), **kwargs: Any):
         super().__init__(*args, **kwargs)
@@ -308,6 +355,8 @@ class HaltForm(OnceForm):
             self.add_error("target", _("Say which one."))
         if scope == "account" and target and not (target.isascii() and target.isdigit() and len(target) < 16):
             self.add_error("target", _("An account is named by its number."))
+        if cleaned.get("until") is not None and scope != "contract":
+            self.add_error("until", _("Only a contract's halt can end by itself."))
         return cleaned
 
 
@@ -316,6 +365,19 @@ class ResumeForm(OnceForm):
 
     scope = forms.ChoiceField(choices=[(s, s) for s in ("market", "contract", "area", "account")])
     target = forms.CharField(max_length=64, required=False)
+
+
+class RecallForm(OnceForm):
+    """Take a trade back."""
+
+    reason = forms.ChoiceField(label=_("Reason"), choices=list(RECALL_REASONS.items()))
+
+
+class ConnectionForm(OnceForm):
+    """What the grid connection of an account may take and give."""
+
+    import_w = connection_field(label=_("May take, kW"))
+    export_w = connection_field(label=_("May give, kW"), help_text=_("0 is the market's limit."))
 
 
 # --- grid operator ---------------------------------------------------------------------------------------------------

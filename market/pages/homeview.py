@@ -125,6 +125,7 @@ class Deal:
     price_e4: int
     amount_e7: int
     far: int
+    recalled: bool  # the market took it back
 
 
 @dataclass(frozen=True)
@@ -315,7 +316,17 @@ def _deals(page: Page, account: AccountInfo) -> list[Deal]:
             far = 1 if parents.get(other) == parents.get(account.area) else 2
         price_e4 = row.sell_e4 if sold else row.buy_e4
         deals.append(
-            Deal(row.seq, row.at_ms, row.contract, sold, row.energy_wh, price_e4, price_e4 * row.energy_wh, far)
+            Deal(
+                row.seq,
+                row.at_ms,
+                row.contract,
+                sold,
+                row.energy_wh,
+                price_e4,
+                price_e4 * row.energy_wh,
+                far,
+                row.recalled_seq > 0,
+            )
         )
     return deals
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.urls import path
+from django.urls import path, reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
@@ -14,8 +15,9 @@ from django.views.decorators.http import require_POST, require_safe
 from market.exchange.exchange import Exchange
 from market.grid import operations as grid
 from market.grid import queries as grid_queries
-from market.grid.queries import AreaInfo, ContractInfo, EdgeLoad
+from market.grid.queries import Alert, AreaInfo, ContractInfo, EdgeLoad
 from market.households.models import Role
+from market.pages import halts
 from market.pages.context import running_exchange
 from market.pages.forms import CapacityForm, FeeForm, HaltForm
 from market.pages.roles import decide, only_for
@@ -23,6 +25,8 @@ from market.settlement import queries as settlement
 
 OPERATORS = (Role.OPERATOR, Role.STAFF)
 SHOWN_DECISIONS = 12
+SHOWN_ALERTS = 12
+MAX_DIGITS = 15  # of a ledger sequence
 SHOWN_SETTLEMENTS = 8  # two hours of quarter hours
 SHOWN_AHEAD = 16  # intervals of one edge: four hours
 SHOWN_AREAS = 600  # rows of the table; the largest city of the benchmarks has 443 areas
@@ -31,41 +35,56 @@ FULL_PERMILLE = 950
 BAR = 100  # width of a bar in the units of its drawing
 
 
+class Way(NamedTuple):
+    """An edge in one direction. Powers are averages over the interval, in W.
+
+    ``allocated_w`` is what counts against the capacity: the flow less what the opposite direction gives back.
+    """
+
+    flow_w: int
+    allocated_w: int
+    capacity_w: int
+    residual_w: int  # what can still be traded; below zero: the capacity was cut below what is allocated
+    bar: int  # per cent of the capacity, at most 100
+    state: str  # "", "warn", "full", "cut" (no capacity), "blocked" (cut below what is allocated)
+
+
 class Row(NamedTuple):
-    """An edge as the table shows it. Powers are averages over the interval, in W; widths of bars in per cent."""
+    """An edge as the table shows it."""
 
     load: EdgeLoad
-    import_w: int
-    export_w: int
-    import_capacity_w: int
-    export_capacity_w: int
-    import_bar: int
-    export_bar: int
+    into: Way
+    out: Way
     percent: int
-    state: str  # "", "warn", "full", "cut"
+    state: str  # the graver one of both directions
+
+
+STATES = ("", "warn", "full", "cut", "blocked")  # of a direction, graver from left to right
 
 
 def row_of(load: EdgeLoad, interval_min: int) -> Row:
     """Return what the table shows for an edge: energies of an interval become average power."""
 
     def watts(energy_wh: int) -> int:
-        return energy_wh * 60 // interval_min
+        return int(energy_wh * 60 / interval_min)  # towards zero: what is left never looks larger than it is
 
-    permille = load.load_permille
-    state = "full" if permille >= FULL_PERMILLE else "warn" if permille >= WARN_PERMILLE else ""
-    if not load.import_capacity_wh and not load.export_capacity_wh:
-        state = "cut"
-    return Row(
-        load=load,
-        import_w=watts(load.import_used_wh),
-        export_w=watts(load.export_used_wh),
-        import_capacity_w=watts(load.import_capacity_wh),
-        export_capacity_w=watts(load.export_capacity_wh),
-        import_bar=min(BAR, load.import_permille // 10),
-        export_bar=min(BAR, load.export_permille // 10),
-        percent=permille // 10,
-        state=state,
+    def way(flow_wh: int, used_wh: int, capacity_wh: int, residual_wh: int, permille: int) -> Way:
+        state = "full" if permille >= FULL_PERMILLE else "warn" if permille >= WARN_PERMILLE else ""
+        if residual_wh < 0:
+            state = "blocked"
+        elif not capacity_wh:
+            state = "cut"
+        sizes = [watts(energy_wh) for energy_wh in (flow_wh, used_wh, capacity_wh, residual_wh)]
+        return Way(*sizes, min(BAR, permille // 10), state)
+
+    into = way(
+        load.import_wh, load.import_used_wh, load.import_capacity_wh, load.import_residual_wh, load.import_permille
     )
+    out = way(
+        load.export_wh, load.export_used_wh, load.export_capacity_wh, load.export_residual_wh, load.export_permille
+    )
+    state = max(into.state, out.state, key=STATES.index)
+    return Row(load=load, into=into, out=out, percent=load.load_permille // 10, state=state)
 
 
 # --- overview --------------------------------------------------------------------------------------------------------
@@ -88,7 +107,9 @@ def operator(request: HttpRequest) -> HttpResponse:
         "halts": grid_queries.halts(exchange),
         "health": grid_queries.health(exchange),
         "board": _board(exchange),
+        "alerts": _alerts(),
         "decisions": _decisions(),
+        "tab": "flows",
     }
     return render(request, "operator/overview.html", context)
 
@@ -99,6 +120,28 @@ def _chosen(contracts: list[ContractInfo], wanted: str) -> ContractInfo | None:
         if contract.name == wanted:
             return contract
     return next((c for c in contracts if c.state == "open"), contracts[0] if contracts else None)
+
+
+def _alerts() -> list[Alert]:
+    """Return the newest alerts; first those that nobody has seen."""
+    return sorted(grid_queries.alerts(limit=SHOWN_ALERTS), key=lambda alert: bool(alert.acknowledged_by))
+
+
+@never_cache
+@only_for(*OPERATORS)
+@require_POST
+def acknowledge(request: HttpRequest) -> HttpResponse:
+    """Note that the reader has seen an alert; who was first stays."""
+    text = request.POST.get("seq", "")
+    exchange = running_exchange()
+    seq = int(text) if text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS else -1
+    if exchange is None:
+        messages.error(request, _("The market is not running at the moment. Nothing was done."))
+    elif grid.acknowledge(by=request.user, seq=seq, at_ms=exchange.now_ms()) is None:
+        messages.error(request, _("There is no such alert."))
+    else:
+        messages.success(request, _("The alert is marked as seen by you."))
+    return redirect("operator")
 
 
 def _rows(exchange: Exchange, chosen: ContractInfo, order: str) -> list[Row]:
@@ -205,15 +248,20 @@ def set_halt(request: HttpRequest, area: str) -> HttpResponse:
     if not on:
         data["halt-reason"] = "resumed"
     form = HaltForm(data, prefix="halt", scopes=("area",))
-    if decide(
-        request,
-        form,
-        grid.set_halt,
-        lambda asked: {"scope": "area", "target": area, "on": on, "reason": asked["reason"]},
-        _("Trading is stopped there.") if on else _("Trading goes on."),
-    ):
-        return redirect("operator-area", area)
-    return _show_area(request, area, halt=form)
+    done: HttpResponse | bool
+    if on:
+        done = halts.stop(request, form, back=reverse("operator-area", args=[area]))
+    else:
+        done = decide(
+            request,
+            form,
+            grid.set_halt,
+            lambda asked: {"scope": "area", "target": area, "on": False, "reason": asked["reason"]},
+            _("Trading goes on."),
+        )
+    if isinstance(done, HttpResponse):
+        return done
+    return redirect("operator-area", area) if done else _show_area(request, area, halt=form)
 
 
 def _show_area(
@@ -262,6 +310,7 @@ def _above(areas: list[AreaInfo], info: AreaInfo) -> list[AreaInfo]:
 
 urlpatterns = [
     path("operator", operator, name="operator"),
+    path("operator/alerts", acknowledge, name="acknowledge"),
     path("operator/areas/<str:area>", area, name="operator-area"),
     path("operator/areas/<str:area>/capacity", set_capacity, name="set-capacity"),
     path("operator/areas/<str:area>/fee", set_fee, name="set-fee"),

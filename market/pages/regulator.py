@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
@@ -25,9 +25,10 @@ from market.exchange.queries import OrderView, TradeView
 from market.exchange.units import parse_at
 from market.grid import queries as grid_queries
 from market.households.models import Role
+from market.pages import connection, recall
 from market.pages.roles import LEDGER_ROLES, only_for
-from market.pages.templatetags.market import clock_seconds, day, energy, exact_money, price
-from market.pages.templatetags.official import watts
+from market.pages.templatetags.market import clock_seconds, day, energy, exact_money, price, slot, start_ms
+from market.pages.templatetags.official import reason, watts, word
 
 PAGE_BLOCKS = 20
 PAGE_ENTRIES = 200  # entries of a block on one page; a block may have 65,536
@@ -51,18 +52,38 @@ ENTRY_WORDS = {
     "amend": gettext_lazy("Amendment"),
     "cancel": gettext_lazy("Cancellation"),
     "trade": gettext_lazy("Trade"),
+    "recall": gettext_lazy("Trade taken back"),
     "readings": gettext_lazy("Meter readings"),
     "settle": gettext_lazy("Settlement"),
     "snapshot": gettext_lazy("Snapshot"),
     "seal": gettext_lazy("Seal"),
 }
+# Entries of one type that do different things: what the entry's action says.
+ACTION_WORDS = {
+    ("amend", "hibernated"): gettext_lazy("Order put to sleep"),
+    ("amend", "reactivated"): gettext_lazy("Order brought back"),
+    ("account", "opened"): gettext_lazy("Account opened"),
+    ("account", "closed"): gettext_lazy("Account closed"),
+    ("account", "connection"): gettext_lazy("Connection of an account"),
+    ("contract", "opened"): gettext_lazy("Contract opened"),
+    ("contract", "closed"): gettext_lazy("Gate closed"),
+    ("contract", "delivered"): gettext_lazy("Contract delivered"),
+}
+KIND_WORDS = {
+    "iceberg": gettext_lazy("Order, an iceberg"),
+    "sweep": gettext_lazy("Order, a sweep"),
+    "block": gettext_lazy("Order, leg of a block"),
+    "basket": gettext_lazy("Order, leg of a basket"),
+}
 # Fields of an entry that name another one, an account, a contract: they become links.
 ENTRY_FIELDS = ("order", "maker", "taker")
+WORD_FIELDS = ("kind", "scope", "side", "time_in_force", "action")  # fields whose code has a word
 UNITS: dict[str, Callable[[int], str]] = {"e4": price, "e7": exact_money, "wh": energy, "w": watts}
 _SEQ = re.compile(r"[0-9]{1,16}", re.ASCII)
 _CONTRACT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\dZ", re.ASCII)
 _ACCOUNT_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
 KINDS = ("entry", "order", "account", "contract", "block")
+CHANGES = {"sleep": "hibernated", "wake": "reactivated"}  # of an order, as the steps of its life are called
 
 
 class EntryLine(NamedTuple):
@@ -89,12 +110,13 @@ class Step(NamedTuple):
 
     seq: int
     at_ms: int
-    kind: str  # placed, traded, amended, cancelled
+    kind: str  # placed, traded, amended, hibernated, reactivated, cancelled
     energy_wh: int
     price_e4: int
     remaining_wh: int
     other: int  # the other order of a trade, else 0
     reason: str
+    recalled_seq: int = 0  # of a trade: the entry that took it back
 
 
 # --- the log ---------------------------------------------------------------------------------------------------------
@@ -172,10 +194,13 @@ def entry(request: HttpRequest, seq: int) -> HttpResponse:
     except ledger.NotThere:
         pass  # not sealed yet: the page says so
     decision = grid_queries.decision(seq) if request.user.role in {Role.STAFF, Role.REGULATOR} else None
+    found = recall.find(seq) if fields["type"] == "trade" else None
     context = {
         "seq": seq,
         "type": str(fields["type"]),
-        "word": _word(str(fields["type"])),
+        "word": _word(fields),
+        "trade": found,
+        "may_recall": found is not None and request.user.role == Role.STAFF and recall.possible(found),
         "at": fields["at"],
         "fields": _fields(fields),
         "leaf": leaf.decode(),
@@ -269,7 +294,8 @@ def order(request: HttpRequest, order_id: int) -> HttpResponse:
     found = queries.order(order_id)
     if found is None:
         raise Http404
-    return render(request, "regulator/order.html", {"order": found, "steps": _life(found)})
+    legs = queries.legs(found.group) if found.group else []
+    return render(request, "regulator/order.html", {"order": found, "steps": _life(found), "legs": legs})
 
 
 def _life(found: OrderView) -> list[Step]:
@@ -288,10 +314,14 @@ def _life(found: OrderView) -> list[Step]:
             buying = found.side == "buy"
             price = step.buy_e4 if buying else step.sell_e4
             other = step.sell_order if buying else step.buy_order
-            steps.append(Step(seq, step.at_ms, "traded", step.energy_wh, price, total - filled, other, ""))
+            steps.append(
+                Step(seq, step.at_ms, "traded", step.energy_wh, price, total - filled, other, "", step.recalled_seq)
+            )
         elif step.kind == "amend":
             total, price_e4 = step.energy_wh, step.price_e4
             steps.append(Step(seq, step.at_ms, "amended", total, price_e4, total - filled, 0, ""))
+        elif step.kind in CHANGES:
+            steps.append(Step(seq, step.at_ms, CHANGES[step.kind], step.remaining_wh, price_e4, total - filled, 0, ""))
         else:
             steps.append(Step(seq, step.at_ms, "cancelled", step.remaining_wh, price_e4, 0, 0, step.reason))
     return steps
@@ -310,6 +340,7 @@ def account(request: HttpRequest, index: int) -> HttpResponse:
         "orders": queries.orders(account=index, limit=PAGE_ROWS),
         "trades": queries.trades(account=index, limit=PAGE_ROWS, newest_first=True),
         "lines": queries.settlement_lines(account=index, limit=PAGE_ROWS),
+        "limits": connection.limits_of(index),
     }
     return render(request, "regulator/account.html", context)
 
@@ -354,8 +385,16 @@ def _number(text: str) -> int | None:
     return int(text)
 
 
-def _word(entry_type: str) -> str:
-    return str(ENTRY_WORDS.get(entry_type, entry_type))
+def _word(fields: Mapping[str, int | str]) -> str:
+    """Return what an entry is, in a word or two."""
+    kind = str(fields["type"])
+    if kind == "halt":
+        if fields.get("cancel"):
+            return _("Halt that takes back all orders")
+        return _("Halt") if fields["on"] else _("End of a halt")
+    if kind == "order" and "kind" in fields:
+        return str(KIND_WORDS.get(str(fields["kind"]), ENTRY_WORDS[kind]))
+    return str(ACTION_WORDS.get((kind, str(fields.get("action", ""))), ENTRY_WORDS.get(kind, kind)))
 
 
 def _kind_choices() -> list[tuple[str, str]]:
@@ -364,6 +403,8 @@ def _kind_choices() -> list[tuple[str, str]]:
 
 
 _HIDDEN = {"v", "seq", "type", "at", "salt"}
+INSTANTS = ("at", "until", "expires_at")
+SWITCHES = ("on", "cancel", "requeued")
 _LONG = {
     "root",
     "root_before",
@@ -375,14 +416,14 @@ _LONG = {
     "vkey",
     "connection",
     "commitment",
-    "group",
 }
 
 
 def _line(fields: dict[str, int | str]) -> EntryLine:
-    summary = [(name, value) for name, value in fields.items() if name not in _HIDDEN and name not in _LONG]
     kind = str(fields["type"])
-    return EntryLine(int(fields["seq"]), kind, _word(kind), str(fields["at"]), summary)
+    unsaid = _HIDDEN | _LONG | (set() if kind == "order" else {"group"})  # the group of an account may be a long name
+    summary = [(name, value) for name, value in fields.items() if name not in unsaid]
+    return EntryLine(int(fields["seq"]), kind, _word(fields), str(fields["at"]), summary)
 
 
 def _fields(fields: dict[str, int | str]) -> list[Field]:
@@ -394,18 +435,34 @@ def _fields(fields: dict[str, int | str]) -> list[Field]:
 
 def _meaning(name: str, value: int | str) -> str:
     """Return what an integer of the ledger stands for, by the unit at the end of its name."""
-    if name == "at":
+    if name in INSTANTS:
         return f"{day(parse_at(str(value)))} {clock_seconds(parse_at(str(value)))}"
+    if name in {"contract", "last"} and _CONTRACT.fullmatch(str(value)):
+        return f"{day(start_ms(str(value)))} {slot(str(value))}"
+    if name == "reason":
+        return _reason(str(value))
+    if name in WORD_FIELDS:
+        return word(str(value)) if word(str(value)) != value else ""
+    if name in SWITCHES:
+        return _("yes") if value else _("no")
     show = UNITS.get(name.rpartition("_")[2]) if isinstance(value, int) else None
     return show(value) if show is not None else ""
 
 
+def _reason(code: str) -> str:
+    """Return the words for a reason: those of officials, else those of the rules; "" for one that has none."""
+    words = reason(code) if reason(code) != code else word(code)
+    return "" if words == code else words
+
+
 def _link(kind: str, name: str, value: int | str) -> str:
-    if name in ENTRY_FIELDS:
+    if name in ENTRY_FIELDS or (name == "group" and kind == "order"):
         return reverse("ledger-order", args=[value])
+    if name == "trade" and kind == "recall":
+        return reverse("ledger-entry", args=[value])
     if name == "account" and isinstance(value, int):
         return reverse("ledger-account", args=[value])
-    if name == "contract" and _CONTRACT.fullmatch(str(value)):
+    if name in {"contract", "last"} and _CONTRACT.fullmatch(str(value)):
         return reverse("ledger-contract", args=[value])
     if name in {"rules", "rulebook_sha256"} or (name == "sha256" and kind == "rulebook"):
         return f"/ledger/rulebook/{value}"

@@ -1,4 +1,4 @@
-"""The market operator's pages: accounts, deposits, limits, tariff, rulebook and halts. Each change is a ledger entry."""
+"""The market operator's pages: accounts, deposits, limits, tariff and rulebook. Each change is a ledger entry."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.shortcuts import redirect, render
 from django.urls import path
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.http import require_POST, require_safe
 
 from ledger import queries as ledger_queries
 from market.engine.commands import SetParams
@@ -24,12 +24,13 @@ from market.households import queries as household_queries
 from market.households.models import AccountRequest, Role
 from market.households.operations import HouseholdError
 from market.pages.context import running_exchange
-from market.pages.forms import HaltForm, ParamsForm, RequestForm, ResumeForm, RulebookForm, TariffForm
+from market.pages.forms import ParamsForm, RequestForm, RulebookForm, TariffForm
 from market.pages.roles import attempt, decide, only_for, problem_sentence, tell_entry
 
 SHOWN_DECISIONS = 20
-ACCOUNT_KINDS = ("account", "deposit")
+ACCOUNT_KINDS = ("account", "deposit", "connection", "recall")
 RULE_KINDS = ("params", "tariff", "rulebook")
+PRICES = ("max_price", "tick", "collar")  # of the limits
 
 
 # --- accounts and money ----------------------------------------------------------------------------------------------
@@ -119,73 +120,6 @@ def decide_deposit(request: HttpRequest, deposit_id: int) -> HttpResponse:
     return redirect("staff")
 
 
-# --- halts -----------------------------------------------------------------------------------------------------------
-@never_cache
-@only_for(Role.STAFF)
-@require_http_methods(["GET", "POST"])
-def halts(request: HttpRequest) -> HttpResponse:
-    """Stop trading of the market, a contract, an area or an account."""
-    form = HaltForm(request.POST or None)
-    status = 200
-    if request.method == "POST":
-        if decide(
-            request,
-            form,
-            grid.set_halt,
-            lambda asked: {"on": True, **{name: asked[name] for name in ("scope", "target", "reason")}},
-            _("Trading is stopped there."),
-        ):
-            return redirect("staff-halts")
-        status = 422
-    return render(request, "staff/halts.html", _halts_context(form), status=status)
-
-
-@never_cache
-@only_for(Role.STAFF)
-@require_POST
-def resume(request: HttpRequest) -> HttpResponse:
-    """Let trading go on where it was stopped."""
-    form = ResumeForm(request.POST)
-    if decide(
-        request,
-        form,
-        grid.set_halt,
-        lambda asked: {"scope": asked["scope"], "target": asked["target"], "on": False, "reason": "resumed"},
-        _("Trading goes on."),
-    ):
-        return redirect("staff-halts")
-    for problem in form.non_field_errors() or [_("This form is broken. Load the page again.")]:
-        messages.error(request, problem)
-    return redirect("staff-halts")
-
-
-def _halts_context(form: HaltForm) -> dict[str, Any]:
-    exchange = running_exchange()
-    stopped: list[tuple[str, str, ResumeForm]] = []
-    contracts: list[str] = []
-    areas: list[str] = []
-    if exchange is not None:
-        found = grid_queries.halts(exchange)
-        names = [("market", "")] if found.market else []
-        names += [("contract", name) for name in found.contracts]
-        names += [("area", name) for name in found.areas]
-        names += [("account", str(index)) for index in found.accounts]
-        stopped = [
-            (scope, target, ResumeForm(initial={"scope": scope, "target": target}, auto_id=f"resume-{n}-%s"))
-            for n, (scope, target) in enumerate(names)
-        ]
-        contracts = [contract.name for contract in grid_queries.contracts(exchange) if contract.state == "open"]
-        areas = [area.area for area in grid_queries.areas(exchange)]
-    return {
-        "tab": "halts",
-        "form": form,
-        "stopped": stopped,
-        "contracts": contracts,
-        "areas": areas,
-        "decisions": grid_queries.decisions(limit=SHOWN_DECISIONS, kinds=("halt",)),
-    }
-
-
 # --- limits, tariff, rulebook ----------------------------------------------------------------------------------------
 @never_cache
 @only_for(Role.STAFF)
@@ -204,7 +138,8 @@ def set_params(request: HttpRequest) -> HttpResponse:
 
     def limits(asked: dict[str, Any]) -> dict[str, Any]:
         values = {name: value for name, value in asked.items() if name != "once"}
-        values |= {"max_price_e4": values.pop("max_price"), "tick_e4": values.pop("tick")}
+        for name in PRICES:
+            values[f"{name}_e4"] = values.pop(name)
         exchange = running_exchange()
         # What the form does not ask for stays in force.
         return {"params": SetParams(**values) if exchange is None else grid_queries.params(exchange)._replace(**values)}
@@ -267,7 +202,7 @@ def _show_rules(
             text = ""
         params = params or ParamsForm(
             prefix="params",
-            initial={**current._asdict(), "max_price": current.max_price_e4, "tick": current.tick_e4},
+            initial={**current._asdict(), **{name: getattr(current, f"{name}_e4") for name in PRICES}},
         )
         tariff = tariff or TariffForm(prefix="tariff", initial={"topup": current.topup_e4, "spill": current.spill_e4})
         rulebook = rulebook or RulebookForm(
@@ -308,8 +243,6 @@ urlpatterns = [
     path("staff", staff, name="staff"),
     path("staff/requests/<int:request_id>", decide_request, name="decide-request"),
     path("staff/deposits/<int:deposit_id>", decide_deposit, name="decide-deposit"),
-    path("staff/halts", halts, name="staff-halts"),
-    path("staff/halts/resume", resume, name="resume"),
     path("staff/rules", rules, name="staff-rules"),
     path("staff/rules/params", set_params, name="set-params"),
     path("staff/rules/tariff", set_tariff, name="set-tariff"),

@@ -22,7 +22,7 @@ MONEY = "e7"
 
 @dataclass(frozen=True)
 class Line:
-    """What one ledger entry did to an account. ``kind``: bought, sold, settled, fund."""
+    """What one ledger entry did to an account. ``kind``: bought, sold, recalled, settled, fund."""
 
     seq: int
     at_ms: int
@@ -43,8 +43,12 @@ def _line(account: int, moves: list[TransferView], settled: LineView | None) -> 
     contract, kind = "", "fund" if settled is None else "settled"
     for move in moves:
         into = move.credit == account
+        if move.kind == "recall":
+            kind = "recalled"
         if move.asset == MONEY:
             amount_e7 += move.amount if into else -move.amount
+        elif kind == "recalled":
+            contract, energy_wh = move.asset.partition(":")[2], move.amount
         elif settled is None:
             contract, energy_wh = move.asset.partition(":")[2], move.amount
             kind = "bought" if into else "sold"

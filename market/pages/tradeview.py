@@ -8,6 +8,7 @@ from typing import Any
 from market.engine.contracts import SETTLED, contract_start_ms
 from market.engine.engine import Engine, Level
 from market.exchange import queries as exchange
+from market.exchange.openorders import open_ids
 from market.exchange.units import at_text, price_text
 from market.households.queries import AccountInfo
 from market.pages.context import Page
@@ -18,7 +19,9 @@ STRIP = 24  # intervals in the strip: six hours, what a home knows something abo
 MAX_CONTRACTS = 200  # in the list of later ones; 36 hours of quarter hours are 144
 ORDERS = 20
 TAPE = 20
-SHOWN_ORDERS_SCAN = 200
+OPEN_ORDERS = 1_000  # in the list; a block alone has up to 96 legs
+WAITING = ("open", "hibernated")  # states of orders that may still trade
+DETAIL = ("kind", "last", "display_wh", "group", "leg", "legs")  # of orders that are more than a limit
 MIN_LEAD_REAL_S = 30  # an interval whose gate closes sooner is no place to begin
 
 
@@ -61,6 +64,7 @@ class Trade:
     contract: str
     state: str
     gate_ms: int
+    lead_min: int  # how long before its start any contract's gate closes
     topup_e4: int
     spill_e4: int
     tick_e4: int
@@ -81,6 +85,7 @@ class Trade:
             "contract": self.contract,
             "state": self.state,
             "gate_ms": self.gate_ms,
+            "lead_min": self.lead_min,
             "topup": price_text(self.topup_e4),
             "spill": price_text(self.spill_e4),
             "tick_e4": self.tick_e4,
@@ -89,6 +94,7 @@ class Trade:
             "account": page.account is not None,
             "ticker": {line.name: line.data() for line in self.strip},
             "strip": [line.name for line in self.strip],
+            "later": self.later,
             "book": {
                 "bids": [[price_text(s.price_e4), s.energy_wh, price_text(s.fee_e4)] for s in self.bids],
                 "asks": [[price_text(s.price_e4), s.energy_wh, price_text(s.fee_e4)] for s in reversed(self.asks)],
@@ -117,30 +123,35 @@ class _Live:
     max_price_e4: int
     max_order_wh: int
     gate_ms: int
+    lead_min: int
+    open_ids: list[int]  # the reader's open orders, newest first
 
 
 def load(page: Page, account: AccountInfo | None, wanted: str) -> Trade | None:
     """Gather the page for a contract ("" = the next one); None when the market does not run or knows no such contract."""
     if page.exchange is None:
         return None
-    area = "" if account is None else account.area
+    area, index = ("", -1) if account is None else (account.area, account.index)
     now_ms, lead_ms = page.now_ms, round(MIN_LEAD_REAL_S * 1000 * page.speed)
     past = _past(wanted)
-    live = page.exchange.read(lambda engine: _read(engine, wanted, area, now_ms, lead_ms, past))
+    live = page.exchange.read(lambda engine: _read(engine, wanted, area, index, now_ms, lead_ms, past))
     if live is None:
         return None
     orders: list[exchange.OrderView] = []
     position = balance = None
     if account is not None:
-        orders = _orders(account.index)
+        orders = _orders(account.index, live.open_ids)
         balance = exchange.balance(account.index)
         found = exchange.positions(account.index, contracts=[live.name]) if live.name else []
         position = found[0] if found else None
-    own = {(o.side, o.price_e4) for o in orders if o.status == "open" and o.contract == live.name}
+    # A waiting block is in no book.
+    resting = [o for o in orders if o.status == "open" and o.contract == live.name and o.kind != "block"]
+    own = {(o.side, o.price_e4) for o in resting}
     return Trade(
         contract=live.name,
         state=live.state,
         gate_ms=live.gate_ms,
+        lead_min=live.lead_min,
         topup_e4=live.topup_e4,
         spill_e4=live.spill_e4,
         tick_e4=live.tick_e4,
@@ -161,11 +172,15 @@ def _step(level: Level, mine: bool) -> Step:
     return Step(level.price_e4, level.energy_wh, level.fee_wh_e4 // level.energy_wh, mine)
 
 
-def _orders(account: int) -> list[exchange.OrderView]:
+def _orders(account: int, opened: list[int]) -> list[exchange.OrderView]:
     """Return the account's open orders, then its latest finished ones."""
-    rows = exchange.orders(account=account, limit=SHOWN_ORDERS_SCAN)
-    waiting = [row for row in rows if row.status == "open"]
-    return waiting + [row for row in rows if row.status != "open"][: max(0, ORDERS - len(waiting))]
+    waiting = [row for row in exchange.orders_by_id(account, opened) if row.status in WAITING]
+    room = max(0, ORDERS - len(waiting))
+    if not room:
+        return waiting
+    # Of so many no more are open than are listed above, so what is left fills the room.
+    latest = exchange.orders(account=account, limit=ORDERS)
+    return waiting + [row for row in latest if row.status not in WAITING][:room]
 
 
 def _line(engine: Engine, area: str, name: str) -> Line:
@@ -192,7 +207,9 @@ def _past(name: str) -> _Past | None:
     return _Past(Line(name, None, None, last_e4, volume_wh, "closed"), row.topup_e4, row.spill_e4)
 
 
-def _read(engine: Engine, wanted: str, area: str, now_ms: int, lead_ms: int, past: _Past | None = None) -> _Live | None:
+def _read(
+    engine: Engine, wanted: str, area: str, account: int, now_ms: int, lead_ms: int, past: _Past | None = None
+) -> _Live | None:
     tradable = sorted(
         name
         for name, contract in engine.contracts.items()
@@ -227,6 +244,8 @@ def _read(engine: Engine, wanted: str, area: str, now_ms: int, lead_ms: int, pas
         max_price_e4=params.max_price_e4,
         max_order_wh=params.max_order_wh,
         gate_ms=contract_start_ms(name) - params.lead_min * 60_000 if name else 0,
+        lead_min=params.lead_min,
+        open_ids=open_ids(engine, account, limit=OPEN_ORDERS) if account >= 0 else [],
     )
 
 
@@ -243,6 +262,7 @@ def _order_data(order: exchange.OrderView) -> dict[str, Any]:
         "reason": order.reason or None,
         "time_in_force": order.time_in_force,
         "expires_at": at_text(order.expires_at_ms) if order.expires_at_ms else None,
+        **{name: value for name in DETAIL if (value := getattr(order, name))},
     }
 
 
@@ -256,4 +276,5 @@ def _trade_data(trade: exchange.TradeView) -> dict[str, Any]:
         "energy_wh": trade.energy_wh,
         "buy_price": buy,
         "sell_price": sell,
+        **({"recalled": True} if trade.recalled_seq else {}),
     }

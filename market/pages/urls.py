@@ -1,6 +1,6 @@
 """All pages; each module lists its own."""
 
-from market.pages import account, auth, home, operator, regulator, staff, statement, trade
+from market.pages import account, auth, connection, halts, home, operator, recall, regulator, staff, statement, trade
 
 urlpatterns = [
     *auth.urlpatterns,
@@ -9,6 +9,9 @@ urlpatterns = [
     *statement.urlpatterns,
     *trade.urlpatterns,
     *staff.urlpatterns,
+    *halts.urlpatterns,
+    *recall.urlpatterns,
+    *connection.urlpatterns,
     *operator.urlpatterns,
     *regulator.urlpatterns,
 ]

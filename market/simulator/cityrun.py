@@ -18,8 +18,6 @@ from django.conf import settings
 from django.db.models import Count, Sum
 
 from ledger import queries as ledger_queries
-from market.engine.accounts import Params
-from market.engine.commands import SetParams
 from market.engine.contracts import contract_name
 from market.engine.engine import Engine
 from market.exchange import gateway
@@ -28,7 +26,7 @@ from market.exchange.models import Order, SettlementLine, Trade
 from market.exchange.outcomes import Overloaded
 from market.metering import queries as metering_queries
 from market.simulator.clock import SteppedClock
-from market.simulator.founding import found_city
+from market.simulator.founding import GUARD_RAILS, found_city
 from market.simulator.life import Life
 from market.simulator.neighbourhood import STEP_MIN, City, CityError
 
@@ -105,8 +103,8 @@ class CityRun:
         return self._summary(money, refused)
 
     def _found(self, exchange: Exchange) -> Life:
-        params = Params(horizon_min=max(HORIZON_MIN, 4 * settings.MARKET_INTERVAL_MIN))
-        found_city(exchange, self._city, now_ms=self._clock.now_ms(), params=SetParams(*params))
+        params = GUARD_RAILS._replace(horizon_min=max(HORIZON_MIN, 4 * settings.MARKET_INTERVAL_MIN))
+        found_city(exchange, self._city, now_ms=self._clock.now_ms(), params=params)
         life = Life(exchange, self._city, leads=CITY_LEADS, seed=self._seed, in_flight=IN_FLIGHT)
         life.move_in()
         return life

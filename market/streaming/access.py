@@ -20,6 +20,7 @@ from django.utils.http import is_same_domain
 
 from market.households import queries as households
 from market.households.identities import Identity
+from market.streaming import disclosure
 from market.streaming.protocol import BadMessage
 
 MIN_HOMES: Final = 10
@@ -191,9 +192,11 @@ def in_audience(viewer: Viewer, areas: frozenset[str] | None) -> bool:
 def nameable(engine: Any, viewer: Viewer) -> frozenset[str]:
     """Return the areas that a viewer may be told about by name: those with at least ``MIN_HOMES`` homes, and its own with
     all above it; for officials, and in the demo, all.
+
+    For sentences only. Numbers of several areas can be subtracted from each other, see ``mappable``.
     """
     areas = engine.areas.areas
-    if settings.DEMO or viewer.role in OFFICIAL_ROLES:
+    if _sees_all(viewer):
         return frozenset(area.name for area in areas)
     homes = [engine.members_by_area.get(area.name, 0) for area in areas]
     for area in reversed(areas):  # children come after their parents
@@ -205,3 +208,19 @@ def nameable(engine: Any, viewer: Viewer) -> frozenset[str]:
         found.add(areas[index].name)
         index = areas[index].parent
     return frozenset(found)
+
+
+def mappable(engine: Any, viewer: Viewer, count: int) -> frozenset[str]:
+    """Return those of the grid's first ``count`` areas (all that a contract knows) whose flows a viewer may see side by
+    side: from them nobody can work out what 1 to ``MIN_HOMES - 1`` homes trade. For officials, and in the demo, all.
+    """
+    areas = engine.areas.areas[:count]
+    if _sees_all(viewer):
+        return frozenset(area.name for area in areas)
+    parents = [area.parent for area in areas]
+    homes = [engine.members_by_area.get(area.name, 0) for area in areas]
+    return frozenset(areas[index].name for index in disclosure.shown_edges(parents, homes, MIN_HOMES))
+
+
+def _sees_all(viewer: Viewer) -> bool:
+    return settings.DEMO or viewer.role in OFFICIAL_ROLES

@@ -29,6 +29,7 @@ from market.engine.events import (
     Traded,
     TradeRecalled,
 )
+from market.exchange.alerts import with_area
 from market.exchange.outcomes import SealInfo
 from market.exchange.queries import DETAIL, AlertView, TradeView
 from market.exchange.units import at_text, money_text, price_text
@@ -68,7 +69,7 @@ def alert_item(alert: AlertView) -> Item:
         "area": alert.area or None,
         "contract": alert.contract or None,
         "until": detail.get("until"),
-        "contracts": detail.get("contracts", []),
+        "contracts": with_area(detail.get("contracts", []), alert.area),
         "witnesses": list(detail.get("witnesses", ())),
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from market.api import shapes
+from market.exchange.outcomes import NotRunning
 from tests.api.conftest import City, Person, refused, shaped
 
 PATH = "/api/v1/orders"
@@ -114,6 +115,37 @@ def test_my_orders_in_pages(city: City) -> None:
     first = shaped(dora.get(PATH, state="open", limit=1), shapes.OrderPage)
     rest = shaped(dora.get(PATH, state="open", cursor=first.next), shapes.OrderPage)
     assert [order.id for order in first.results + rest.results] == [order.id for order in opened.results]
+
+
+def test_an_old_open_order_is_listed_however_many_finished_ones_came_after(city: City) -> None:
+    emil = city.person("emil", area="LV1.2")
+    contract, other = city.market.contract(6), city.market.contract(5)
+    old, asleep, elsewhere = (
+        emil.order("buy", "0.0100", contract=c)["order"]["id"] for c in (contract, contract, other)
+    )
+    emil.request("POST", f"{PATH}/{asleep}/hibernate")
+    for _ in range(12):
+        emil.order("buy", "0.0100", contract=contract, time_in_force="ioc")
+    for state, wanted in (("open", old), ("hibernated", asleep)):
+        page = shaped(emil.get(PATH, state=state, contract=contract, limit=1), shapes.OrderPage)
+        assert ([order.id for order in page.results], page.next) == ([wanted], None)
+    first = shaped(emil.get(PATH, state="open", limit=1), shapes.OrderPage)
+    second = shaped(emil.get(PATH, state="open", limit=1, cursor=first.next), shapes.OrderPage)
+    assert [order.id for order in first.results + second.results] == [elsewhere, old]
+    assert second.next is None
+    assert shaped(city.bob.get(PATH, state="open", contract=contract), shapes.OrderPage).results == []
+
+
+def test_open_orders_are_listed_while_the_engine_cannot_be_asked(city: City, monkeypatch: pytest.MonkeyPatch) -> None:
+    frida = city.person("frida", area="LV1.2")
+    order = frida.order("buy", "0.0100", contract=city.market.contract(6))["order"]["id"]
+
+    def stopped(fn: object) -> None:
+        raise NotRunning("for the test")
+
+    monkeypatch.setattr(city.exchange, "read", stopped)
+    page = shaped(frida.get(PATH, state="open"), shapes.OrderPage)
+    assert [(found.id, found.waiting) for found in page.results] == [(order, None)]
 
 
 @pytest.mark.parametrize(

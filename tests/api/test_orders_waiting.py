@@ -8,6 +8,7 @@ import pytest
 
 from market.api import shapes
 from market.api import waiting as waiting_module
+from market.engine.engine import Engine
 from market.exchange import operations
 from tests.api.conftest import City, Person, shaped
 
@@ -84,6 +85,53 @@ def test_the_list_asks_once(city: City, bob: Person, monkeypatch: pytest.MonkeyP
     again = shaped(bob.get(PATH, contract=contract), shapes.OrderPage)
     assert again == page
     assert len(reads) == 4, "a page that takes long lets the writer go on in between"
+
+
+def test_all_legs_of_a_block_give_one_answer(city: City, bob: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    contracts = [city.market.contract(ahead) for ahead in (6, 7)]
+    blocks = []
+    for _ in range(2):
+        body = {"contract": contracts[0], "last": contracts[1], "side": "buy", "price": "0.0100", "energy_wh": 100}
+        blocks.append([order["id"] for order in bob.request("POST", f"{PATH}/block", json=body).json()["orders"]])
+    asked = []
+    why_not = Engine.why_not
+    monkeypatch.setattr(Engine, "why_not", lambda engine, order: asked.append(order) or why_not(engine, order))
+    page = shaped(bob.get(PATH, state="open"), shapes.OrderPage)
+    said = {order.id: order.waiting for order in page.results}
+    for legs in blocks:
+        assert said[legs[0]] == said[legs[1]] and said[legs[0]].code == "block"
+        assert len([order for order in asked if order in legs]) == 1
+        bob.request("DELETE", f"{PATH}/{legs[0]}")
+
+
+@pytest.mark.parametrize(
+    ("answer", "english", "chinese"),
+    [
+        (
+            ("collar", {"contract": "2026-06-06T11:45Z"}),
+            "2026-06-06T11:45Z only at a price outside",
+            "超出价格区间限制",
+        ),
+        (("collar", {}), "but only at a price outside the price collar", "超出价格区间限制"),
+        (("own_orders", {}), "Only your own orders would match", "只有您自己的订单"),
+        (
+            ("own_orders", {"contract": "2026-06-06T11:45Z", "missing_wh": 70}),
+            "In 2026-06-06T11:45Z 70 Wh could only come from your own orders",
+            "70 Wh",
+        ),
+    ],
+)
+def test_answers_of_the_engine_in_words(
+    city: City, bob: Person, monkeypatch: pytest.MonkeyPatch, answer: tuple[str, dict[str, int | str]], english: str,
+    chinese: str,
+) -> None:  # fmt: skip
+    order = bob.order("buy", "0.1000", contract=city.market.contract(6))["order"]["id"]
+    monkeypatch.setattr(Engine, "why_not", lambda engine, order: answer)
+    for language, words in (("en", english), ("zh-CN", chinese)):
+        found = waiting(bob, order, **{"Accept-Language": language})
+        assert found.code == answer[0]
+        assert words in found.detail
+        assert "contract" not in answer[1] or str(answer[1]["contract"]) in found.detail
 
 
 def test_in_the_readers_language(city: City, bob: Person) -> None:

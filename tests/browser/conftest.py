@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -152,6 +153,20 @@ class Visitor:
         self.page.goto(self.url + path)
         return self.page
 
+    def send(self, method: str, path: str, data: object = None) -> dict[str, Any]:
+        """Call REST as a script of the page that is open would, and return the answer, which must be a success."""
+        token = self.page.locator('meta[name="csrf-token"]').get_attribute("content") or ""
+        headers = {"X-CSRFToken": token, "Origin": self.url}
+        answer = self.page.request.fetch(self.url + path, method=method, data=data, headers=headers)
+        assert answer.ok, (method, path, answer.status, answer.text())
+        found: dict[str, Any] = answer.json()
+        return found
+
+    def order(self, contract: str, side: str, price: str, energy_wh: int) -> dict[str, Any]:
+        """Place a limit order by REST and return what became of it."""
+        order = {"contract": contract, "side": side, "price": price, "energy_wh": energy_wh}
+        return self.send("POST", "/api/v1/orders", order)
+
 
 @pytest.fixture
 def visit(chromium: Browser, market: Market) -> Iterator[Callable[..., Visitor]]:
@@ -179,6 +194,31 @@ def visit(chromium: Browser, market: Market) -> Iterator[Callable[..., Visitor]]
     yield make
     for context in contexts:
         context.close()
+
+
+def join(newcomer: Visitor, staff: Visitor, area: str) -> Visitor:
+    """Let a stranger become a member with money in an area, the way people do, and return the member."""
+    name = f"member{time.monotonic_ns()}"
+    page = newcomer.goto("/sign-up")
+    page.get_by_label("Name to sign in with").fill(name)
+    page.get_by_label("E-mail").fill(f"{name}@sunledger.example")
+    page.get_by_label("Password").fill("a kettle and a lamp")
+    page.get_by_label("Address of the home").fill("7 Sun Street")
+    page.get_by_label("Meter number").fill(name)
+    page.get_by_label("Grid area").select_option(area)
+    page.get_by_role("button", name="Ask for an account").click()
+    desk = staff.goto("/staff")
+    desk.locator("form.case", has_text=name).get_by_role("button", name="Open the account").click()
+    desk.locator(".notice.success").wait_for()
+    page.reload()
+    page.get_by_label("Amount, EUR").fill("40")
+    page.get_by_role("button", name="Get a reference").click()
+    page.locator("table code").first.wait_for()
+    desk = staff.goto("/staff")
+    desk.get_by_role("button", name="It has arrived").first.click()
+    desk.locator(".notice.success").wait_for()
+    newcomer.goto("/home")
+    return newcomer
 
 
 @pytest.fixture

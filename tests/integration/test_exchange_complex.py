@@ -179,8 +179,8 @@ def test_an_alert_is_written_with_its_entry_and_never_again(tmp_path: Path) -> N
         assert orjson.loads(alert.detail) == {
             "reason": "fault",
             "contracts": [
-                {"contract": market.contract(ahead), "direction": "export", "flow_wh": 1_000, "capacity_wh": 999,
-                 "over_wh": 1}
+                {"area": "LV1.1", "contract": market.contract(ahead), "direction": "export", "flow_wh": 1_000,
+                 "capacity_wh": 999, "over_wh": 1}
                 for ahead in (1, 2)
             ],
         }  # fmt: skip
@@ -223,6 +223,71 @@ def test_two_cuts_at_once_are_one_alert() -> None:
         cuts = [(c.SetCapacity("LV1.1", 0, watts, "fault"), None) for watts in (3_000, 2_000)]
         last = market.exchange.submit_many(cuts).result(10)[-1].events[0].seq
         assert [alert.seq for alert in queries.alerts()] == [last]
+
+
+def crossed(market: Market) -> tuple[int, int]:
+    """Let 1,000 Wh leave LV1.1 for LV2.1 and 600 Wh come back, over edges that carry 500 Wh; return the trades."""
+    market.place(market.charlie, SELL, "0.1000", 600)
+    back = market.place(market.bob, BUY, "0.3000", 600).events[-1].seq
+    market.place(market.alice, SELL, "0.1000", 1_000)
+    there = market.place(market.charlie, BUY, "0.3000", 1_000).events[-1].seq
+    for area in ("LV1.1", "LV2.1"):
+        operations.set_capacity(market.exchange, area=area, import_w=2_000, export_w=2_000, reason="planning")
+    assert queries.alerts() == []
+    return there, back
+
+
+def test_a_recall_that_leaves_edges_overloaded_raises_one_alert() -> None:
+    with running_market() as market:
+        contract = market.contract()
+        there, back = crossed(market)
+        seq = operations.recall_trade(market.exchange, trade=back, reason="error").events[0].seq
+        (alert,) = queries.alerts()
+        assert (alert.seq, alert.kind, alert.area, alert.contract) == (seq, "capacity", "", "")
+        detail = orjson.loads(alert.detail)
+        assert detail["reason"] == "recall"
+        over = {(row["area"], row["direction"]): row for row in detail["contracts"]}
+        assert set(over) == {("LV1.1", "export"), ("LV2.1", "import")}
+        assert {row["contract"] for row in over.values()} == {contract}
+        assert over["LV1.1", "export"] | {"area": "", "direction": ""} == {
+            "area": "", "contract": contract, "direction": "", "flow_wh": 1_000, "capacity_wh": 500, "over_wh": 500,
+        }  # fmt: skip
+        residual = market.exchange.read(lambda engine: engine.flows(contract)["LV1.1"].export_residual_wh)
+        assert residual == -500
+        operations.recall_trade(market.exchange, trade=there, reason="error")
+        assert queries.alerts() == [alert], "that relieved the edges"
+
+
+def test_two_recalls_at_once_tell_of_an_edge_once() -> None:
+    with running_market() as market:
+        market.place(market.charlie, SELL, "0.1000", 300)
+        first = market.place(market.bob, BUY, "0.3000", 300).events[-1].seq
+        _, second = crossed(market)
+        recalls = [(c.RecallTrade(trade, "error"), None) for trade in (first, second)]
+        last = market.exchange.submit_many(recalls).result(10)[-1].events[0].seq
+        assert [alert.seq for alert in queries.alerts()] == [last]
+
+
+def test_netting_that_gives_back_less_raises_one_alert() -> None:
+    with running_market() as market:
+        crossed(market)
+        params = market.exchange.read(lambda engine: engine.params)
+
+        def netting(permille: int) -> int:
+            values = params._replace(netting_permille=permille)
+            return market.exchange.call(c.SetParams(*values)).events[0].seq
+
+        netting(900)
+        assert queries.alerts() == [], "540 Wh come back, the edges carry 500 Wh more"
+        seq = netting(500)
+        (alert,) = queries.alerts()
+        assert (alert.seq, alert.kind, alert.area) == (seq, "capacity", "")
+        detail = orjson.loads(alert.detail)
+        over = {(row["area"], row["direction"], row["over_wh"]) for row in detail["contracts"]}
+        assert (detail["reason"], over) == ("netting", {("LV1.1", "export", 200), ("LV2.1", "import", 200)})
+        netting(500)
+        netting(600)
+        assert queries.alerts() == [alert], "no less than before"
 
 
 # --- snapshots of another version --------------------------------------------------------------------------------------

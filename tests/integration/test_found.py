@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
 
 from ledger.models import Entry
+from market.exchange import operations
+from market.simulator.founding import RULEBOOK_VERSION
 from market.simulator.neighbourhood import DATA
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -24,15 +29,22 @@ def fresh_folder(settings: Any, tmp_path: Path) -> None:
     settings.PUBLISHED_CHECKPOINT_FILE = tmp_path / "published_checkpoint"
 
 
-def test_a_market_is_founded_once_and_its_ledger_verifies(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_market_is_founded_once_and_its_ledger_verifies(settings: Any, capsys: pytest.CaptureFixture[str]) -> None:
     call_command("found", str(DATA / "areas.csv"), **PRICES)
     entries = Entry.objects.count()
-    assert b'"type":"genesis"' in bytes(Entry.objects.get(seq=0).leaf)
+    genesis = bytes(Entry.objects.get(seq=0).leaf)
+    assert b'"type":"genesis"' in genesis
+    text = (settings.BASE_DIR / "docs" / "market-rules.md").read_text()
+    [version] = re.findall(r"^Version (\d+)\.", text, re.MULTILINE)
+    assert f'"rulebook_version":{version}'.encode() in genesis
     call_command("found", str(DATA / "areas.csv"), **PRICES)
     assert "nothing was changed" in capsys.readouterr().out
     leaves = [bytes(entry.leaf) for entry in Entry.objects.all()]
     assert sum(b'"type":"area"' in leaf for leaf in leaves) == 8
     assert sum(b'"type":"tariff"' in leaf for leaf in leaves) == 1
+    [params] = [leaf for leaf in leaves if b'"type":"params"' in leaf]
+    assert b'"collar_e4":1500' in params
+    assert b'"connection_import_w":30000' in params
     assert Entry.objects.count() >= entries
     call_command("verify_ledger")
 
@@ -58,6 +70,13 @@ def test_a_bad_grid_is_named(tmp_path: Path) -> None:
     with pytest.raises(CommandError, match="areas"):
         call_command("found", str(tmp_path / "none.csv"), **PRICES)
     assert not Entry.objects.exists()
+
+
+def test_whoever_founds_a_market_says_which_version_of_the_rules() -> None:
+    version = inspect.signature(operations.found_market).parameters["rulebook_version"]
+    assert version.default is inspect.Parameter.empty, "a version assumed is one that the text does not name"
+    text = (settings.BASE_DIR / "docs" / "market-rules.md").read_text(encoding="utf-8")
+    assert re.search(rf"\bVersion {RULEBOOK_VERSION}\b", text)
 
 
 def test_a_superuser_is_staff_of_the_market() -> None:

@@ -57,7 +57,7 @@ def prepare() -> None:
     call_command("migrate", verbosity=0)
     exchange = Exchange(lambda: MARKET_START_MS)
     exchange.start()
-    operations.found_market(exchange, areas=GRID, tariff=TARIFF, params=PARAMS, rulebook=RULEBOOK)
+    operations.found_market(exchange, areas=GRID, tariff=TARIFF, params=PARAMS, rulebook=RULEBOOK, rulebook_version=1)
     for index in range(ACCOUNTS):
         area = ("LV1.1", "LV1.2", "LV2.1")[index % 3]
         account = operations.opened_account(operations.open_account(exchange, area=area))

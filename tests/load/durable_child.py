@@ -60,7 +60,12 @@ class Recorder:
 def found(exchange: Exchange) -> list[int]:
     """Found a market with one area and many members with money; return their accounts."""
     operations.found_market(
-        exchange, areas=GRID, tariff=SetTariff(4_000, 800), params=PARAMS, rulebook="# Rules of the benchmark\n"
+        exchange,
+        areas=GRID,
+        tariff=SetTariff(4_000, 800),
+        params=PARAMS,
+        rulebook="# Rules of the benchmark\n",
+        rulebook_version=1,
     )
     accounts = []
     for start in range(0, ACCOUNTS, MAX_BATCH):

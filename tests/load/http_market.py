@@ -31,7 +31,12 @@ def main() -> None:
     exchange = Exchange()
     exchange.start()
     exchange_operations.found_market(
-        exchange, areas=GRID, tariff=SetTariff(4_000, 800), params=PARAMS, rulebook="# Rules of the benchmark\n"
+        exchange,
+        areas=GRID,
+        tariff=SetTariff(4_000, 800),
+        params=PARAMS,
+        rulebook="# Rules of the benchmark\n",
+        rulebook_version=1,
     )
     keys = []
     for number in range(ACCOUNTS):

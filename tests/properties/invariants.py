@@ -226,8 +226,8 @@ def displayed_depth_is_executable_depth(world: World, commands: Commands) -> Non
     for order in list(mirror.orders):
         if order.where == WAITING and order.id == order.block:
             do(c.CancelOrder(-1, order.id, "owner"))
-    netting = mirror.params.netting_permille
-    do(PARAMS._replace(netting_permille=netting, max_order_wh=STRANGER_WH))
+    kept = ("netting_permille", "collar_e4", "collar_period_s", "collar_halt_s")
+    do(PARAMS._replace(max_order_wh=STRANGER_WH, **{name: getattr(mirror.params, name) for name in kept}))
     do(c.SetHalt("market", "", 0, "test"))
     for index in mirror.accounts:
         do(c.SetHalt("account", str(index), 0, "test"))

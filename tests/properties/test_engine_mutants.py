@@ -169,6 +169,11 @@ def never_wake_blocks(patch: Patch) -> None:
     patch.setattr(ComplexTrading, "_try_blocks", lambda self, events: None)
 
 
+def blocks_count_too_much(patch: Patch) -> None:
+    """A block is thought to lack more than it does."""
+    wrap(patch, ComplexTrading, "_lacks", lambda genuine, *args: 2 * found if (found := genuine(*args)) > 0 else found)
+
+
 def keep_what_was_tried(patch: Patch) -> None:
     """A basket refused leaves the edges as it would have used them."""
     patch.setattr(Scratch, "put_back", lambda self: None)
@@ -300,6 +305,7 @@ MUTANTS: tuple[tuple[Callable[[Patch], None], Callable[..., None]], ...] = (
     (forget_sleepers_at_the_gate, inv.nothing_lives_after_the_gate),
     (lose_hidden_energy, inv.the_stream_rebuilds_the_book),
     (never_wake_blocks, inv.no_waiting_block_could_trade),
+    (blocks_count_too_much, inv.no_waiting_block_could_trade),
     (show_hidden_energy, inv.displayed_depth_is_executable_depth),
     (replay_leg_by_leg, inv.replay_gives_the_same_state),
     (load_without_tokens, inv.a_loaded_state_goes_on_alike),

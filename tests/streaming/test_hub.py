@@ -231,7 +231,7 @@ def test_operators_hear_alerts() -> None:
         await market.flush()
         (item,) = peer.hear()[-1]["data"]["items"]
         assert (item["id"], item["seq"], item["kind"], item["area"]) == (seq, seq, "capacity", "LV1.101")
-        assert (item["reason"], item["contract"], item["contracts"]) == ("fault", None, [over])
+        assert (item["reason"], item["contract"], item["contracts"]) == ("fault", None, [over | {"area": "LV1.101"}])
 
     play(scene)
 

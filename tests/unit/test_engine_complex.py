@@ -224,6 +224,26 @@ def test_blocks_do_not_meet_blocks_and_the_older_one_goes_first(market: Market) 
     market.assert_replays()
 
 
+def test_a_waiting_block_is_left_alone_until_enough_has_come(market: Market, monkeypatch: pytest.MonkeyPatch) -> None:
+    block(market, market.bob, "buy", 2_500, 100)
+    looks: list[int] = []
+    genuine = type(market.engine)._lacks
+    monkeypatch.setattr(
+        type(market.engine),
+        "_lacks",
+        lambda self, leg, arriving: looks.append(leg.id) or genuine(self, leg, arriving),
+    )
+    market.order(market.alice, "sell", 2_600, 500)  # too dear, whatever the fee
+    market.order(market.dora, "buy", 1_000, 500)  # on its own side
+    market.order(market.alice, "sell", 1_500, 99)  # not enough
+    market.order(market.charlie, "sell", 1_500, 100, contract=LATER)  # not where it lacks energy
+    assert not looks
+    market.order(market.charlie, "sell", 1_500, 1)
+    assert looks
+    market.order(market.charlie, "sell", 1_500, 100, contract=THIRD)
+    assert len(market.trades(market.log)) == 4
+
+
 def test_one_block_can_let_the_next_one_trade(market: Market) -> None:
     """Netting: what the first sends up opens the way down for the second."""
     market.do(c.SetCapacity("LV2", 0, 0, "cut"))

@@ -102,6 +102,36 @@ def test_a_sweep_goes_on_where_no_collar_stops_it() -> None:
     market.assert_replays()
 
 
+def test_a_sweep_that_moves_a_collar_wakes_the_blocks_it_held_back() -> None:
+    market = collared()
+    for price_e4 in (REFERENCE_E4 + 450,):
+        market.order(market.alice, "sell", price_e4, 10, contract=LATER)
+        market.order(market.charlie, "buy", 3_900, 10, contract=LATER)
+    market.order(market.alice, "sell", REFERENCE_E4 + 900, 50, contract=LATER)
+    market.order(market.alice, "sell", REFERENCE_E4, 50, contract=NOON)
+    block = market.do(c.PlaceBlock(market.bob, NOON, LATER, "buy", 3_900, 50, "gtg", 0))
+    assert market.engine.why_not(block[0].seq) == ("collar", {"contract": LATER})
+    market.now_ms += MINUTE_MS
+    loaded = Engine.load(market.engine.dump())
+    sweep = c.PlaceSweep(market.dora, NOON, LATER, "buy", 1, 10)  # trades nothing, but the reference is looked up
+    events = market.do(sweep)
+    assert [trade[3] for trade in market.trades(events)] == [REFERENCE_E4, REFERENCE_E4 + 900]
+    assert loaded.apply(sweep, market.now_ms) == events
+    market.assert_replays()
+
+
+def test_depth_ends_where_the_collar_would_halt() -> None:
+    market = collared()
+    market.order(market.alice, "sell", REFERENCE_E4 + 500, 50)
+    market.order(market.alice, "sell", REFERENCE_E4 + 501, 50)
+    assert [level.energy_wh for level in market.engine.depth("LV2", NOON, 10)[1]] == [50]
+    assert market.engine.best("LV2", NOON) == (None, REFERENCE_E4 + 500 + 2 * FEE_E4)
+    market.order(market.bob, "buy", 3_500, 50)
+    assert market.engine.depth("LV2", NOON, 10)[1] == [] and market.engine.best("LV2", NOON) == (None, None)
+    market.order(market.charlie, "buy", REFERENCE_E4 - 501, 50)
+    assert market.engine.best("LV1", NOON) == (None, None)
+
+
 def test_an_edge_that_opens_may_meet_a_collar_too() -> None:
     market = collared()
     market.do(c.SetCapacity("LV2", 0, 0, "cut"))
@@ -321,6 +351,17 @@ def test_parameters_are_checked(changes: dict[str, int], problem: str) -> None:
 
 
 # --- why not -----------------------------------------------------------------------------------------------------------
+def test_an_order_that_only_its_own_group_could_fill_says_so() -> None:
+    market = Market()
+    family = [market.member("LV1", "family"), market.member("LV2", "family")]
+    market.do(c.SetCapacity("LV2", 0, 0, "cut"))
+    market.order(family[0], "sell", 1_000, 10)
+    bid = market.order(family[1], "buy", 2_000, 10)[0].seq
+    assert market.engine.why_not(bid) == ("own_orders", {})
+    market.order(market.alice, "sell", 1_500, 10)
+    assert market.engine.why_not(bid)[0] == "capacity"  # behind the family's in the same area
+
+
 def test_an_order_says_why_it_has_not_traded() -> None:
     market = Market()
     why = market.engine.why_not

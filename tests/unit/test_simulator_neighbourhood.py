@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from market.simulator.founding import CONNECTION_W, connection_of
 from market.simulator.neighbourhood import DATA, SHARE, STEPS_A_DAY, City, CityError, Profiles, load_city
 
 
@@ -118,3 +119,12 @@ def test_a_whole_city_keeps_its_areas_without_homes(tmp_path: Path) -> None:
         file.write("MV9.999,HV1,MV,80000\n")
     assert "MV9.999" in [area.area for area in load_city(folder).areas]
     assert "MV9.999" not in [area.area for area in load_city(folder, homes=20).areas]
+
+
+def test_a_connection_carries_all_that_is_behind_it_and_half_more(city: City) -> None:
+    homes = {home.code: home for home in city.homes}
+    # 19 kW of sun and a load of 5 kW are an ordinary home; 30.6 kW of battery are not.
+    assert connection_of(homes["LV1.101-Load-2"], city.profiles) == (CONNECTION_W, CONNECTION_W)
+    assert connection_of(homes["LV1.101-Load-3"], city.profiles) == (53_400, 45_900)
+    large = [home for home in city.homes if max(connection_of(home, city.profiles)) > CONNECTION_W]
+    assert 0 < len(large) < len(city.homes) // 2

@@ -34,7 +34,7 @@ class Ladder extends PageElement {
         </button>
       </td>
       <td class="number depth"><svg viewBox="0 0 100 1" preserveAspectRatio="none" aria-hidden="true"><rect x=${100 - share} width=${share} height="1" /></svg><span>${energy(wh)}</span></td>
-      <td class="number">${priceE4(fee) ? fee : "–"}</td>
+      <td class="number fee">${!priceE4(fee) ? "–" : side === "ask" ? t("incl. {fee}", { fee }) : t("less {fee}", { fee })}</td>
     </tr>`;
   }
 

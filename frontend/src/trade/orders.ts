@@ -1,38 +1,111 @@
 import { html, nothing, type TemplateResult } from "lit";
-import { call, Problem } from "../api";
-import { clock, energy, interval } from "../format";
+import { call, plain, Problem } from "../api";
+import { clock, energy, interval, priceE4 } from "../format";
 import { t } from "../messages";
 import { announce } from "../status";
 import { PageElement } from "./element";
-import { refreshOwn, state, type Order } from "./state";
+import { stretch } from "./preview";
+import { isOpen, refreshOwn, state, type Order } from "./state";
+import { kwhToWh, type Errors } from "./wish";
 
-const ENDS: Record<string, string> = {
-  owner: "cancelled by you",
-  ioc: "rest not available at once",
-  expired: "time ran out",
-  gate: "the gate closed",
-  self_trade: "would have met your own order",
-  account_closed: "the account was closed",
-};
+/** What the list shows in one row: an order, or the legs of a block. */
+interface Row {
+  order: Order; // the first of the legs
+  legs: Order[];
+  energyWh: number;
+  filledWh: number;
+  remainingWh: number;
+}
+
+/** A change that is being typed. */
+interface Change {
+  id: number;
+  price: string;
+  kwh: string;
+  errors: Errors;
+}
+
+function rows(orders: Order[]): Row[] {
+  const found = new Map<number, Order[]>();
+  for (const order of orders) {
+    const name = order.kind === "block" && order.group ? order.group : order.id;
+    found.set(name, [...(found.get(name) ?? []), order]);
+  }
+  const total = (legs: Order[], of: "energy_wh" | "filled_wh" | "remaining_wh"): number => legs.reduce((sum, leg) => sum + leg[of], 0);
+  return [...found.values()].map((group) => {
+    const legs = group.sort((a, b) => a.id - b.id);
+    return { order: legs[0], legs, energyWh: total(legs, "energy_wh"), filledWh: total(legs, "filled_wh"), remainingWh: total(legs, "remaining_wh") };
+  });
+}
+
+function endText(order: Order): string {
+  const ends: Record<string, string> = {
+    owner: t("cancelled by you"),
+    ioc: t("rest not available at once"),
+    expired: t("time ran out"),
+    gate: t("the gate closed"),
+    self_trade: t("would have met your own order"),
+    account_closed: t("the account was closed"),
+    kill: t("taken back when trading was stopped"),
+  };
+  if (order.status === "filled") return t("filled");
+  if (order.status === "hibernated") return t("asleep");
+  if (order.status !== "open") return ends[order.reason ?? ""] ?? t("cancelled by the market operator");
+  return order.expires_at ? t("until {time}", { time: clock(Date.parse(order.expires_at)) }) : t("until the gate closes");
+}
+
+function kindText(order: Order): string {
+  if (order.kind === "iceberg") return t("iceberg");
+  if (order.kind === "sweep") return t("sweep");
+  if (order.kind === "block") return t("block");
+  return order.kind === "basket" ? t("basket") : "";
+}
 
 class Orders extends PageElement {
   protected readonly parts = ["orders" as const];
-  private readonly leaving = new Set<number>();
+  private readonly busy = new Set<number>();
+  private change: Change | null = null;
 
-  private async cancel(order: Order): Promise<void> {
-    this.leaving.add(order.id);
+  /** Do something to an order, say what became of it, and leave the keyboard where it finds its way on. */
+  private async act(order: Order, method: string, path: string, said: string, body?: unknown): Promise<void> {
+    this.busy.add(order.id);
     this.requestUpdate();
     try {
-      await call("DELETE", `/api/v1/orders/${order.id}`);
-      announce(t("Order {number} is cancelled.", { number: order.id }));
+      await call(method, `/api/v1/orders/${order.id}${path}`, body);
+      this.change = null;
+      announce(said);
+      this.querySelector<HTMLElement>("h3")?.focus(); // the pressed button may go away with its row
     } catch (error) {
-      announce(error instanceof Problem ? error.message : t("The order could not be cancelled."));
+      if (!(error instanceof Problem)) throw error;
+      this.refused(order, error);
     } finally {
-      this.leaving.delete(order.id);
-      this.querySelector<HTMLElement>("h3")?.focus(); // the pressed button goes away with its row
+      this.busy.delete(order.id);
       refreshOwn();
       this.requestUpdate();
     }
+  }
+
+  private refused(order: Order, problem: Problem): void {
+    announce(problem.message);
+    if (this.change?.id !== order.id) return;
+    const field = problem.field === "price" || problem.field === "energy_wh" ? problem.field : "";
+    this.change.errors = { [field]: problem.message };
+    this.focusError(field);
+  }
+
+  private focusError(field: string): void {
+    void this.updateComplete.then(() => this.querySelector<HTMLElement>(field === "energy_wh" ? "#change-energy" : "#change-price")?.focus());
+  }
+
+  private cancel(row: Row): Promise<void> {
+    const said = row.legs.length > 1 ? t("Block no. {number} is cancelled.", { number: row.order.id }) : t("Order {number} is cancelled.", { number: row.order.id });
+    return this.act(row.legs.find(isOpen) ?? row.order, "DELETE", "", said);
+  }
+
+  private sleep(order: Order): Promise<void> {
+    return order.status === "hibernated"
+      ? this.act(order, "POST", "/reactivate", t("Order {number} takes part again.", { number: order.id }))
+      : this.act(order, "POST", "/hibernate", t("Order {number} sleeps: nothing is set aside for it, and nothing trades.", { number: order.id }));
   }
 
   private async cancelAll(): Promise<void> {
@@ -47,41 +120,139 @@ class Orders extends PageElement {
     }
   }
 
-  private ends(order: Order): string {
-    if (order.status === "filled") return t("filled");
-    if (order.status === "open") {
-      return order.expires_at
-        ? t("until {time}", { time: clock(Date.parse(order.expires_at)) })
-        : t("until the gate closes");
-    }
-    return t(ENDS[order.reason ?? ""] ?? "cancelled by the market operator");
+  // --- changing an order
+  private begin(order: Order): void {
+    this.change = { id: order.id, price: order.price, kwh: String(order.energy_wh / 1000), errors: {} };
+    this.requestUpdate();
+    void this.updateComplete.then(() => this.querySelector<HTMLElement>("#change-price")?.focus());
   }
 
-  private row(order: Order): TemplateResult {
-    const open = order.status === "open";
-    const side = order.side === "buy" ? t("buy") : t("sell");
-    const label = t("Cancel: {side} {energy} for {slot}", {
-      side,
-      energy: energy(order.remaining_wh),
-      slot: interval(order.contract),
-    });
-    return html`<tr class=${open ? "" : "done"}>
-      <th scope="row"><span class="tag ${order.side}">${side}</span> <small class="muted">${t("no. {number}", { number: order.id })}</small></th>
-      <td data-label=${t("Interval")}>${interval(order.contract)}</td>
-      <td class="number" data-label=${t("Per kWh")}>${order.price}</td>
-      <td class="number" data-label=${t("Filled")}>${t("{part} of {whole}", { part: energy(order.filled_wh), whole: energy(order.energy_wh) })}</td>
-      <td data-label=${t("State")}>${this.ends(order)}</td>
-      <td class="act">
-        ${open
-          ? html`<button type="button" class="small" aria-label=${label} ?disabled=${this.leaving.has(order.id)} @click=${() => void this.cancel(order)}>
-              ${t("Cancel")}
-            </button>`
-          : nothing}
+  private save(event: Event, order: Order): void {
+    event.preventDefault();
+    const change = this.change;
+    if (!change || this.busy.has(order.id)) return;
+    const e4 = priceE4(change.price.replace(",", "."));
+    const wh = kwhToWh(change.kwh);
+    change.errors = {};
+    if (!(e4 > 0)) change.errors.price = t("Enter a price such as 0.2850.");
+    else if (!(wh > 0)) change.errors.energy_wh = t("Enter an energy such as 0.5, in kWh.");
+    else if (e4 === priceE4(order.price) && wh === order.energy_wh) change.errors.price = t("This would change nothing.");
+    const wrong = Object.keys(change.errors)[0];
+    this.requestUpdate();
+    if (wrong !== undefined) return this.focusError(wrong);
+    const body = {
+      ...(e4 === priceE4(order.price) ? {} : { price: (e4 / 10_000).toFixed(4) }),
+      ...(wh === order.energy_wh ? {} : { energy_wh: wh }),
+    };
+    void this.act(order, "PATCH", "", t("Order {number} is changed.", { number: order.id }), body);
+  }
+
+  private changeRow(order: Order, change: Change): TemplateResult {
+    const later = change.price !== order.price || !(kwhToWh(change.kwh) <= order.energy_wh);
+    const input = (id: string, field: "price" | "energy_wh", label: string, value: string, type: (text: string) => void): TemplateResult => html`<div class="field">
+      <label for=${id}>${label}</label>
+      <input id=${id} inputmode="decimal" autocomplete="off" .value=${value} aria-describedby="${id}-error"
+        aria-invalid=${change.errors[field] ? "true" : nothing} @input=${(event: InputEvent) => {
+          type((event.target as HTMLInputElement).value);
+          change.errors = {};
+          this.requestUpdate();
+        }} />
+      <p class="error" id="${id}-error">${change.errors[field] ?? ""}</p>
+    </div>`;
+    return html`<tr class="more">
+      <td colspan="5">
+        <form class="change" novalidate @submit=${(event: Event) => this.save(event, order)}>
+          ${input("change-price", "price", t("Price limit per kWh"), change.price, (text) => (change.price = text))}
+          ${input("change-energy", "energy_wh", t("Energy in kWh, what has traded included"), change.kwh, (text) => (change.kwh = text))}
+          <p class="muted">
+            ${later
+              ? t("It goes behind the orders that wait at its price already, and may trade at once.")
+              : t("It keeps its place among the orders that wait.")}
+          </p>
+          ${change.errors[""] ? html`<p class="error">${change.errors[""]}</p>` : nothing}
+          <div class="row">
+            <button class="small" ?disabled=${this.busy.has(order.id)}>${t("Change the order")}</button>
+            <button type="button" class="small" @click=${() => {
+              this.change = null;
+              this.requestUpdate();
+              this.querySelector<HTMLElement>("h3")?.focus();
+            }}>${t("Leave it")}</button>
+          </div>
+        </form>
       </td>
     </tr>`;
   }
 
-  private table(orders: Order[]): TemplateResult {
+  // --- the list
+  private actions(row: Row): TemplateResult {
+    const { order } = row;
+    const values = {
+      side: order.side === "buy" ? t("buy") : t("sell"),
+      energy: energy(row.remainingWh),
+      slot: stretch(order.contract, row.legs[row.legs.length - 1].contract),
+    };
+    const busy = row.legs.some((leg) => this.busy.has(leg.id));
+    const single = order.kind !== "block";
+    return html`<div class="row">
+      ${single && order.status === "open"
+        ? html`<button type="button" class="small" aria-label=${t("Change: {side} {energy} for {slot}", values)} ?disabled=${busy} @click=${() => this.begin(order)}>
+            ${t("Change")}
+          </button>`
+        : nothing}
+      ${single
+        ? html`<button type="button" class="small" aria-label=${order.status === "open" ? t("Put to sleep: {side} {energy} for {slot}", values) : t("Bring back: {side} {energy} for {slot}", values)} ?disabled=${busy} @click=${() => void this.sleep(order)}>
+            ${order.status === "open" ? t("Put to sleep") : t("Bring back")}
+          </button>`
+        : nothing}
+      <button type="button" class="small" aria-label=${t("Cancel: {side} {energy} for {slot}", values)} ?disabled=${busy} @click=${() => void this.cancel(row)}>
+        ${t("Cancel")}
+      </button>
+    </div>`;
+  }
+
+  private detail(row: Row): string {
+    const { order } = row;
+    if (order.kind === "block") return row.legs.length === 1 ? "" : t("{energy} in each of {count} intervals", { energy: energy(order.energy_wh), count: row.legs.length });
+    if (order.kind === "basket") return t("{leg} of {legs}", { leg: order.leg ?? 1, legs: order.legs ?? 1 });
+    if (order.kind !== "iceberg") return "";
+    const values = { shown: energy(order.visible_wh ?? 0), hidden: energy(Math.max(0, order.remaining_wh - (order.visible_wh ?? 0))), part: energy(order.display_wh ?? 0) };
+    return order.visible_wh === undefined ? t("{part} at a time", values) : t("{shown} shown, {hidden} hidden", values);
+  }
+
+  private row(row: Row): TemplateResult {
+    const { order } = row;
+    const open = row.legs.some(isOpen);
+    const side = order.side === "buy" ? t("buy") : t("sell");
+    const kind = kindText(order);
+    const detail = this.detail(row);
+    const last = order.kind === "sweep" ? (order.last ?? order.contract) : row.legs[row.legs.length - 1].contract;
+    const changing = open && this.change?.id === order.id ? this.change : null;
+    const why = open ? plain(order.waiting?.detail ?? "") : "";
+    return html`<tbody class=${open ? "" : "done"}>
+      <tr class=${open ? "first" : ""}>
+        <th scope="row">
+          <span
+            ><span class="tag ${order.side}">${side}</span>${kind ? html` <span class="tag">${kind}</span>` : nothing}
+            <small class="muted">${t("no. {number}", { number: order.id })}</small></span
+          >
+        </th>
+        <td data-label=${t("Interval")}>${last === order.contract ? interval(order.contract) : stretch(order.contract, last)}</td>
+        <td class="number" data-label=${t("Per kWh")}>${order.price}</td>
+        <td class="number" data-label=${t("Filled")}>
+          <span>${t("{part} of {whole}", { part: energy(row.filledWh), whole: energy(row.energyWh) })}${detail ? html`<br /><small class="muted">${detail}</small>` : nothing}</span>
+        </td>
+        <td data-label=${t("State")}>${order.status === "hibernated" ? html`<span class="tag warn">${endText(order)}</span>` : endText(order)}</td>
+      </tr>
+      ${open
+        ? html`<tr class="more">
+            <td colspan="5"><div class="under"><p class="why">${why ? html`<b>${t("Why not yet?")}</b> ${why}` : nothing}</p>${this.actions(row)}</div></td>
+          </tr>`
+        : nothing}
+      ${changing ? this.changeRow(order, changing) : nothing}
+    </tbody>`;
+  }
+
+  private table(found: Row[]): TemplateResult {
     return html`<table class="stacked">
       <thead>
         <tr>
@@ -90,18 +261,16 @@ class Orders extends PageElement {
           <th scope="col" class="number">${t("Per kWh")}</th>
           <th scope="col" class="number">${t("Filled")}</th>
           <th scope="col">${t("State")}</th>
-          <th scope="col"><span class="quiet">${t("Action")}</span></th>
         </tr>
       </thead>
-      <tbody>
-        ${orders.map((order) => this.row(order))}
-      </tbody>
+      ${found.map((row) => this.row(row))}
     </table>`;
   }
 
   protected override render() {
-    const open = state.orders.filter((order) => order.status === "open");
-    const done = state.orders.filter((order) => order.status !== "open");
+    const found = rows(state.orders);
+    const open = found.filter((row) => row.legs.some(isOpen));
+    const done = found.filter((row) => !row.legs.some(isOpen));
     return html`<div class="card-head">
         <h3 tabindex="-1">${t("Open: {count}", { count: open.length })}</h3>
         ${open.length

@@ -1,13 +1,17 @@
 // What the parts of the trade page share: the served data, kept up to date by the streams.
 import { call } from "../api";
+import { contractStart } from "../format";
 import { store } from "../live";
-import { meta, pageData } from "../meta";
-import type { Book, Log, OwnItem, Ticker, TickerLine, Trade } from "../store";
+import { marketNow, meta, pageData } from "../meta";
+import { all } from "../paging";
+import type { Book, Log, OwnItem, Recall, Ticker, TickerLine, Trade } from "../store";
+
+export type Side = "buy" | "sell";
 
 export interface Order {
   id: number;
   contract: string;
-  side: "buy" | "sell";
+  side: Side;
   price: string;
   energy_wh: number;
   filled_wh: number;
@@ -16,6 +20,15 @@ export interface Order {
   reason: string | null;
   time_in_force: string;
   expires_at: string | null;
+  // Only where they apply.
+  kind?: "iceberg" | "sweep" | "block" | "basket";
+  last?: string; // of a sweep
+  display_wh?: number; // of an iceberg: what it shows at a time
+  visible_wh?: number; // and now
+  group?: number; // id of the first leg of a block or basket
+  leg?: number;
+  legs?: number;
+  waiting?: { code: string; detail: string } | null; // why it has not traded
 }
 
 export interface Position {
@@ -27,6 +40,7 @@ interface Served {
   contract: string;
   state: string;
   gate_ms: number;
+  lead_min: number;
   topup: string;
   spill: string;
   tick_e4: number;
@@ -35,6 +49,7 @@ interface Served {
   account: boolean;
   ticker: Record<string, TickerLine>;
   strip: string[];
+  later: string[];
   book: Pick<Book, "bids" | "asks">;
   orders: Order[];
   trades: Trade[];
@@ -42,7 +57,11 @@ interface Served {
 }
 
 const SHOWN_ORDERS = 20;
+const OPEN_ORDERS = 500; // of one page; a block alone has up to 96 legs
+const OPEN_PAGES = 4; // of the list; markets allow 1,000 open orders unless they say otherwise
 const REFETCH_MS = 250; // a burst of fills is one look
+const WAITING_MS = 3_000; // between two looks at why orders wait, however fast the book changes
+const POLL_MS = 15_000; // for orders in books that this page does not follow
 const MAX_TAPE = 40;
 
 const data = pageData<Served>("trade-data");
@@ -73,11 +92,14 @@ function change<P extends Part>(part: P, value: (typeof state)[P]): void {
   for (const listener of listeners.get(part) ?? []) listener();
 }
 
-/** Orders of this account that wait in the shown book, by side and price. */
+/** Whether an order may still trade. */
+export const isOpen = (order: Order): boolean => order.status === "open" || order.status === "hibernated";
+
+/** Orders of this account that wait in the shown book, by side and price. A waiting block is in no book. */
 export function ownPrices(): Set<string> {
   return new Set(
     state.orders
-      .filter((order) => order.status === "open" && order.contract === served.contract)
+      .filter((order) => order.status === "open" && order.contract === served.contract && order.kind !== "block")
       .map((order) => `${order.side} ${order.price}`),
   );
 }
@@ -87,42 +109,98 @@ export function contractState(): string {
   return state.ticker[served.contract]?.state ?? "closed";
 }
 
+/** When a contract's gate closes, in ms. */
+export const gateMs = (name: string): number => contractStart(name) - served.lead_min * 60_000;
+
+/** The contracts an order may name now, by start. */
+export function tradable(): string[] {
+  const now = marketNow();
+  return [...new Set([...served.strip, ...served.later])].sort().filter((name) => gateMs(name) > now);
+}
+
 let timer = 0;
+let due = Infinity;
+let lookedAt = -Infinity;
+let fetching = false;
+
+const openOrders = (state: "open" | "hibernated"): Promise<Order[]> =>
+  all<Order>((path) => call("GET", path), `/api/v1/orders?state=${state}&limit=${OPEN_ORDERS}`, OPEN_PAGES);
 
 async function fetchOwn(): Promise<void> {
   timer = 0;
+  due = Infinity;
+  fetching = true;
+  lookedAt = performance.now();
   try {
-    const [open, latest, positions] = await Promise.all([
-      call<{ results: Order[] }>("GET", "/api/v1/orders?state=open&limit=100"),
+    const [open, asleep, latest, positions] = await Promise.all([
+      openOrders("open"),
+      openOrders("hibernated"),
       call<{ results: Order[] }>("GET", `/api/v1/orders?limit=${SHOWN_ORDERS}`),
       call<{ results: (Position & { contract: string })[] }>("GET", "/api/v1/me/positions"),
     ]);
-    const finished = latest.results.filter((order) => order.status !== "open");
-    change("orders", [...open.results, ...finished.slice(0, Math.max(0, SHOWN_ORDERS - open.results.length))]);
+    const waiting = [...open, ...asleep].sort((a, b) => b.id - a.id);
+    const finished = latest.results.filter((order) => !isOpen(order));
+    change("orders", [...waiting, ...finished.slice(0, Math.max(0, SHOWN_ORDERS - waiting.length))]);
     change("position", positions.results.find((row) => row.contract === served.contract) ?? null);
   } catch {
     // The connection's state is said by the shell; the next event asks again.
+  } finally {
+    fetching = false;
   }
+}
+
+/** Look after `waitMs`; of two wishes the earlier counts, so that neither a stream of them nor a late one delays. */
+function look(waitMs: number): void {
+  const at = performance.now() + waitMs;
+  if (at >= due || !served.account) return;
+  window.clearTimeout(timer);
+  due = at;
+  timer = window.setTimeout(() => void fetchOwn(), waitMs);
 }
 
 /** Look at my orders and position again, soon and once. */
 export function refreshOwn(): void {
-  if (!timer && served.account) timer = window.setTimeout(() => void fetchOwn(), REFETCH_MS);
+  look(REFETCH_MS);
+}
+
+/** The book has changed: why my orders wait may have changed with it. At most one look in `WAITING_MS`. */
+function lookAtWaiting(): void {
+  if (fetching || !state.orders.some((order) => order.status === "open")) return;
+  look(Math.max(REFETCH_MS, lookedAt + WAITING_MS - performance.now()));
+}
+
+function isRecall(item: Trade | Recall): item is Recall {
+  return "recalled_trade" in item;
+}
+
+/** The tape with what is new: trades of the shown contract, and marks on those that were taken back. */
+function advance(tape: Trade[], items: (Trade | Recall)[]): Trade[] {
+  const newest = tape.at(-1)?.seq ?? -1;
+  const mine = items.filter((item) => item.contract === served.contract);
+  const gone = new Set(mine.filter(isRecall).map((item) => item.recalled_trade));
+  const fresh = mine.filter((item): item is Trade => !isRecall(item) && item.seq > newest);
+  if (!fresh.length && !tape.some((trade) => gone.has(trade.seq) && !trade.recalled)) return tape;
+  return [...tape, ...fresh].map((trade) => (gone.has(trade.seq) ? { ...trade, recalled: true } : trade)).slice(-MAX_TAPE);
 }
 
 export function start(): void {
   if (meta.area) {
     store.watch<Book>(`book:${meta.area}:${served.contract}`, (book) => {
-      if (book) change("book", book);
+      if (!book) return;
+      change("book", book);
+      lookAtWaiting();
     });
     store.watch<Ticker>(`ticker:${meta.area}`, (ticker) => {
       if (ticker) change("ticker", ticker.contracts);
     });
   }
-  store.watch<Log<Trade>>("trades", (log) => {
-    const newest = state.trades.at(-1)?.seq ?? -1;
-    const fresh = (log?.items ?? []).filter((item) => item.contract === served.contract && item.seq > newest);
-    if (fresh.length) change("trades", [...state.trades, ...fresh].slice(-MAX_TAPE));
+  store.watchTrades((log) => {
+    const tape = advance(state.trades, log?.items ?? []);
+    if (tape !== state.trades) change("trades", tape);
   });
-  if (served.account) store.watch<Log<OwnItem>>("me", () => refreshOwn());
+  if (!served.account) return;
+  store.watch<Log<OwnItem>>("me", () => refreshOwn());
+  window.setInterval(() => {
+    if (!document.hidden) lookAtWaiting();
+  }, POLL_MS);
 }

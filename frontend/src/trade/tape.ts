@@ -27,7 +27,11 @@ class Tape extends PageElement {
         ${shown.map(
           ({ row, move }) => html`<tr>
             <th scope="row">${clockSeconds(Date.parse(row.at))}</th>
-            <td class="number"><span class="move" aria-hidden="true">${move > 0 ? "↑" : move < 0 ? "↓" : ""}</span> ${row.sell_price}</td>
+            <td class="number">
+              ${row.recalled
+                ? html`<span class="tag warn">${t("taken back")}</span> <s>${row.sell_price}</s>`
+                : html`<span class="move" aria-hidden="true">${move > 0 ? "↑" : move < 0 ? "↓" : ""}</span> ${row.sell_price}`}
+            </td>
             <td class="number">${energy(row.energy_wh)}</td>
           </tr>`,
         )}

@@ -11,13 +11,14 @@ import pytest
 from django.contrib.auth.models import AnonymousUser
 from django.test import Client, RequestFactory
 
-from market.engine.commands import CancelAll
+from market.engine.commands import CancelAll, PlaceOrder
 from market.exchange import gateway
 from market.households import queries as households
 from market.metering import operations as metering
 from market.metering.queries import Power
 from market.pages.context import Page
 from market.pages.homeview import MIN_OFFER_WH, load
+from market.pages.tradeview import ORDERS
 from tests.integration.pages.conftest import Town, Visitor
 
 PAGES = ("/home", "/home/now", "/trade", "/statement")
@@ -134,6 +135,18 @@ def test_the_ladder_marks_own_orders(street: Street) -> None:
     assert [row["price"] for row in data["orders"]] == ["0.3000"]
     assert data["book"]["asks"] == [["0.3000", 300, "0.0000"], ["0.3100", 300, "0.0000"]]
     assert "mine" not in "".join(re.findall(r'<tr class="ask">.*?</tr>', street.bob.html("/trade")))
+
+
+def test_an_old_open_order_stays_on_the_trade_page(street: Street) -> None:
+    contract, account = street.market.contract(3), street.alice.account
+    old = street.market.place(account, "sell", "0.3000", 300, contract=contract).events[0].seq
+    again = [(PlaceOrder(account, contract, "buy", 100, 100, "ioc", 0), None)] * 210
+    assert all(outcome.refused is None for outcome in street.market.exchange.submit_many(again).result(30))
+    html = street.alice.html(f"/trade/{contract}")
+    data = json.loads(re.search(r'<script id="trade-data" type="application/json">(.*?)</script>', html)[1])  # type: ignore[index]
+    assert [row["id"] for row in data["orders"] if row["status"] == "open"] == [old]
+    assert (data["orders"][0]["id"], len(data["orders"])) == (old, ORDERS)
+    assert "mine" in "".join(re.findall(r'<tr class="ask">.*?</tr>', html))
 
 
 @pytest.mark.parametrize("name", ["2026-06-06T10:07Z", "2031-01-01T00:00Z", "tomorrow", "%00"])

@@ -61,7 +61,8 @@ def test_what_flows_back_frees_capacity(town: Town) -> None:
     assert (load.import_wh, load.export_wh) == (10_000, 4_000)
     assert (load.import_used_wh, load.export_used_wh) == (6_000, 0)
     row = row_of(load, 15)
-    assert (row.import_w, row.percent, row.state) == (24_000, 24, "")
+    assert (row.into.flow_w, row.into.allocated_w, row.into.residual_w) == (40_000, 24_000, 76_000)
+    assert (row.percent, row.state) == (24, "")
 
 
 def test_an_edge_that_gets_full_is_called_full(town: Town) -> None:

@@ -24,6 +24,14 @@ PARAMS = {
     "params-horizon_min": "120",
     "params-lead_min": "0",
     "params-netting_permille": "900",
+    "params-collar": "0.12",
+    "params-collar_period_s": "60",
+    "params-collar_halt_s": "30",
+    "params-throttle_per_min": "600",
+    "params-throttle_burst": "100",
+    "params-throttle_credit": "2",
+    "params-connection_import_w": "30",
+    "params-connection_export_w": "20.5",
 }
 
 
@@ -188,7 +196,10 @@ def test_new_limits_are_published_whole(town: Town) -> None:
     entry = ledger.entry(entry_told(town.sam.html("/staff/rules")))
     assert entry["type"] == "params"
     assert (entry["max_price_e4"], entry["tick_e4"], entry["netting_permille"]) == (25_000, 10, 900)
+    assert (entry["collar_e4"], entry["throttle_burst"], entry["connection_export_w"]) == (1_200, 100, 20_500)
     assert town.state()[-1][-1]["max_order_wh"] == 50_000
+    html = town.sam.html("/staff/rules")
+    assert 'name="params-connection_export_w" value="20.500"' in html
 
 
 @pytest.mark.parametrize(
@@ -196,7 +207,9 @@ def test_new_limits_are_published_whole(town: Town) -> None:
     [
         ("max_price", "0"), ("max_price", "0.00001"), ("max_price", "-1"), ("tick", "9"), ("max_order_wh", "1.5"),
         ("max_open_orders", "0"), ("horizon_min", "1"), ("lead_min", "-1"), ("netting_permille", "1001"),
-        ("netting_permille", ""),
+        ("netting_permille", ""), ("collar", "-0.1"), ("collar_period_s", "0"), ("collar_halt_s", "0"),
+        ("collar_halt_s", "86401"), ("throttle_burst", "0"), ("throttle_per_min", ""), ("connection_import_w", "0.0001"),
+        ("connection_export_w", "1000001"),
     ],
 )  # fmt: skip
 def test_impossible_limits_are_refused_at_their_field(town: Town, name: str, value: str) -> None:

@@ -15,6 +15,7 @@ from market.exchange.exchange import Exchange, wall_clock_ms
 from market.exchange.operations import Area, FoundingRefused, found_market
 from market.exchange.outcomes import ExchangeError
 from market.exchange.units import parse_price
+from market.simulator.founding import GUARD_RAILS, RULEBOOK_VERSION
 from market.simulator.neighbourhood import CityError, load_areas
 
 RULEBOOK = Path(settings.BASE_DIR) / "docs" / "market-rules.md"
@@ -25,8 +26,8 @@ class Command(BaseCommand):
 
     help = (
         "Found the market: the ledger's first entries with the grid of a CSV file (columns area_id, parent_id, level, "
-        "capacity_kw), one fee for every edge, and the prices of the supplier of last resort. Does nothing when it has "
-        "been founded already."
+        "capacity_kw), one fee for every edge, the prices of the supplier of last resort and guard rails that the market "
+        "operator can change later. Does nothing when it has been founded already."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -56,7 +57,9 @@ class Command(BaseCommand):
                     exchange,
                     areas=areas,
                     tariff=SetTariff(prices["topup"], prices["spill"]),
+                    params=GUARD_RAILS,
                     rulebook=RULEBOOK.read_text(encoding="utf-8"),
+                    rulebook_version=RULEBOOK_VERSION,
                 )
             finally:
                 exchange.stop()

@@ -1,0 +1,232 @@
+"""``python -m market.audit URL|FOLDER``: believe nothing, play the market again, name the first entry that is not right.
+
+Exit code 0: the log is whole and follows from the rules; 1: it is not or does not; 2: there was nothing to judge.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TextIO
+
+from ledger.core.findings import Bad, Bundle, Position, Report
+from ledger.core.note import Checkpoint, NoteError, VerifierKey, parse_vkey
+from ledger.core.source import Missing
+from ledger.core.verify import CHECKPOINT, verify_log
+from ledger.files import SourceFailed, open_files
+from market.audit import resume
+from market.audit.judge import Figures, Judge, Wrong
+from market.audit.older import Kept, Unusable
+from market.audit.parallel import verify_beside
+
+PASSED, FOUND, UNUSABLE = 0, 1, 2
+MARK_EVERY = 500_000  # entries between two positions that are kept: some ten seconds, writing one takes about one
+MAX_JOBS = 2  # one verifies, one judges
+MAX_KEPT_BYTES = 1 << 20  # of a checkpoint or receipt
+TICK_S = 0.2
+
+
+class Progress:
+    """A line on the terminal that says how far the audit is."""
+
+    def __init__(self, out: TextIO):
+        self._out = out if out.isatty() else None
+        self._started_s = self._shown_s = time.monotonic()
+        self._first = -1
+
+    def show(self, done: int, size: int) -> None:
+        """Show that so many of all entries are done, now and then."""
+        now_s = time.monotonic()
+        if self._first < 0:
+            self._first = done
+        if self._out is None or now_s - self._shown_s < TICK_S:
+            return
+        self._shown_s = now_s
+        rate = (done - self._first) / (now_s - self._started_s)
+        left = f", {(size - done) / rate:,.0f} s left" if rate else ""
+        bar = "#" * (30 * done // size)
+        self._out.write(f"\r[{bar:<30}] {done:,} of {size:,} entries, {rate:,.0f}/s{left}\x1b[K")
+        self._out.flush()
+
+    def clear(self) -> None:
+        """Take the line away."""
+        if self._out is not None:
+            self._out.write("\r\x1b[K")
+            self._out.flush()
+
+
+class Audit:
+    """One run over one log."""
+
+    def __init__(self, where: str, key: str, vkeys: list[VerifierKey], jobs: int, mark_every: int = 0):
+        self._where, self._key, self._vkeys, self._jobs = where, key, vkeys, jobs
+        self._mark_every = mark_every
+        self._resume: Path | None = None
+        self._start: Position | None = None
+        self._last: bytes | None = None  # what is kept once the log has passed
+        self._progress = Progress(sys.stderr)
+        self.judge = Judge()
+        self.began = 0  # entries an earlier run has judged
+
+    def go_on(self, file: Path) -> None:
+        """Go on from this file if it is there, and keep positions in it; raise ``resume.Refused``."""
+        self._resume = file
+        self._mark_every = self._mark_every or MARK_EVERY
+        if file.exists():
+            self._start, self.judge = resume.read(file.read_bytes())
+            self.began = self._start.size
+
+    def run(self, kept: list[Kept]) -> tuple[Report, Figures]:
+        """Verify and judge; raise ``Bad``, ``Wrong``, ``Unusable`` or ``SourceFailed``."""
+        try:
+            open_files(self._where, self._key)(CHECKPOINT)
+        except Missing as error:
+            raise SourceFailed(f"{self._where}: expected a ledger: {error}") from None
+        try:
+            if self._jobs > 1:
+                each = (self._where, self._key, self._vkeys, self._take)
+                report = verify_beside(*each, start=self._start, mark_every=self._mark_every)
+            else:
+                source = open_files(self._where, self._key)
+                report = verify_log(
+                    source, self._vkeys, each=self._take, start=self._start, mark_every=self._mark_every
+                )
+        finally:
+            self._progress.clear()
+        figures = self.judge.end(report.size)
+        source = open_files(self._where, self._key)
+        head = Checkpoint(report.origin, report.size, bytes.fromhex(report.root))
+        # Every key the log has ever named may have signed what was kept then.
+        keys = list(dict.fromkeys((*self._vkeys, *map(parse_vkey, report.keys))))
+        for one in kept:
+            one.check(source, head, keys)
+        if self._last is not None:
+            self._keep(self._last)
+        return report, figures
+
+    def _take(self, bundle: Bundle) -> None:
+        position, judge = bundle.position, self.judge
+        if position is not None and judge.wrong is None:
+            # The position lies behind a seal, most often within the bundle.
+            split = position.size - bundle.first
+            judge.take(bundle._replace(entries=bundle.entries[:split]))
+            if judge.wrong is None:
+                data = resume.written(position, judge)
+                if position.size == bundle.size:
+                    self._last = data
+                else:
+                    self._keep(data)
+            bundle = bundle._replace(first=position.size, entries=bundle.entries[split:])
+        judge.take(bundle)
+        self._progress.show(bundle.first + len(bundle.entries), bundle.size)
+
+    def _keep(self, data: bytes) -> None:
+        """Put a position in its place, whole or not at all."""
+        assert self._resume is not None
+        draft = self._resume.with_name(self._resume.name + ".new")
+        draft.write_bytes(data)
+        draft.replace(self._resume)
+
+
+def money(amount_e7: int, currency: str) -> str:
+    """Return an amount of 0.0000001 as a decimal number with its currency."""
+    whole, part = divmod(abs(amount_e7), 10**7)
+    return f"{'-' if amount_e7 < 0 else ''}{whole}.{part:07d} {currency}"
+
+
+def told(report: Report, figures: Figures, began: int, kept: int, seconds: float) -> str:
+    """Return what an audit that passed ends with."""
+    f, entries = figures, figures.entries - began
+    trusted = {"given": "given with --vkey"}.get(
+        report.trusted, "named by the log's own first entry: give --vkey to check who wrote it"
+    )
+    lines = [
+        f"The ledger {report.origin} is whole, and every entry of it follows from the rules.",
+        f"entries {f.entries}, blocks {report.blocks}, trades {f.types.get('trade', 0)} ({f.types.get('recall', 0)} recalled)",
+        f"energy {f.energy_wh} Wh traded in {f.contracts} contracts by {f.accounts} accounts",
+        f"money {money(f.paid_e7, f.currency)} paid, of it {money(f.fee_e7, f.currency)} grid fees",
+        f"settled {f.settled_rows} rows by {f.readings} readings"
+        + (f", {f.passed_over} without a reading that had only just come in" if f.passed_over else "")
+        + (f", {f.readings_missing} readings entries are not in this source" if f.readings_missing else ""),
+        f"rulebooks {report.rulebooks} verified, {report.rulebooks_missing} not in this source",
+        f"time {f.first_at} to {f.last_at}",
+        f"root {report.root}",
+        f"key {report.vkey} ({trusted})",
+    ]
+    if kept:
+        lines.append(f"kept {kept} older checkpoints and receipts: the log still holds them")
+    if began:
+        lines.append(f"resumed {began} entries were judged before")
+    rate = f"{entries / seconds:.0f}" if seconds else "-"
+    lines.append(f"seconds {seconds:.1f}, entries a second {rate}")
+    return "\n".join(lines)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    made = argparse.ArgumentParser(
+        prog="python -m market.audit",
+        description="Verify a ledger and play its market again: every trade, fee, hold and balance must come out the same.",
+        epilog="Exit code 0: passed; 1: something is wrong, and it is named; 2: nothing could be judged.",
+    )
+    made.add_argument("source", metavar="URL|FOLDER", help="a running market, or what export_ledger wrote")
+    made.add_argument("--key", default="", help="API key with the scope ledger:read (or LEDGER_KEY)")
+    made.add_argument(
+        "--vkey", action="append", default=[], help="verifier key to trust, name+id+base64; may be repeated"
+    )
+    made.add_argument(
+        "--from-checkpoint", "--receipt", dest="kept", action="append", default=[], metavar="FILE",
+        help="a checkpoint, cosigned or not, or a receipt (.tlog-proof) kept from earlier; may be repeated",
+    )  # fmt: skip
+    made.add_argument("--resume", default="", metavar="FILE", help="go on from this file, and keep the position in it")
+    made.add_argument(
+        "--resume-every", type=int, default=MARK_EVERY, metavar="N", help="entries between two positions kept"
+    )
+    made.add_argument(
+        "--jobs", type=int, choices=range(1, MAX_JOBS + 1), default=min(MAX_JOBS, os.cpu_count() or 1),
+        help="2: hashes are verified in a process beside",
+    )  # fmt: skip
+    made.add_argument("--json", default="", metavar="FILE", help="write the verdict and the figures there, too")
+    return made
+
+
+def judged(options: argparse.Namespace) -> tuple[int, str, dict[str, object]]:
+    """Run the audit the options ask for; return exit code, text and the same for programs."""
+    started_s = time.monotonic()
+    try:
+        vkeys = [parse_vkey(text.strip()) for text in options.vkey]
+        kept = [Kept(name, Path(name).read_bytes()[: MAX_KEPT_BYTES + 1]) for name in options.kept]
+        key = options.key or os.environ.get("LEDGER_KEY", "")
+        audit = Audit(options.source, key, vkeys, options.jobs, max(1, options.resume_every) if options.resume else 0)
+        if options.resume:
+            audit.go_on(Path(options.resume))
+        report, figures = audit.run(kept)
+    except (Bad, Wrong) as wrong:
+        return FOUND, str(wrong), {"verdict": "wrong", "place": wrong.place, "what": wrong.what}
+    except resume.Refused as error:
+        return UNUSABLE, f"{options.resume}: {error}", {"verdict": "unusable", "what": str(error)}
+    except (NoteError, Unusable, SourceFailed, OSError) as error:
+        return UNUSABLE, str(error), {"verdict": "unusable", "what": str(error)}
+    seconds = time.monotonic() - started_s
+    values: dict[str, object] = {"verdict": "passed", "seconds": round(seconds, 3), "resumed": audit.began}
+    values |= figures._asdict() | {"blocks": report.blocks, "origin": report.origin, "root": report.root}
+    values |= {"vkey": report.vkey, "trusted": report.trusted, "kept": len(kept)}
+    return PASSED, told(report, figures, audit.began, len(kept), seconds), values
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    options = parser().parse_args(arguments)
+    code, text, values = judged(options)
+    print(text, file=sys.stdout if code == PASSED else sys.stderr)
+    if options.json:
+        Path(options.json).write_text(json.dumps(values, indent=2) + "\n")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

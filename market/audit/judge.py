@@ -1,0 +1,335 @@
+"""The judge: plays a market again from its entries and says which is the first that does not follow from the rules.
+
+What is whole and signed is the log verifier's business (``ledger.core.verify``); this is about what is right. Pure.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from ledger.core.accounts import AccountVector, account_leaf
+from ledger.core.blocks import totals_text
+from ledger.core.encoding import EncodingError, decode_many
+from ledger.core.findings import Bundle
+from market.audit.meters import Meters
+from market.engine import contracts as states
+from market.engine.accounts import MEMBER
+from market.engine.contracts import MINUTE_MS, Contract, contract_start_ms
+from market.engine.engine import Engine
+from market.engine.entries import EXPIRED, time_ms
+from market.engine.events import Refused
+from market.engine.replay import Divergence, Replayer, engine_part
+
+ENERGY = "Wh"
+# Entries at which more is looked at than what the engine answers.
+LOOKED_AT = frozenset(("genesis", "contract", "readings", "settle", "seal", "snapshot"))
+
+Fields = Mapping[str, Any]
+
+
+class Wrong(Exception):
+    """An entry does not follow from the rules. ``place`` names it, ``what`` says what was expected and what it was."""
+
+    def __init__(self, place: str, what: str):
+        super().__init__(f"{place}: {what}")
+        self.place = place
+        self.what = what
+
+
+class Figures(NamedTuple):
+    """What a market did, in sums. Money in 0.0000001 of the currency, energy in Wh."""
+
+    entries: int
+    types: dict[str, int]  # entries by type
+    currency: str
+    accounts: int  # members
+    contracts: int  # opened
+    energy_wh: int  # traded, without what was recalled
+    paid_e7: int  # by buyers, grid fees included
+    fee_e7: int  # grid fees
+    readings: int  # rows of readings
+    settled_rows: int
+    passed_over: int  # rows settled without a reading that had only just come in
+    readings_missing: int  # readings entries whose rows this source lacks
+    first_at: str
+    last_at: str
+
+
+class Judge:
+    """Takes a log's entries bundle by bundle. ``wrong`` is the first fault; from then on nothing more is looked at."""
+
+    def __init__(self, engine: Engine | None = None):
+        self.engine = Engine() if engine is None else engine
+        self.wrong: Wrong | None = None
+        self._replayer = Replayer(self.engine, self._rows_of, begin=self._begin)
+        self._meters = Meters()
+        self._types: Counter[str] = Counter()
+        self._currency = ""
+        self._first_at = self._last_at = ""
+        self._sums = (0, 0, 0)  # Wh, paid e7, fee e7 of delivered contracts
+        self._rows: list[dict[str, int | str]] = []  # of the settle entry under way
+        self._vector = AccountVector()
+        self._cash: list[int] = []
+        self._money_e7 = 0  # sum of all accounts
+        self.engine.take_dirty()
+        self._note_accounts(range(len(self.engine.accounts)))
+
+    # --- taking entries ----------------------------------------------------------------------------------------------
+
+    def take(self, bundle: Bundle) -> None:
+        """Judge the next entries; the first that is wrong is kept in ``wrong``."""
+        if self.wrong is not None:
+            return
+        try:
+            self._take(bundle.entries, bundle.rows)
+        except Divergence as divergence:
+            self.wrong = described(divergence)
+        except Wrong as wrong:
+            self.wrong = wrong
+        except Exception as error:  # entries that nobody who follows the rules writes: the engine was not made for them
+            self.wrong = Wrong(f"entry {self.engine.seq}", f"expected an entry the rules know, was {error!r:.200}")
+
+    def _take(self, entries: list[dict[str, int | str]], rows: Mapping[int, list[bytes]]) -> None:
+        if not entries:
+            return
+        kinds = [entry["type"] for entry in entries]
+        take, start = self._replayer.take, 0
+        if not LOOKED_AT.isdisjoint(kinds):
+            for at, kind in enumerate(kinds):
+                if kind in LOOKED_AT:
+                    take(entries[start:at])
+                    self._look_at(entries[at], str(kind), rows)
+                    start = at + 1
+        take(entries[start:] if start else entries)
+        self._types.update(kinds)  # type: ignore[arg-type]
+        self._first_at = self._first_at or str(entries[0]["at"])
+        self._last_at = str(entries[-1]["at"])
+
+    def _look_at(self, entry: dict[str, int | str], kind: str, rows: Mapping[int, list[bytes]]) -> None:
+        if (
+            not self._replayer.idle
+        ):  # it is not the turn of an entry that starts something: the replay says what was due
+            self._replayer.take([entry])
+            raise Wrong(placed(entry), "expected what follows from the entries before, was something new")
+        getattr(self, f"_before_{kind}")(entry, rows)
+        self._replayer.take([entry])
+        if kind == "seal":
+            self._check_seal(entry)
+        elif kind == "settle" and entry["contract"] not in self.engine.contracts:
+            self._meters.forget(str(entry["contract"]))
+        elif kind == "contract" and entry.get("action") == states.DELIVERED:
+            self._close_books(entry)
+
+    def end(self, size: int) -> Figures:
+        """The log ends after so many entries: raise ``Wrong`` for the first fault, else return the figures."""
+        if self.wrong is None:
+            try:
+                self._replayer.end()
+                self._check_end(size)
+            except Divergence as divergence:
+                self.wrong = described(divergence)
+            except Wrong as wrong:
+                self.wrong = wrong
+        if self.wrong is not None:
+            raise self.wrong
+        return self._figures(size)
+
+    # --- entries that are looked at ----------------------------------------------------------------------------------
+
+    def _begin(self, at_ms: int, entry: Fields) -> None:
+        """A new time: what has expired by then is cancelled before anything else happens (rulebook, 4.3)."""
+        engine = self.engine
+        if not engine.expiries or engine.expiries[0][0] > at_ms:
+            return
+        due_ms = engine.due_ms()
+        if due_ms is None or due_ms > at_ms or (entry.get("type") == "cancel" and entry.get("reason") == EXPIRED):
+            return
+        raise Divergence(engine.seq, "orders whose time has come to be cancelled first", engine_part(entry))
+
+    def _before_genesis(self, entry: Fields, rows: Mapping[int, list[bytes]]) -> None:
+        self._currency = str(entry.get("currency", ""))
+
+    def _before_contract(self, entry: Fields, rows: Mapping[int, list[bytes]]) -> None:
+        """The clock opens and closes (rulebook, 3.1 and 3.2); the engine itself would let anybody do so earlier."""
+        engine, action = self.engine, entry.get("action")
+        try:
+            at_ms, start_ms = time_ms(str(entry["at"])), contract_start_ms(str(entry.get("contract")))
+        except ValueError:
+            return  # the engine refuses it
+        if action == "opened" and start_ms > at_ms + engine.params.horizon_min * MINUTE_MS:
+            raise Wrong(placed(entry), f"expected a contract within {engine.params.horizon_min} minutes, was later")
+        found = engine.contracts.get(str(entry.get("contract")))
+        if action == states.CLOSED and found is not None and at_ms < found.gate_ms:
+            raise Wrong(placed(entry), "expected a gate that closes at its time, was closed before")
+
+    def _before_readings(self, entry: Fields, rows: Mapping[int, list[bytes]]) -> None:
+        found = rows.get(self.engine.seq) if entry.get("count") else []
+        decoded = None if found is None else self._decoded(entry, found)
+        problem = self._meters.take(entry, decoded, self.engine)
+        if problem:
+            raise Wrong(placed(entry), problem)
+
+    def _before_settle(self, entry: Fields, rows: Mapping[int, list[bytes]]) -> None:
+        seq = self.engine.seq
+        found = rows.get(seq) if entry.get("count") else []
+        if found is None:
+            raise Wrong(f"rows/{seq}", "expected the rows that were settled, was missing")
+        self._rows = self._decoded(entry, found)
+        problem = self._meters.settle(entry, self._rows, self.engine)
+        if problem:
+            raise Wrong(placed(entry), problem)
+
+    @staticmethod
+    def _decoded(entry: Fields, rows: list[bytes]) -> list[dict[str, int | str]]:
+        try:
+            return decode_many(rows)
+        except EncodingError as error:
+            raise Wrong(placed(entry), f"rows: {error}") from None
+
+    def _rows_of(self, seq: int) -> Iterable[Fields]:
+        return self._rows
+
+    def _before_snapshot(self, entry: Fields, rows: Mapping[int, list[bytes]]) -> None:
+        expected = hashlib.sha256(self.engine.dump()).hexdigest()
+        if entry.get("sha256") != expected:
+            raise Wrong(placed(entry), f"sha256: expected {expected} (of the state here), was {entry.get('sha256')}")
+
+    def _before_seal(self, entry: Fields, rows: Mapping[int, list[bytes]]) -> None:
+        """Nothing: what it says is checked once the engine has sealed."""
+
+    # --- accounts ----------------------------------------------------------------------------------------------------
+
+    def _note_accounts(self, indexes: Iterable[int]) -> None:
+        """Take the balances of accounts, new ones in the order of their indexes, into the vector and the sum."""
+        accounts, cash, put = self.engine.accounts, self._cash, self._vector.set
+        for index in indexes:
+            account = accounts[index]
+            cash_e7 = account.cash_e7
+            put(index, account_leaf(index, account.id, cash_e7, account.held_e7, account.arrears_e7))
+            if index == len(cash):
+                cash.append(0)
+            self._money_e7 += cash_e7 - cash[index]
+            cash[index] = cash_e7
+
+    def state(self) -> str:
+        """Return the root over all accounts as they are now, hex."""
+        self._note_accounts(sorted(self.engine.take_dirty()))
+        return self._vector.root().hex()
+
+    def _check_seal(self, entry: Fields) -> None:
+        """Compare the root over all accounts and the sum of their money with what a seal says."""
+        totals: dict[str, int] = {}
+        state = self.state()
+        # Every trade of the replay gives one account the energy it takes from another: positions are summed up
+        # contract by contract when they are final, which is cheaper than at each seal.
+        totals[self._currency], totals[ENERGY] = self._money_e7, 0
+        for field, expected in (("state", state), ("totals", totals_text(totals))):
+            if entry.get(field) != expected:
+                raise Wrong(placed(entry), f"{field}: expected {expected}, was {entry.get(field)}")
+
+    def _close_books(self, entry: Fields) -> None:
+        """A contract is delivered: add what was traded in it to the sums."""
+        contract = self.engine.contracts.get(str(entry["contract"]))
+        if contract is not None:
+            self._sums = _added(self._sums, contract, placed(entry))
+
+    def _check_end(self, size: int) -> None:
+        engine, end = self.engine, f"entry {size - 1}"
+        if engine.seq != size:
+            raise Wrong(end, f"expected {engine.seq} entries, was {size}")
+        vector = AccountVector()
+        for account in engine.accounts:
+            leaf = account_leaf(account.index, account.id, account.cash_e7, account.held_e7, account.arrears_e7)
+            vector.set(account.index, leaf)
+        if vector.root().hex() != self.state():
+            raise Wrong(end, f"state: expected {vector.root().hex()} over all accounts, was {self.state()}")
+        total_e7 = sum(account.cash_e7 for account in engine.accounts)
+        if total_e7:
+            raise Wrong(end, f"totals: expected {self._currency}:0, was {total_e7}")
+
+    def _figures(self, size: int) -> Figures:
+        sums, types, engine, meters = self._sums, self._types, self.engine, self._meters
+        for contract in engine.contracts.values():
+            if contract.state in (states.OPEN, states.CLOSED):
+                sums = _added(sums, contract, f"entry {size - 1}")
+        members = sum(account.kind == MEMBER for account in engine.accounts)
+        contracts = sum(account.kind == "clearing" for account in engine.accounts)
+        return Figures(
+            size, dict(sorted(types.items())), self._currency, members, contracts, *sums, meters.readings, meters.rows,
+            meters.passed_over, meters.unseen, self._first_at, self._last_at,
+        )  # fmt: skip
+
+    # --- stopping and going on ---------------------------------------------------------------------------------------
+
+    def values(self) -> dict[str, Any]:
+        """Return everything but the engine as JSON can hold it; only behind a seal."""
+        return {
+            "types": dict(self._types),
+            "currency": self._currency,
+            "first_at": self._first_at,
+            "last_at": self._last_at,
+            "sums": list(self._sums),
+            "meters": self._meters.values(),
+        }
+
+    @classmethod
+    def restore(cls, engine: Engine, values: Mapping[str, Any]) -> Judge:
+        """Return the judge that ``values`` and its engine stood for."""
+        judge = cls(engine)
+        judge._types.update(values["types"])
+        judge._currency = values["currency"]
+        judge._first_at, judge._last_at = values["first_at"], values["last_at"]
+        energy_wh, paid_e7, fee_e7 = values["sums"]
+        judge._sums = energy_wh, paid_e7, fee_e7
+        judge._meters = Meters.restore(values["meters"])
+        return judge
+
+
+def _added(sums: tuple[int, int, int], contract: Contract, place: str) -> tuple[int, int, int]:
+    """Return the sums with a contract's: Wh bought, e7 paid, e7 of it grid fees; its positions must add up to 0."""
+    energy_wh, paid_e7, fee_e7 = sums
+    sold_wh = bought_wh = 0
+    for tally in contract.tallies.values():
+        bought_wh += tally.bought_wh
+        sold_wh += tally.sold_wh
+        paid_e7 += tally.paid_e7
+        fee_e7 += tally.fee_e7
+    if bought_wh != sold_wh:
+        raise Wrong(place, f"totals: expected {ENERGY}:0 in {contract.name}, was {bought_wh - sold_wh}")
+    return energy_wh + bought_wh, paid_e7, fee_e7
+
+
+def placed(entry: Fields, seq: object = None) -> str:
+    """Return what an entry is called: ``entry 412 (trade, 2026-06-06T12:15:00.000Z)``."""
+    number = entry.get("seq") if seq is None else seq
+    return f"entry {number} ({entry.get('type')}, {entry.get('at')})"
+
+
+def described(divergence: Divergence) -> Wrong:
+    """Return a divergence as a sentence: where both are entries of one type, only the fields that differ."""
+    expected, was, seq = divergence.expected, divergence.was, divergence.seq
+    if not isinstance(was, Mapping):
+        return Wrong(f"entry {seq}", f"expected {shown(expected)}, was {shown(was)}")
+    place = placed(was, seq)
+    if isinstance(expected, Mapping) and expected.get("type") == was.get("type"):
+        fields = [name for name in (*expected, *(was.keys() - expected.keys())) if expected.get(name) != was.get(name)]
+        return Wrong(
+            place,
+            "; ".join(
+                f"{name}: expected {expected.get(name, 'nothing')}, was {was.get(name, 'nothing')}" for name in fields
+            ),
+        )
+    return Wrong(place, f"expected {shown(expected)}, was {shown(was)}")
+
+
+def shown(value: object) -> str:
+    """Return an entry, a refusal or a text in few words."""
+    if isinstance(value, Refused):
+        return "a refusal (" + ", ".join(filter(None, (value.code, value.field))) + ")"
+    if isinstance(value, Mapping):
+        told = " ".join(f"{name}={item}" for name, item in value.items() if name not in ("v", "seq", "type", "at"))
+        return f"{value.get('type')} {told}"[:400]
+    return str(value)[:400]
