@@ -70,8 +70,7 @@ class Position(NamedTuple):
     prev: str
     keys: tuple[str, ...]  # valid then
     named: tuple[str, ...]  # every one the log had named
-    trusted: tuple[str, ...]  # those the reader had reason to trust
-    given: tuple[str, ...]  # whom the reader trusted to begin with; nobody: the founder
+    approved: tuple[str, ...]  # by which key each of these was approved, "" for the founder's
     rules: str
     last_at: str
     counts: tuple[int, int, int, int]  # as in ``Report``: rows, missing ones, rulebooks, missing ones

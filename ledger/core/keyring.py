@@ -36,39 +36,38 @@ class Keyring:
         self.origin = origin
         self.valid: dict[str, VerifierKey] = {}  # by text, oldest first
         self.known: dict[str, VerifierKey] = {}  # revoked ones, too
+        self.approved: dict[str, str] = {}  # known key -> the one that approved it, "" for the founder's
         self._trusted = {str(key) for key in trusted}
-        self._founder_counts = not self._trusted
 
     def copy(self) -> Keyring:
         """Return an independent keyring of the same state."""
         other = Keyring(self.origin)
-        other.valid, other.known = dict(self.valid), dict(self.known)
-        other._trusted, other._founder_counts = set(self._trusted), self._founder_counts
+        other.valid, other.known, other.approved = dict(self.valid), dict(self.known), dict(self.approved)
+        other._trusted = set(self._trusted)
         return other
 
-    def texts(self) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-        """Return the valid, all known, and the trusted keys, as ``restore`` takes them."""
-        return tuple(self.valid), tuple(self.known), tuple(sorted(self._trusted))
-
-    @classmethod
-    def restore(cls, origin: str, valid: Iterable[str], known: Iterable[str], trusted: Iterable[str]) -> Keyring:
-        """Return the keyring that ``texts`` told of; raise ``NoteError`` on a text that is no key."""
-        ring = cls(origin)
-        ring.known = {text: parse_vkey(text) for text in known}
-        ring.valid = {text: parse_vkey(text) for text in valid}
-        ring._trusted, ring._founder_counts = set(trusted), False
-        return ring
+    def restore(self, valid: Iterable[str], approved: Mapping[str, str]) -> None:
+        """Take over the state that ``valid`` and ``approved`` of another keyring had; raise ``KeyringError``."""
+        self.known = {vkey: self._parse(vkey) for vkey in approved}
+        self.approved = dict(approved)
+        try:
+            self.valid = {vkey: self.known[vkey] for vkey in valid}
+        except KeyError as error:
+            raise KeyringError("vkey", f"expected a key the log has named, was {error}") from None
 
     def believed(self) -> list[VerifierKey]:
         """Return the valid keys that the reader has reason to trust, oldest first."""
-        return [key for text, key in self.valid.items() if text in self._trusted]
+        reached: set[str] = set()
+        for vkey, approver in self.approved.items():  # who approves comes before whom it approves
+            if vkey in self._trusted or approver in reached or (not self._trusted and not approver):
+                reached.add(vkey)
+        return [key for text, key in self.valid.items() if text in reached]
 
     def found(self, vkey: str) -> VerifierKey:
         """Take the genesis entry's key; raise ``KeyringError``."""
         key = self._parse(vkey)
         self.valid[vkey] = self.known[vkey] = key
-        if self._founder_counts:
-            self._trusted.add(vkey)
+        self.approved[vkey] = ""
         return key
 
     def change(self, entry: Mapping[str, object]) -> None:
@@ -106,8 +105,7 @@ class Keyring:
         if approver is None:
             raise KeyringError("approval", "expected the signature of a valid key, this is of none")
         self.valid[vkey] = self.known[vkey] = key
-        if approver in self._trusted:
-            self._trusted.add(vkey)
+        self.approved[vkey] = approver
 
     def _revoke(self, vkey: str) -> None:
         if vkey not in self.valid:

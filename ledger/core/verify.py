@@ -156,9 +156,8 @@ class _Verifier:
         self._tree = TileTree.restore(start.size, [[bytes.fromhex(hash_) for hash_ in edge] for edge in start.edges])
         self._chain = Chain(self._origin, start.currency)
         self._chain.height, self._chain.next, self._chain.prev = start.height, start.size, start.prev
-        if set(start.given) != {str(key) for key in self._given}:
-            raise Bad(CHECKPOINT, "expected the trusted keys that were begun with, was others")
-        self._ring = Keyring.restore(self._origin, start.keys, start.named, start.trusted)
+        self._ring = Keyring(self._origin, self._given)
+        self._ring.restore(start.keys, dict(zip(start.named, start.approved, strict=True)))
         self._rules, self._last_at = start.rules, start.last_at
         self._rows, self._rows_missing, self._rulebooks, self._rulebooks_missing = start.counts
         self._marked = start.size
@@ -174,8 +173,8 @@ class _Verifier:
         self._position = Position(
             size, self._tree.root().hex(), str(seal["state"]),
             tuple(tuple(hash_.hex() for hash_ in edge) for edge in self._tree.edges),
-            self._origin, self._chain.currency, self._chain.height, self._chain.prev, *self._ring.texts(),
-            tuple(str(key) for key in self._given), self._rules, str(seal["at"]),
+            self._origin, self._chain.currency, self._chain.height, self._chain.prev, tuple(self._ring.valid),
+            tuple(self._ring.approved), tuple(self._ring.approved.values()), self._rules, str(seal["at"]),
             (self._rows, self._rows_missing, self._rulebooks, self._rulebooks_missing),
         )  # fmt: skip
 

@@ -244,10 +244,12 @@ def checking(request: HttpRequest) -> HttpResponse:
     except ledger.NotThere:
         note = ""
     vkey = ledger.key_of(note) if note else ledger_operations.verifier_key()
+    vkeys = ledger.valid_keys() or [vkey]
     context = {
         "note": note,
         "vkey": vkey,
-        "vkeys": ledger.valid_keys() or [vkey],
+        "vkeys": vkeys,
+        "vkeys_text": "\n".join(vkeys),
         "witnesses": witnessing.status(),
         "verify": {"note": note, "vkey": vkey},
         "address": request.build_absolute_uri("/").rstrip("/"),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 
+from ledger import cosigning
+from ledger import queries as ledger_queries
 from market.api import shapes
 from market.exchange import operations
 from market.exchange.units import at_text
@@ -237,3 +240,23 @@ def test_throttled_orders_say_when_to_come_again(city: City, olga: Person) -> No
         assert response.headers["retry-after"] == "10" and "10 s" in problem["detail"]
     finally:
         put(olga, "params", PARAMS | {"throttle_per_min": 0})
+
+
+def test_an_alarm_about_the_ledger_stands_among_the_alerts(city: City, olga: Person, alice: Person) -> None:
+    alice.order("sell", "0.9000", contract=city.market.contract(4))
+    deadline = time.monotonic() + 10
+    while not (size := ledger_queries.sealed_size()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    detail = {"reason": "refused", "size": size, "witnesses": {"regulator": "at 12 entries: another root"}}
+    seq = cosigning.raise_alarm("fork", size, city.market.clock.at_ms, detail)
+    again = cosigning.raise_alarm("quorum", size, city.market.clock.at_ms, {"reason": "lag", "witnesses": {}})
+    assert seq is not None and again != seq
+    found = {alert.id: alert for alert in shaped(olga.get(f"{BASE}/alerts", limit=500), shapes.AlertPage).results}
+    assert (found[seq].kind, found[seq].reason, found[seq].witnesses) == ("fork", "refused", ["regulator"])
+    assert (found[seq].area, found[seq].contract, found[seq].contracts) == (None, None, [])
+    assert list(found) == sorted(found, reverse=True)
+    if again is not None:  # a log with one seal has no place for a second one
+        assert found[again].kind == "quorum"
+    seen = shaped(olga.request("POST", f"{BASE}/alerts/{seq}/acknowledge"), shapes.Alert)
+    assert seen.acknowledged_by == "olga"

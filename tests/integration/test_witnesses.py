@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from django.conf import settings as django_settings
 from django.test import Client, override_settings
 
 from ledger import cosigning, keys, queries, witnessing
 from ledger.core.cosign import Cosigner, find_cosignature, parse_witness_key
-from ledger.core.note import Signer, VerifierKey, parse_note, parse_vkey
+from ledger.core.note import Signer, VerifierKey, parse_checkpoint, parse_note, parse_vkey
 from ledger.core.policy import PolicyError
 from ledger.core.receipt import parse_receipt, verify_receipt
 from ledger.core.witness import format_request
@@ -34,7 +29,7 @@ from market.exchange.witnesses import WitnessService
 from tests.factories import Market, running_market
 from tests.integration.ledger_writer import Writer, write_log
 from tests.integration.litewitness import running_litewitness
-from tests.integration.witness_http import App, Station, get, post, serving, wait_for
+from tests.integration.witness_http import App, Station, get, serving, wait_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -255,7 +250,9 @@ def test_a_log_that_was_set_back_alarms(own: Path) -> None:
 
 
 # --- late and misbehaving --------------------------------------------------------------------------------------------
-def test_a_quorum_that_lags_alarms_once_and_ends(own: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_quorum_that_lags_alarms_once_and_ends(
+    own: Path, client: Client, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     station = Station(own / "w", [log_key()])
     writer = write_log(5)
     late = writer.log.sealed_size
@@ -266,6 +263,9 @@ def test_a_quorum_that_lags_alarms_once_and_ends(own: Path, caplog: pytest.LogCa
         writer.commit()
         asker.notify()
         alarm = wait_for(lambda: Alarm.objects.filter(kind="quorum").first())
+        monkeypatch.setattr(witnessing, "_current", asker)
+        health = client.get("/healthz").json()
+        assert (health["witnesses"], health["witnessed"]) == ("behind", 0)
         assert asker.status().state == "behind"
         assert alarm.seq == late - 1  # the oldest head that waits
         assert json.loads(alarm.detail)["reason"] == "lag"
@@ -358,18 +358,21 @@ def test_a_request_that_drips_is_broken_off(own: Path, monkeypatch: pytest.Monke
 def test_witnesses_that_take_turns_being_slow_still_make_a_quorum(own: Path) -> None:
     """Two slow witnesses must sign the same head, though a new one comes every moment."""
 
-    def slow(app: App) -> App:
-        async def wrapped(scope, receive, send) -> None:
-            await asyncio.sleep(0.4)
-            await app(scope, receive, send)
+    def slow(seconds: float) -> Callable[[App], App]:
+        def wrap(app: App) -> App:
+            async def wrapped(scope, receive, send) -> None:
+                await asyncio.sleep(seconds)
+                await app(scope, receive, send)
 
-        return wrapped
+            return wrapped
+
+        return wrap
 
     stations = [Station(own / name, [log_key()], f"{name}.example") for name in ("one", "two")]
     writer = write_log(5)
     with policy(own, *stations), contextlib.ExitStack() as stack:
-        stack.enter_context(stations[0].open(slow))
-        stack.enter_context(stations[1].open())
+        stack.enter_context(stations[0].open(slow(0.4)))
+        stack.enter_context(stations[1].open(slow(0.27)))
         asker = stack.enter_context(asking())
         first = writer.log.sealed_size
 
@@ -381,8 +384,49 @@ def test_witnesses_that_take_turns_being_slow_still_make_a_quorum(own: Path) -> 
             time.sleep(0.05)
             return (cosigning.witnessed_size() or 0) > first
 
-        wait_for(another)  # a quorum while there is never a moment's rest
+        wait_for(another, 8)  # a quorum while there is never a moment's rest
         wait_for(lambda: cosigning.witnessed_size() == writer.log.sealed_size)
+
+
+def test_a_target_stays_until_its_quorum_or_the_end_of_its_round(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(witnessing, "MAX_PAUSE_S", 0.02)
+    asked: list[int] = []
+
+    async def app(scope, receive, send) -> None:
+        body = (await receive()).get("body", b"")
+        asked.append(parse_checkpoint(parse_note(body.partition(b"\n\n")[2]).text).size)
+        await send({"type": "http.response.start", "status": 503, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    station = Station(own / "w", [log_key()])
+    writer = write_log(5)
+    first = writer.log.sealed_size
+    with serving(app, station.port), policy(own, station), asking(round_s=1.5) as asker:
+        started_s = time.monotonic()
+        while time.monotonic() - started_s < 1.0:
+            writer.orders(2)
+            writer.seal()
+            writer.commit()
+            asker.notify()
+            time.sleep(0.02)
+        assert len(asked) > 3
+        assert set(asked) == {first}
+        wait_for(lambda: writer.log.sealed_size in asked)
+        assert set(asked) == {first, writer.log.sealed_size}
+
+
+def test_only_a_quorum_counts(own: Path) -> None:
+    stations = [Station(own / name, [log_key()], f"{name}.example") for name in ("one", "two")]
+    writer = write_log(5)
+    with stations[0].open():
+        with policy(own, *stations), asking():
+            wait_for(lambda: Cosignature.objects.filter(size=writer.log.sealed_size).exists())
+            time.sleep(0.2)
+            assert cosigning.witnessed_size() == 0
+        with policy(own, *stations, quorum="any"), asking():
+            wait_for(lambda: cosigning.witnessed_size() == writer.log.sealed_size)
+        with policy(own, *stations):  # what another policy called a quorum is none for this one
+            assert cosigning.witnessed_size() == 0
 
 
 # --- policies and the command ----------------------------------------------------------------------------------------
@@ -396,74 +440,3 @@ def test_a_policy_that_cannot_be_followed_stops_the_start(own: Path) -> None:
     path.write_text(f"log {Signer('another.example', bytes(32)).vkey}\nwitness w {other.vkey}\nquorum w\n")
     with override_settings(LEDGER_POLICY_FILE=str(path)), pytest.raises(PolicyError, match="other logs"):
         witnessing.begin(lambda: 0)
-
-
-def test_the_protocol_over_http(own: Path) -> None:
-    station = Station(own / "w", [log_key()])
-    writer = write_log(5, 20)
-    heads = list(Checkpoint.objects.order_by("size"))
-    proof = queries.consistency(heads[0].size, heads[1].size)
-    first, second = format_request(0, [], heads[0].note), format_request(heads[0].size, proof, heads[1].note)
-    with station.open():
-        assert post(station.url, second)[:2] == (409, "text/x.tlog.size")
-        assert post(station.url, second)[2] == b"0\n"
-        status, _, body = post(station.url, first)
-        assert (status, body.startswith("— witness.example/w1 ".encode())) == (200, True)
-        assert post(station.url, first) == (409, "text/x.tlog.size", b"%d\n" % heads[0].size)
-        again = format_request(heads[0].size, [], heads[0].note)
-        assert post(station.url, again)[0] == 200  # the same head once more
-        assert post(station.url, format_request(heads[0].size, [], heads[1].note))[0] == 422
-        assert post(station.url, format_request(heads[1].size, [], heads[0].note))[0] == 400
-        assert post(station.url, second)[0] == 200
-        assert post(station.url, b"old")[0] == 400
-        assert post(station.url, b"x" * 70_000)[0] == 413
-        assert post(station.url, first, "/else")[0] == 404
-        assert get(station.url, "/add-checkpoint")[0] == 405
-        name = hashlib.sha256(writer.log.origin.encode()).hexdigest()
-        assert get(station.url, f"/{name}/checkpoint")[0] == 200
-        assert get(station.url, f"/{name}/checkpoint", "HEAD") == (200, b"")
-        assert get(station.url, f"/{name}/checkpoint", "POST")[0] == 405
-        assert get(station.url, "/")[0] == 404
-    with station.open():  # started again: it knows what it has cosigned
-        assert post(station.url, first) == (409, "text/x.tlog.size", b"%d\n" % heads[1].size)
-
-
-def test_the_command_serves_without_the_market(own: Path, tmp_path: Path) -> None:
-    writer = write_log(5)
-    note = queries.newest().note  # type: ignore[union-attr]
-    station = Station(own / "w", [log_key()], "regulator.example/w")
-    (own / "w" / "witness.sqlite3").unlink()
-    command = [
-        sys.executable, "manage.py", "witness", "--log-vkey", writer.log.vkey, "--port", str(station.port),
-        "--folder", str(own / "w"), "--name", "regulator.example/w",
-    ]  # fmt: skip
-    environment = {
-        **os.environ,
-        "SUNLEDGER_DATA": str(tmp_path / "empty"),
-        "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/x",
-    }
-    process = subprocess.Popen(
-        command,
-        cwd=django_settings.BASE_DIR,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        assert process.stdout.readline() == f"witness {station.vkey}\n"
-        body = format_request(0, [], note)
-
-        def answers() -> bool:
-            with contextlib.suppress(OSError):
-                return post(station.url, body)[0] == 200
-            return False
-
-        wait_for(answers)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(15) in (0, -signal.SIGTERM)
-    assert (own / "w" / "witness_key").stat().st_mode & 0o777 == 0o600
-    with station.open():
-        assert post(station.url, body)[0] == 409

@@ -144,6 +144,7 @@ def test_two_processes_on_one_folder_never_cosign_two_heads_of_one_size(tmp_path
 
 
 @given(st.binary(max_size=300) | st.text(max_size=200).map(str.encode))
+@settings(deadline=None)
 def test_nonsense_is_refused_as_such(body: bytes) -> None:
     with pytest.raises(Refused) as refused:
         parse_request(body)

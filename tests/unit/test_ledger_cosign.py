@@ -6,7 +6,7 @@ import base64
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger.core.cosign import Cosigner, cosigned_message, find_cosignature, parse_witness_key
@@ -200,6 +200,7 @@ def signer(number: int) -> Signer:
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 6), st.integers(0, 6)), max_size=12))
+@settings(deadline=None)
 def test_a_keyring_always_has_a_valid_key_that_came_by_a_valid_one(steps: list[tuple[bool, int, int]]) -> None:
     """Against sets: a key is added only by one that is valid then, never twice, and the last one stays."""
     ring = Keyring(SIGNER.name)

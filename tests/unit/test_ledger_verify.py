@@ -6,11 +6,13 @@ import base64
 import hashlib
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
 from ledger.core.blocks import parse_totals, totals_text
 from ledger.core.encoding import encode
+from ledger.core.findings import Bundle, Position
 from ledger.core.follow import Follower
 from ledger.core.merkle import leaf_hashes
 from ledger.core.note import Signer, format_vkey, parse_vkey
@@ -269,6 +271,34 @@ def test_trust_goes_on_only_by_a_key_that_is_trusted() -> None:
         assert verify(files, one.vkey).vkey == three.vkey
     assert verify(files, two.vkey).vkey == three.vkey
     assert fault(rewritten(lambda log: change(log, one)), two.vkey).place == "checkpoint"
+
+
+def test_who_goes_on_from_a_position_knows_who_approved_whom() -> None:
+    old = Signer("sunledger.example/test", SEED)
+
+    def change(log: LogMaker) -> None:
+        log.add_key(NEW)
+        log.seal()
+        log.add("key", action="revoke", vkey=old.vkey)
+        log.signer = NEW
+        log.seal()
+
+    files = rewritten(change)
+    positions: list[Position] = []
+
+    def each(bundle: Bundle) -> None:
+        if bundle.position is not None:
+            positions.append(bundle.position)
+
+    for end in (7, 9):  # behind the second and the third seal
+        verify_log(source(files), [parse_vkey(old.vkey)], each=each, mark_every=end)
+    whole = verify(files)
+    assert positions
+    for position in positions:
+        for vkey in (old.vkey, NEW.vkey):
+            assert verify_log(source(files), [parse_vkey(vkey)], start=position) == replace(whole, trusted="given")
+        with pytest.raises(Bad, match="checkpoint"):
+            verify_log(source(files), [parse_vkey(Signer(old.name, bytes(32)).vkey)], start=position)
 
 
 def test_a_revoked_key_signs_nothing_and_does_not_come_back() -> None:

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from ledger import queries as ledger
+from ledger import witnessing
 from market.engine.commands import Expire
 from market.grid import queries as grid
 from market.pages.operator import row_of
@@ -186,3 +187,48 @@ def test_the_pages_are_there_while_the_market_is_closed(closed: Town) -> None:
     form = {"capacity-once": "k5", **CAPACITY}
     response = closed.olga.post("/operator/areas/LV1.1/capacity", page="/account", **form)
     assert response.status_code == 503
+
+
+@pytest.mark.parametrize(
+    ("state", "says", "panel"),
+    [
+        ("none", "", ""),
+        ("ok", "", "<dt>Witnesses</dt><dd>sign"),
+        ("behind", "The oldest checkpoint without their quorum is 75 s old.", "behind</span>"),
+        ("refused", "A witness refuses to sign the ledger.", "refuse to sign</span>"),
+    ],
+)
+def test_how_the_witnesses_do(town: Town, monkeypatch: pytest.MonkeyPatch, state: str, says: str, panel: str) -> None:
+    one = witnessing.WitnessState("the-regulators", 12, state == "refused", "" if state == "ok" else "no answer")
+    shown = witnessing.Status(state, None if state == "none" else 12, 75.2, () if state == "none" else (one,))
+    monkeypatch.setattr(witnessing, "status", lambda: shown)
+    html = town.olga.html("/operator")
+    notices = ("The oldest checkpoint without their quorum is 75 s old.", "A witness refuses to sign the ledger.")
+    assert [notice for notice in notices if notice in html] == ([says] if says else [])
+    assert panel in html
+    assert ("<dt>Witnesses</dt>" in html) == (state != "none")
+    checking = town.rita.html("/regulator/checking")
+    assert ("the-regulators" in checking) == (state != "none")
+    assert ("No witness is set up" in checking) == (state == "none")
+    assert ("refuses: not the same history" in checking) == (state == "refused")
+
+
+class _Stub:
+    def __init__(self, size: int | None):
+        self._size = size
+
+    def witnessed_size(self) -> int | None:
+        """Return what the test says."""
+        return self._size
+
+
+def test_a_block_says_whether_it_was_witnessed(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = town.market.place(town.bob.account, "buy", "0.0100").events[0].seq
+    town.sealed(first)
+    block = ledger.block_of(first)
+    for size, word in ((None, "sealed, signed"), (block.size - 1, "sealed, signed"), (block.size, "witnessed")):
+        monkeypatch.setattr("market.pages.regulator.cosigning", _Stub(size))
+        assert f'<span class="tag good">{word}</span>' in town.rita.html(f"/regulator/blocks/{block.height}")
+        html = town.rita.html(f"/regulator/entries/{first}")
+        assert f'<span class="tag good">{word}</span>' in html
+        assert ("A quorum of independent witnesses" in html) == (size == block.size)
