@@ -118,7 +118,7 @@ def test_a_block_waits_as_one_and_trades_as_one(mia: Visitor, tom: Visitor) -> N
     expect(page.locator("market-orders h3")).to_have_text("Open: 1")
     tom.order(last, "sell", "0.1300", 300)
     expect(page.locator("market-orders h3")).to_have_text("Open: 0")
-    page.locator("market-orders summary").click()
+    page.locator("market-orders summary", has_text="Finished").click()
     expect(page.locator("market-orders details tbody", has_text="block").first).to_contain_text("600 Wh of 600 Wh")
 
 
