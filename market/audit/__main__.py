@@ -188,8 +188,8 @@ def parser() -> argparse.ArgumentParser:
         "--resume-every", type=int, default=MARK_EVERY, metavar="N", help="entries between two positions kept"
     )
     made.add_argument(
-        "--jobs", type=int, choices=range(1, MAX_JOBS + 1), default=min(MAX_JOBS, os.cpu_count() or 1),
-        help="2: hashes are verified in a process beside",
+        "--jobs", type=int, choices=range(1, MAX_JOBS + 1), default=1,
+        help="2: hashes are verified in a process beside, which is of use where a core is idle",
     )  # fmt: skip
     made.add_argument("--json", default="", metavar="FILE", help="write the verdict and the figures there, too")
     return made
