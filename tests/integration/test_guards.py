@@ -29,7 +29,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 ROOT = Path(__file__).resolve().parents[2]
 PASSWORD = "only-for-tests"
 UNUSED = (models.Alert, ledger.KeyEntry, ledger.Cosignature, ledger.Quorum, ledger.Alarm)  # by this short life
-needs_postgres = pytest.mark.skipif("connection.vendor != 'postgresql'", reason="roles and statement triggers")
 
 
 def live(folder: Path) -> None:
@@ -137,7 +136,7 @@ def as_role(name: str, sql: str) -> None:
         session.close()
 
 
-@needs_postgres
+@pytest.mark.postgres  # roles and statement triggers
 def test_the_role_can_add_and_read_and_nothing_else(role: str) -> None:
     denied = {APPEND_ONLY: ("update", "delete"), UPDATED: ("delete",), PRUNED: ("update",)}
     for found, actions in denied.items():
@@ -162,7 +161,7 @@ def test_the_role_can_add_and_read_and_nothing_else(role: str) -> None:
             as_role(role, statement)
 
 
-@needs_postgres
+@pytest.mark.postgres  # roles and statement triggers
 def test_the_market_lives_as_this_role(role: str, tmp_path: Path) -> None:
     settings = connection.settings_dict
     owner = settings["USER"], settings["PASSWORD"]
@@ -178,7 +177,7 @@ def test_the_market_lives_as_this_role(role: str, tmp_path: Path) -> None:
         settings["USER"], settings["PASSWORD"] = owner
 
 
-@needs_postgres
+@pytest.mark.postgres  # roles and statement triggers
 def test_a_role_that_may_do_everything_is_refused(role: str) -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT current_user")
@@ -194,7 +193,7 @@ def test_a_role_that_may_do_everything_is_refused(role: str) -> None:
         cursor.execute(f"ALTER ROLE {role} NOSUPERUSER")
 
 
-@needs_postgres
+@pytest.mark.postgres  # roles and statement triggers
 def test_the_command_prepares_a_database_that_a_market_can_be_founded_in(tmp_path: Path) -> None:
     settings, name = connection.settings_dict, f"secured_{os.getpid()}"
     host = f"{settings['HOST']}:{settings['PORT']}"
@@ -258,7 +257,7 @@ SET_BOTH = (
 )
 
 
-@needs_postgres
+@pytest.mark.postgres  # roles and statement triggers
 def test_money_moves_by_transfers_and_no_other_way(tmp_path: Path) -> None:
     with running_market(folder=tmp_path) as market:
         market.place(market.alice, SELL, "0.1500", 100)
