@@ -65,9 +65,10 @@ class AccountVector:
             if len(above) < count:
                 above += [b""] * (count - len(above))
             changed = {index >> 1 for index in changed}
+            alone = len(row) >> 1 if len(row) & 1 else -1  # the parent of a last node without a partner
             for parent in changed:
-                left = parent << 1
-                if left + 1 < len(row):
+                left = parent + parent
+                if parent != alone:
                     above[parent] = sha256(NODE + row[left] + row[left + 1]).digest()
                 else:
                     above[parent] = row[left]

@@ -6,6 +6,7 @@ Exit code 0: the log is whole and follows from the rules; 1: it is not or does n
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import sys
@@ -21,7 +22,7 @@ from ledger.files import SourceFailed, open_files
 from market.audit import resume
 from market.audit.judge import Figures, Judge, Wrong
 from market.audit.older import Kept, Unusable
-from market.audit.parallel import verify_beside
+from market.audit.parallel import COLLECT_AFTER, verify_beside
 
 PASSED, FOUND, UNUSABLE = 0, 1, 2
 MARK_EVERY = 500_000  # entries between two positions that are kept: some ten seconds, writing one takes about one
@@ -229,4 +230,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    gc.set_threshold(*COLLECT_AFTER)
     sys.exit(main())

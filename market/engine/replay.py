@@ -11,7 +11,7 @@ from typing import Any
 from market.engine.commands import MAX_LEGS, CancelOrder, PlaceOrder
 from market.engine.engine import Engine
 from market.engine.entries import DERIVED_CANCELS, EXPIRED, VERSION, legs_of, time_ms, to_command, to_leaf
-from market.engine.events import Event, OrderCancelled, OrderPlaced, Refused, Traded
+from market.engine.events import OrderCancelled, OrderPlaced, Refused, Traded
 from market.engine.trading import MARKET_OPERATOR
 
 # What the journal adds to a seal's fields beside the salt that every entry has; not the engine's to know.
@@ -91,6 +91,7 @@ class Replayer:
         expected, position = self._expected, self._position
         ahead = len(expected) - position
         at, at_ms = self._at, self._at_ms
+        apply = self._apply if self._each is not None else self.engine.apply
         for leaf in leaves:
             if ahead:
                 event = expected[position]
@@ -114,6 +115,25 @@ class Replayer:
             if leaf.get("at") != at:
                 self._see_time(leaf)
                 at, at_ms = self._at, self._at_ms
+            if leaf.get("type") == "order" and len(leaf) - ("salt" in leaf) == _ORDER_SIZE:
+                fields = _fields_of(leaf)
+                if fields is not None:  # a plain order: written out here, for it is most of a ledger
+                    try:
+                        expected = apply(_new(PlaceOrder, (fields[4], *fields[6:], 0)), at_ms)
+                    except TypeError as error:
+                        self._blame(leaf, error)
+                        raise
+                    event = expected[0] if expected else None
+                    if (
+                        type(event) is not OrderPlaced
+                        or (VERSION, "order", at, event[0]) + event[2:9] != fields
+                        or event[1] != at_ms
+                        or event[9]
+                    ):
+                        self._check_first(expected, leaf)
+                    position = 1
+                    ahead = len(expected) - 1
+                    continue
             expected = self._start(leaf, at, at_ms)
             position = 1 if expected else 0  # none yet: it begins a linked order
             ahead = len(expected) - position
@@ -140,30 +160,17 @@ class Replayer:
 
     def _start(self, leaf: Fields, at: str, at_ms: int) -> list[Any]:
         """Apply the command that an entry begins and return its events, the first of which was compared."""
-        kind = leaf.get("type")
-        if kind == "order":
-            if len(leaf) - ("salt" in leaf) == _ORDER_SIZE and "legs" not in leaf:
-                try:
-                    fields = _order_of(leaf)
-                except KeyError:
-                    return self._start_any(leaf)
-                command: Any = _new(PlaceOrder, (fields[4], *fields[6:], 0))
-                events = self._apply(command, at_ms, leaf)
-                event = events[0]
-                if (
-                    (VERSION, "order", at, event[0]) + event[2:9] != fields
-                    or event[1] != at_ms
-                    or event[9]
-                    or type(event) is not OrderPlaced
-                ):
-                    _compare(event, leaf)
-                return events
-        elif kind == "cancel":
+        if leaf.get("type") == "cancel":
             reason = leaf.get("reason")
             if type(reason) is str and reason not in _OTHERS_CANCELS and "order" in leaf:
-                events = self._apply(_new(CancelOrder, (MARKET_OPERATOR, leaf["order"], reason)), at_ms, leaf)
-                if events[0][1] != at_ms or not _is_cancel(events[0], leaf, at):
-                    _compare(events[0], leaf)
+                command = _new(CancelOrder, (MARKET_OPERATOR, leaf["order"], reason))
+                try:
+                    events = self._apply(command, at_ms)
+                except TypeError as error:
+                    self._blame(leaf, error)
+                    raise
+                if not events or events[0][1] != at_ms or not _is_cancel(events[0], leaf, at):
+                    self._check_first(events, leaf)
                 return events
         return self._start_any(leaf)
 
@@ -199,32 +206,50 @@ class Replayer:
             raise self._unknown(leaf, error) from error
         if command is None:
             raise Divergence(seq, "an entry that starts something", engine_part(leaf))
-        events = self._apply(command, at_ms, leaf)
-        for event, was in zip(events, begun, strict=False):
+        try:
+            events = self._apply(command, at_ms)
+        except TypeError as error:
+            for was in begun:
+                self._blame(was, error)
+            raise
+        self._check_first(events, leaf)
+        for event, was in zip(events[1:], begun[1:], strict=False):
             _compare(event, was)
         if len(begun) > len(events):
             extra = begun[len(events)]
             raise Divergence(self.engine.seq, "an entry that starts something", engine_part(extra))
         return events
 
-    def _apply(self, command: Any, at_ms: int, leaf: Fields) -> list[Any]:
-        engine = self.engine
-        seq = engine.seq
-        try:
-            events: list[Event | Refused] = engine.apply(command, at_ms)
-        except TypeError as error:
-            if all(type(value) in (int, str) for value in leaf.values()):
-                raise
-            raise self._unknown(leaf, error) from error
-        if not events or type(events[0]) is Refused:
-            raise Divergence(seq, events[0] if events else "nothing to happen", engine_part(leaf))
-        if self._each is not None:
+    def _apply(self, command: Any, at_ms: int) -> list[Any]:
+        """Apply a command and show its events to who wants to see them."""
+        events: list[Any] = self.engine.apply(command, at_ms)
+        if self._each is not None and not (events and type(events[0]) is Refused):
             for event in events:
                 self._each(event)
         return events
 
+    def _check_first(self, events: list[Any], leaf: Fields) -> None:
+        """Raise ``Divergence`` unless something happened, and the entry says what."""
+        if not events or type(events[0]) is Refused:
+            raise Divergence(self.engine.seq, events[0] if events else "nothing to happen", engine_part(leaf))
+        _compare(events[0], leaf)
+
+    def _blame(self, leaf: Fields, error: TypeError) -> None:
+        """The engine has stumbled: raise ``Divergence`` when the entry holds what none can hold."""
+        if not all(type(value) in (int, str) for value in leaf.values()):
+            raise self._unknown(leaf, error) from error
+
     def _unknown(self, leaf: Fields, error: Exception) -> Divergence:
         return Divergence(self.engine.seq, f"an entry of known form ({error!r})", engine_part(leaf))
+
+
+def _fields_of(leaf: Fields) -> tuple[Any, ...] | None:
+    """Return the fields of a plain order, ``None`` when it is none."""
+    try:
+        fields: tuple[Any, ...] = _order_of(leaf)
+    except KeyError:
+        return None
+    return fields
 
 
 def _is_trade(event: Any, leaf: Fields, at: str) -> bool:

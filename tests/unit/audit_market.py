@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from ledger.core.note import Checkpoint, parse_vkey
@@ -83,6 +84,17 @@ def a_day(settled: bool = True) -> Town:
     town.order(alice, c.SELL, 1_700, 10, LATER)
     town.seal()
     return town
+
+
+@cache
+def day() -> Town:
+    """Return that day, made once: nobody changes it."""
+    return a_day()
+
+
+def place(entry: Fields) -> str:
+    """Return what the audit calls an entry."""
+    return f"entry {entry['seq']} ({entry['type']}, {entry['at']})"
 
 
 def audited(files: dict[str, bytes], *kept: bytes) -> tuple[Report, Figures]:

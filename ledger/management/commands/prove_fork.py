@@ -14,8 +14,9 @@ from ledger.core.forks import Evidence, Unusable, Verdict, compare, format_evide
 from ledger.core.note import NoteError, VerifierKey, parse_note, parse_vkey
 from ledger.core.policy import PolicyError, parse_policy
 from ledger.core.source import Missing, Source
+from ledger.files import MAX_FILE_BYTES
 from ledger.management.commands.verify_ledger import own_keys
-from ledger.sources import MAX_FILE_BYTES, SourceFailed, open_source
+from ledger.sources import SourceFailed, open_source
 
 CONSISTENT, FORKED, UNUSABLE = 0, 1, 2
 HEAD = "checkpoint"
