@@ -98,18 +98,21 @@ def newest_of(witness: str) -> int:
 
 
 def keep(size: int, cosignature: Checked, loaded: LoadedPolicy, now_ms: int) -> bool:
-    """Store a checked cosignature, and the quorum when it completes one; return whether there is a quorum at this size."""
+    """Store a checked cosignature, and the quorum when it completes one; return whether there is a quorum at this size.
+
+    Not one transaction: of two witnesses that sign at the same moment neither would see the other's row. This way whoever
+    looks last sees both. What a crash leaves out in between is made up for when the newest head is asked for again.
+    """
     policy = loaded.policy
-    with transaction.atomic():
-        Cosignature.objects.get_or_create(
-            size=size,
-            witness=str(cosignature.key),
-            defaults={"at_s": cosignature.at_s, "line": cosignature.line},
-        )
-        there = cosigners(size)
-        reached = policy.satisfied({witness.name for witness in policy.witnesses if str(witness.key) in there})
-        if reached:
-            Quorum.objects.get_or_create(size=size, policy=loaded.sha256, defaults={"at_ms": now_ms})
+    Cosignature.objects.get_or_create(
+        size=size,
+        witness=str(cosignature.key),
+        defaults={"at_s": cosignature.at_s, "line": cosignature.line},
+    )
+    there = cosigners(size)
+    reached = policy.satisfied({witness.name for witness in policy.witnesses if str(witness.key) in there})
+    if reached:
+        Quorum.objects.get_or_create(size=size, policy=loaded.sha256, defaults={"at_ms": now_ms})
     return reached
 
 
