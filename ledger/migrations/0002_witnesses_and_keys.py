@@ -5,8 +5,9 @@ from django.db import migrations, models
 
 def note_founder(apps, schema_editor):
     """A log that is there already names its first key in its first entry."""
-    if apps.get_model("ledger", "Entry").objects.filter(seq=0).exists():
-        apps.get_model("ledger", "KeyEntry").objects.get_or_create(seq=0)
+    alias = schema_editor.connection.alias  # the tables' owner migrates through a connection of its own
+    if apps.get_model("ledger", "Entry").objects.using(alias).filter(seq=0).exists():
+        apps.get_model("ledger", "KeyEntry").objects.using(alias).get_or_create(seq=0)
 
 
 class Migration(migrations.Migration):
