@@ -8,9 +8,8 @@ from market.engine.grid import PRIORITY_BITS
 from market.engine.orders import Order
 from market.engine.state import State
 
-MAX_FILLS = (
-    5_000  # resting orders that fill-or-kill orders, blocks' legs and baskets trade with at the most: some 10 ms
-)
+# Resting orders that fill-or-kill orders, blocks' legs and baskets trade with at the most: some 10 ms.
+MAX_FILLS = 5_000
 
 
 class Scratch:
