@@ -13,7 +13,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from market.engine.events import Traded, TradeRecalled
+from market.engine import events
 from market.exchange.outcomes import Committed
 from market.streaming import access, items, protocol, views
 
@@ -31,6 +31,25 @@ AREA = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 CONTRACT = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}Z"
 
 Args = tuple[str, ...]
+
+# After these any view may look different; after an event with a contract only the views of that contract.
+SWEEPING = (events.CapacitySet, events.FeeSet, events.HaltSet, events.ParamsSet, events.AreaSet, events.TariffSet)
+TOUCHING = frozenset(
+    {
+        events.OrderPlaced,
+        events.ComplexOrderPlaced,
+        events.OrderAmended,
+        events.OrderHibernated,
+        events.OrderReactivated,
+        events.OrderCancelled,
+        events.Traded,
+        events.TradeRecalled,
+        events.ContractOpened,
+        events.ContractClosed,
+        events.ContractDelivered,
+        events.Settled,
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -62,7 +81,7 @@ class LogKind:
 
 def _trades(committed: Committed, owners: Container[Any]) -> Iterator[tuple[Any, int, Any]]:
     for event in committed.events:
-        if type(event) is Traded or type(event) is TradeRecalled:
+        if type(event) is events.Traded or type(event) is events.TradeRecalled:
             yield None, event.seq, event
 
 
@@ -113,6 +132,13 @@ KINDS: dict[str, StateKind | LogKind] = {
     ),
     "me": LogKind(_kind_pattern("me"), _me, _as_it_is, own=True, ring=OWN_RING_ITEMS),
 }
+
+
+def touched(committed: Committed) -> set[str] | None:
+    """Return the contracts whose views the batch may have changed; ``None``: any view's."""
+    if any(isinstance(event, SWEEPING) for event in committed.events):
+        return None
+    return {getattr(event, "contract") for event in committed.events if type(event) in TOUCHING}  # noqa: B009
 
 
 def find(name: str) -> tuple[StateKind | LogKind, Args]:

@@ -148,6 +148,14 @@ class Delivery:
             else:
                 sub.lost = True
 
+    def level_all(self) -> None:
+        """Bring every reader level that can take it now; the stalled ones are when they have drained."""
+        for socket in tuple(self.sockets):
+            for sub in tuple(socket.subs.values()):
+                if not self._ready(socket):
+                    break
+                self._level(sub)
+
     # --- to all ------------------------------------------------------------------------------------------------------
 
     async def send(self, news: list[News]) -> None:

@@ -16,7 +16,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
-from market.engine import events
 from market.exchange.outcomes import Committed
 from market.exchange.units import at_text
 from market.streaming import access, channels, history, protocol
@@ -48,26 +47,6 @@ MAX_SOCKETS: Final = 20_000  # a process; 5,000 are what one core serves at ten 
 MAX_CHANNELS: Final = 4_096  # with readers
 MAX_IDLE: Final = 1_024  # channels without readers, kept to resume from
 RETRY_S: Final = 5
-
-# After these any view may look different; after an event with a contract only the views of that contract.
-SWEEPING = (events.CapacitySet, events.FeeSet, events.HaltSet, events.ParamsSet, events.AreaSet, events.TariffSet)
-TOUCHING = frozenset(
-    {
-        events.OrderPlaced,
-        events.ComplexOrderPlaced,
-        events.OrderAmended,
-        events.OrderHibernated,
-        events.OrderReactivated,
-        events.OrderCancelled,
-        events.Traded,
-        events.TradeRecalled,
-        events.ContractOpened,
-        events.ContractClosed,
-        events.ContractDelivered,
-        events.Settled,
-    }
-)
-
 
 Newest = Callable[[], dict[str, list[tuple[int, Any]]]]
 
@@ -323,6 +302,7 @@ class Hub:
     def _absorb(self) -> None:
         """Note what the batches that arrived change."""
         if self._overflowed:
+            log.warning("the event loop did not keep up with the exchange, streams resynchronise")
             self._overflowed = False
             self._lose()
         for _ in range(MAX_BATCHES):
@@ -334,17 +314,31 @@ class Hub:
             for kind, owners in self._owners.items():
                 for owner, seq, raw in kind.collect(committed, owners):
                     owners[owner].add(seq, raw)
-            touched: set[str] = {getattr(event, "contract") for event in committed.events if type(event) in TOUCHING}  # noqa: B009
+            touched = channels.touched(committed)
+            if touched is None:
+                self._mark_all()
+                continue
             for contract in touched:
                 for key in (contract, None):
                     for channel in self._by_contract.get(key, ()):
                         self._mark(channel, contract)
-            if any(isinstance(event, SWEEPING) for event in committed.events):
-                self._mark_all()
+
+    def _unheard(self) -> set[str] | None:
+        """Return the contracts that batches which are published but not absorbed have touched; ``None``: any may be.
+
+        For the reader's thread, inside ``Exchange.read``: the writer stands still and has published all that the engine
+        shows, and only the flush that waits for this read would absorb.
+        """
+        unheard: set[str] = set()
+        for committed in tuple(self._incoming):
+            touched = channels.touched(committed)
+            if touched is None:
+                return None
+            unheard |= touched
+        return None if self._overflowed else unheard
 
     def _lose(self) -> None:
-        """Batches were dropped: views are computed anew, logs ask their readers to catch up from REST."""
-        log.warning("the event loop did not keep up with the exchange, streams resynchronise")
+        """News was dropped: views are computed anew, logs ask their readers to catch up from REST."""
         if self._incoming:
             self.seq = max(self.seq, self._incoming[0].first_seq - 1)
         for owners in self._owners.values():
@@ -360,8 +354,11 @@ class Hub:
             started = self.loop.time()
             try:
                 await self._flush()
-            except Exception:  # one bad flush must not silence every stream
-                log.exception("a flush of the streams failed")
+            except Exception:  # one bad flush must not silence a stream, nor leave it behind unnoticed
+                log.exception("a flush of the streams failed, streams resynchronise")
+                self._lose()
+                self.delivery.level_all()
+                self._wanted.set()
             self.flushes += 1
             await asyncio.sleep(max(0.0, started + FLUSH_INTERVAL_S - self.loop.time()))
 
@@ -390,7 +387,9 @@ class Hub:
         for channel in tuple(self._dirty)[:MAX_VIEWS_A_FLUSH]:
             picked.append((channel, self._dirty.pop(channel)))
         try:
-            seq, computed = await self.loop.run_in_executor(self._reader, self.exchange.read, reading(picked))
+            seq, computed = await self.loop.run_in_executor(
+                self._reader, self.exchange.read, reading(picked, self._unheard)
+            )
         except Exception:
             log.exception("the streams could not read the market")
             for channel, _ in picked:

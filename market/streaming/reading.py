@@ -19,15 +19,21 @@ Computed = tuple[StateChannel, View | str, frozenset[str] | None]  # channel, vi
 
 
 def reading(
-    picked: list[tuple[StateChannel, set[str] | None]],
+    picked: list[tuple[StateChannel, set[str] | None]], unheard: Callable[[], set[str] | None]
 ) -> Callable[[Any], tuple[int, list[Computed]]]:
-    """Return the function for ``Exchange.read``: (seq, views of as many of the picked channels as time allows)."""
+    """Return the function for ``Exchange.read``: (seq, views of as many of the picked channels as time allows).
+
+    The engine may be ahead of what the channels were marked for. A part of a view is complete for the seq it is labelled
+    with only if it also covers what ``unheard`` returns, the contracts touched since.
+    """
 
     def read(engine: Any) -> tuple[int, list[Computed]]:
         stop = time.perf_counter() + READ_BUDGET_S
         computed: list[Computed] = []
+        newer = unheard()
         for channel, touched in picked:
-            computed.append(_compute(engine, channel, touched if channel.ready else None))
+            part = None if touched is None or newer is None or not channel.ready else touched | newer
+            computed.append(_compute(engine, channel, part))
             if time.perf_counter() > stop:
                 break
         return engine.seq - 1, computed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from statistics import median
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
@@ -13,7 +14,7 @@ from tests.browser.conftest import Visitor, join
 
 Visit = Callable[..., Visitor]
 SOON_MS = 1_000  # from the operator's answer to the household's screen
-TRIES = 6
+TIMES = 5
 REFRESH_MS = 15_000
 
 pytestmark = pytest.mark.browser
@@ -87,14 +88,12 @@ def test_a_cheaper_offer_from_another_area_goes_with_the_edge_and_comes_back(
     expect(offer).to_contain_text("200 Wh")  # the order that waited has traded at once
     expect(mine).to_have_count(0)
 
-    # Within a second of the operator's decision; a busy machine may need several tries to show it.
+    # Within a second of the operator's decision.
     gone_ms, back_ms = [], []
-    for _ in range(TRIES):
+    for _ in range(TIMES):
         gone_ms.append(lasts_ms(lambda: set_capacity(go_on(operator), "0", "fault"), offer, 0))
         back_ms.append(lasts_ms(lambda: set_capacity(go_on(operator), before, "restored"), offer, 1))
-        if min(gone_ms) <= SOON_MS and min(back_ms) <= SOON_MS:
-            break
-    assert min(gone_ms) <= SOON_MS and min(back_ms) <= SOON_MS, (gone_ms, back_ms)
+    assert median(gone_ms) <= SOON_MS and median(back_ms) <= SOON_MS, (gone_ms, back_ms)
     expect(offer).to_contain_text("200 Wh")
     assert household.errors == []
 

@@ -78,6 +78,7 @@ class FakeExchange:
         self.listeners: list[Callable[[Committed], None]] = []
         self.broken = False
         self.reads = 0
+        self.meanwhile: Callable[[], object] | None = None  # committed just before the next reading, once
 
     def listen(self, fn: Callable[[Committed], None]) -> None:
         self.listeners.append(fn)
@@ -86,6 +87,9 @@ class FakeExchange:
         self.listeners.remove(fn)
 
     def read(self, fn: Callable[[Any], Any]) -> Any:
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile is not None:
+            meanwhile()
         with self.lock:
             if self.broken:
                 raise RuntimeError("the exchange is gone")

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
+from market.engine import events
 from market.streaming import access, channels, delivery
 from market.streaming import hub as hub_module
 from market.streaming.access import Viewer
 from tests.streaming.client import HeldWire
-from tests.streaming.fake import CONTRACT, LATER
+from tests.streaming.fake import CONTRACT, LATER, NOON_MS
 from tests.streaming.stage import ALICE, BOB, BOOK, Market, beat, play
 
 pytestmark = pytest.mark.usefixtures("open_books")
@@ -321,5 +322,66 @@ def test_a_channel_left_and_taken_up_while_it_is_computed() -> None:
         await market.flush()
         (snapshot,) = second.hear()
         assert snapshot["data"]["contracts"][LATER]["bid"] == "0.2000"
+
+    play(scene)
+
+
+@pytest.mark.parametrize("sweeping", [False, True])
+def test_what_happens_between_the_news_and_the_reading_is_told_with_it(sweeping: bool) -> None:
+    """A part of a ticker is labelled with the seq of the reading, so it holds what other contracts became by then."""
+
+    async def scene(market: Market) -> None:
+        peer = market.connect()
+        peer.subscribe("ticker:MV1")
+        await market.flush()
+        peer.hear()
+
+        def meanwhile() -> None:
+            if sweeping:
+                market.exchange.engine.contracts[LATER].halted = True
+                market.exchange.commit(lambda seq: [events.HaltSet(seq, NOON_MS, "contract", LATER, 1, "fault")])
+            else:
+                market.exchange.set_level(LATER, "asks", 3000, 5)
+
+        market.exchange.set_level(CONTRACT, "bids", 2000, 1)
+        market.exchange.meanwhile = meanwhile
+        await market.flush()
+        (delta,) = peer.hear()
+        assert delta["seq"] == market.exchange.engine.seq - 1
+        assert set(delta["data"]["contracts"]) == {CONTRACT, LATER}
+        assert delta["data"]["contracts"][LATER]["state"] == ("halted" if sweeping else "open")
+        await market.flush()
+        assert peer.hear() == [], "it has been told already"
+
+    play(scene)
+
+
+def test_a_flush_that_fails_leaves_nobody_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene(market: Market) -> None:
+        peer = market.connect()
+        for channel in (BOOK, "ticker:MV1", "trades"):
+            peer.subscribe(channel)
+        await market.flush()
+        peer.hear()
+        send, failed = market.hub.delivery.send, asyncio.Event()
+
+        async def fail_once(news: Any) -> None:
+            monkeypatch.setattr(market.hub.delivery, "send", send)
+            failed.set()
+            raise RuntimeError("a mistake")
+
+        monkeypatch.setattr(market.hub.delivery, "send", fail_once)
+        market.exchange.set_level(CONTRACT, "bids", 2000, 7)
+        trade = market.exchange.trade(LATER)
+        market.hub._flusher = asyncio.get_running_loop().create_task(market.hub._run())
+        await asyncio.wait_for(failed.wait(), 5)
+        await asyncio.sleep(0)
+        heard = {message["channel"]: message for message in peer.hear()}
+        assert heard[BOOK]["data"]["bids"] == [["0.2000", 7, "0.0100"]]
+        assert set(heard["ticker:MV1"]["data"]["contracts"]) == {CONTRACT, LATER}
+        assert (heard["trades"]["type"], heard["trades"]["seq"]) == ("resync", trade)
+        market.exchange.trade(LATER)
+        await asyncio.sleep(3 * hub_module.FLUSH_INTERVAL_S)
+        assert [message["type"] for message in peer.hear()] == ["delta", "delta"], "and all goes on"
 
     play(scene)

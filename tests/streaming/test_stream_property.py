@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import random
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -30,6 +31,7 @@ steps = st.one_of(
     st.tuples(st.just("level"), changes, st.booleans()),
     st.tuples(st.just("level"), changes, st.just(True)),
     st.tuples(st.just("trade"), st.integers(1, 4), st.booleans()),
+    st.tuples(st.just("race"), changes, changes),  # the second one after the news of the first, before the reading
     st.tuples(st.just("hang"), st.lists(changes, min_size=5, max_size=8)),  # more batches than the loop takes
     st.tuples(st.just("read"), clients, st.integers(1, 9)),
     st.tuples(st.just("subscribe"), clients, st.sampled_from(CHANNELS), st.booleans()),
@@ -84,6 +86,10 @@ async def play(script: list[tuple[Any, ...]]) -> list[Peer]:
                     trades += range(last - count + 1, last + 1)
                     if flush:
                         await market.flush()
+                case ("race", change, meanwhile):
+                    market.exchange.set_level(*change)
+                    market.exchange.meanwhile = partial(market.exchange.set_level, *meanwhile)
+                    await market.flush()
                 case ("hang", missed):
                     trades.append(market.exchange.trade())
                     for change in missed:
@@ -184,13 +190,14 @@ def test_the_client_has_what_the_server_has_after_a_long_time(seed: int) -> None
                 [
                     ("level", change, True),
                     ("trade", chance.randint(1, 4), chance.random() < 0.7),
+                    ("race", change, (chance.choice([CONTRACT, LATER]), side, 2000, chance.randint(0, 2))),
                     ("hang", [(contract, side, 2000 + i, chance.randint(0, 2)) for i in range(6)]),
                     ("read", who, chance.randint(1, 9)),
                     ("subscribe", who, channel, chance.random() < 0.8),
                     ("unsubscribe", who, channel),
                     ("drop", who, chance.random() < 0.9),
                 ],
-                [40, 15, 1, 20, 8, 4, 4],
+                [40, 15, 8, 1, 20, 8, 4, 4],
             )[0]
         )
     asyncio.run(play(PRELUDE + script))
