@@ -189,6 +189,7 @@ class Receipt(_EntryView):
             raise Problem(404, "not_found", "account")
         if not receipts.has_row(seq, index):
             raise Problem(404, "not_found", "account")
+        self.note(accesslog.ENTRIES, lambda: [index])
         return self._file(f"entry-{seq}-account-{index}", lambda: receipts.row_receipt(seq, index))
 
     @staticmethod

@@ -12,6 +12,7 @@ from typing import Any
 from django.db.models import Count, Max, Q, Sum
 
 from ledger import cosigning
+from ledger import queries as ledger
 from ledger.models import Alarm
 from market.engine.contracts import contract_start_ms
 from market.exchange import models
@@ -45,10 +46,12 @@ from market.exchange.views import (
 
 __all__ = [
     "DETAIL", "ChangeView", "OrderView", "account_by_id", "alert", "alerts", "balance", "balances", "candles",
-    "changes_of_order", "contract", "contract_states", "contracts", "counts", "earned", "events", "legs", "money_by_kind",
-    "order", "orders", "orders_by_id", "positions", "refusals", "search_orders", "seq_before", "settlement_lines",
-    "trade_totals", "traded", "trades", "trades_of_order", "transfers", "unsettled",
+    "changes_of_order", "contract", "contract_states", "contracts", "counts", "earned", "events", "fund_seq", "legs",
+    "money_by_kind", "order", "orders", "orders_by_id", "positions", "refusals", "search_orders", "seq_before",
+    "settlement_lines", "trade_totals", "traded", "trades", "trades_of_order", "transfers", "unsettled",
 ]  # fmt: skip
+
+MAX_FUNDS = 1_000  # fund entries of one account that are looked through
 
 
 # --- trades and prices ------------------------------------------------------------------------------------------------
@@ -233,6 +236,20 @@ def transfers(
     if money_only:
         found = [transfer for transfer in found if transfer.asset == MONEY]
     return sorted(found, reverse=newest_first)[:limit]
+
+
+def fund_seq(*, account: int, reference: str) -> int | None:
+    """Return the fund entry of an account that carries a reference, or None: whether something has been booked already.
+
+    The ledger knows that for good; an idempotency key is forgotten after two days. Looks at the newest
+    ``MAX_FUNDS`` of the account.
+    """
+    rows = models.Transfer.objects.filter(Q(debit=account) | Q(credit=account), kind="fund").order_by("-id")
+    for id_ in rows.values_list("id", flat=True)[:MAX_FUNDS]:
+        seq = id_ // TRANSFERS_AN_ENTRY
+        if ledger.entry(seq).get("reference") == reference:
+            return seq
+    return None
 
 
 def _trade_transfers(

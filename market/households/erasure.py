@@ -7,10 +7,10 @@ record, its connection the row that led from the meter number to it.
 
 from __future__ import annotations
 
+import secrets
 from datetime import datetime
 from typing import NamedTuple
 
-import orjson
 from django.contrib.sessions.models import Session
 from django.db import connection, transaction
 from django.db.models import Q
@@ -21,11 +21,12 @@ from market.exchange import operations as exchange_operations
 from market.exchange import queries as exchange_queries
 from market.exchange.exchange import Exchange
 from market.exchange.units import money_text
-from market.households import keystore
+from market.households import keystore, renewal
 from market.households.identities import CACHE
-from market.households.models import Access, Account, AccountRequest, Connection, Renewal, Role, User
+from market.households.models import Access, Account, Connection, Home, Renewal, Role, User
 from market.households.operations import HouseholdError, Refusal, close_account
 
+CODE_BYTES = 8
 LOOKED_AT_ONCE = 1_000  # sessions or people of one query
 
 
@@ -70,6 +71,7 @@ def close_and_pay_out(exchange: Exchange, *, user: User, now: datetime) -> list[
     Raise ``HouseholdError``, ``Refusal``.
     """
     _check_role(user)
+    renewal.finish(exchange, user=user)
     paid = []
     for account in Account.objects.filter(user=user).order_by("index"):
         if account.closed_at is None:
@@ -96,6 +98,8 @@ def _unsettled(account: Account) -> int:
 def check_ready(user: User) -> None:
     """Raise ``HouseholdError`` that says what is still in the way of erasing a person."""
     _check_role(user)
+    if renewal.under_way(user):
+        raise HouseholdError("money_moving", "account", _("Money is on its way between two of the accounts."))
     for account in Account.objects.filter(user=user).order_by("index"):
         number = {"number": account.index}
         if account.closed_at is None:
@@ -146,13 +150,12 @@ def _strip(user: User) -> Erased:
     with transaction.atomic():
         accounts = list(Account.objects.filter(user=user).order_by("index"))
         indexes = [account.index for account in accounts]
-        meters = _meters(user, accounts)
+        connections = {account.connection for account in accounts} - {""}
         Renewal.objects.filter(Q(old__in=accounts) | Q(new__in=accounts)).delete()
         Account.objects.filter(pk__in=[account.pk for account in accounts]).update(
             user=None, home=None, salt=b"", identity="", automatic=False
         )
-        for meter in meters:
-            _forget_connection(meter)
+        _forget_connections(connections)
         Access.objects.filter(person=pk).delete()
         exchange_operations.forget_keys(accounts=indexes)
         sessions = _end_sessions(pk)
@@ -179,20 +182,19 @@ def _empty_log() -> None:
             cursor.fetchall()
 
 
-def _meters(user: User, accounts: list[Account]) -> set[str]:
-    """Return the person's meter numbers."""
-    found = set(AccountRequest.objects.filter(user=user).values_list("meter_number", flat=True))
-    for account in accounts:
-        if account.identity:
-            found.add(orjson.loads(account.identity)["record"].get("meter_number", ""))
-    return found - {""}
+def _forget_connections(names: set[str]) -> None:
+    """Forget which meters the ledger has these names for, those aside over which somebody else trades.
 
-
-def _forget_connection(meter: str) -> None:
-    """Forget which number the ledger has for a connection, unless somebody else trades over it."""
-    row = Connection.objects.filter(lookup=keystore.lookup("meter", meter)).first()
-    if row is not None and not Account.objects.filter(connection=row.name, closed_at=None).exists():
+    Nothing here asks for the meter numbers themselves: after a restored backup nobody can read them any more.
+    """
+    for row in Connection.objects.filter(name__in=names):
+        if Account.objects.filter(connection=row.name, closed_at=None).exists():
+            continue
         row.delete()
+        # The network may know the connection by the same number; it gets another one.
+        for home in Home.objects.only("code").iterator():
+            if keystore.lookup("meter", home.code) == row.lookup:
+                Home.objects.filter(pk=home.pk).update(code=f"renamed-{secrets.token_hex(CODE_BYTES)}")
 
 
 def _end_sessions(user_id: int) -> int:

@@ -19,6 +19,7 @@ from typing import Any
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from django.conf import settings
+from django.db import connection
 
 KEY_BYTES = 32
 NONCE_BYTES = 12  # AES-GCM's own; a person's key encrypts a few dozen values, so random nonces never meet
@@ -26,6 +27,7 @@ ID_BYTES = 16
 PRIVATE = 0o600
 BUSY_S = 20.0  # how long a process waits for another one that writes here
 PREFIX = "s1:"
+PEOPLE = "households_user"
 LOOKUP = "lookup"  # the secret under which names are found again
 
 SCHEMA = """
@@ -36,6 +38,10 @@ CREATE TABLE IF NOT EXISTS secret (name TEXT PRIMARY KEY, value BLOB NOT NULL);
 
 class KeyDestroyed(Exception):
     """Nothing can be sealed for a person who was erased."""
+
+
+class KeyMissing(Exception):
+    """The file knows nothing of a person: it is not the one that belongs to this database."""
 
 
 class KeyStore:
@@ -59,24 +65,33 @@ class KeyStore:
         return None if row is None else row[0]
 
     def key(self, id: str) -> bytes | None:
-        """Return a person's key; None when there is none or it was destroyed."""
-        found: bytes | None = self._one("SELECT secret FROM person_key WHERE id = ?", id)
+        """Return a person's key; None when it was destroyed. Raise ``KeyMissing`` when there never was one here.
+
+        A key is made once, with its person: made again for somebody it would lock away what the lost one sealed.
+        """
+        with self._lock:
+            row = self._db.execute("SELECT secret FROM person_key WHERE id = ?", (id,)).fetchone()
+        if row is None:
+            raise KeyMissing(
+                f"{settings.PERSON_KEYS_FILE} has no key {id}: restore the file that belongs to this database"
+            )
+        found: bytes | None = row[0]
         return found
 
     def key_to_seal(self, id: str) -> bytes:
-        """Return a person's key, made when it is needed first. Raise ``KeyDestroyed``."""
+        """Return a person's key. Raise ``KeyDestroyed``, ``KeyMissing``."""
         found = self.key(id)
-        if found is not None:
-            return found
+        if found is None:
+            raise KeyDestroyed(id)
+        return found
+
+    def make(self, id: str) -> None:
+        """Make the key of a person who is new; harmless when repeated."""
         with self._lock:
             self._db.execute(
                 "INSERT INTO person_key (id, secret) VALUES (?, ?) ON CONFLICT DO NOTHING",
                 (id, secrets.token_bytes(KEY_BYTES)),
             )
-        found = self.key(id)
-        if found is None:
-            raise KeyDestroyed(id)
-        return found
 
     def destroy(self, id: str) -> None:
         """Destroy a person's key for good; harmless when repeated."""
@@ -110,18 +125,34 @@ _opening = threading.Lock()
 
 
 def store() -> KeyStore:
-    """Return the key store of this installation."""
+    """Return the key store of this installation. Raise ``KeyMissing`` when its file is gone and people are there."""
     path = Path(settings.PERSON_KEYS_FILE)
     found = _stores.get(path)
     if found is None:
         with _opening:
-            found = _stores.get(path) or KeyStore(path)
-            _stores[path] = found
+            found = _stores.get(path)
+            if found is None:
+                if not path.exists() and _people_are_sealed():
+                    raise KeyMissing(f"{path} is gone: restore it, what the database knows of people cannot be read")
+                found = _stores[path] = KeyStore(path)
     return found
 
 
+def _people_are_sealed() -> bool:
+    """Return whether the database has people whose keys a lost file would hold."""
+    with connection.cursor() as cursor:
+        tables = connection.introspection.table_names(cursor)
+        if PEOPLE not in tables:
+            return False
+        columns = {column.name for column in connection.introspection.get_table_description(cursor, PEOPLE)}
+        if "person_key" not in columns:
+            return False  # of a version that knew no keys
+        cursor.execute(f"SELECT 1 FROM {PEOPLE} WHERE person_key <> '' LIMIT 1")  # noqa: S608
+        return cursor.fetchone() is not None
+
+
 def new_id() -> str:
-    """Return the random name of a key that is made when it is needed first."""
+    """Return a random name for a person's key."""
     return secrets.token_hex(ID_BYTES)
 
 

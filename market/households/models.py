@@ -6,6 +6,7 @@ this database says nothing about whoever was erased after it was made.
 
 from __future__ import annotations
 
+import secrets
 from typing import Any
 
 from django.contrib.auth.models import AbstractUser, UserManager
@@ -70,6 +71,12 @@ class User(AbstractUser):
 
     role = models.CharField(max_length=16, choices=Role.choices, default=Role.HOUSEHOLD)
     language = models.CharField(max_length=16, blank=True, default="")
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save the person; who is new gets a key first."""
+        if self._state.adding:
+            keystore.store().make(self.person_key)
+        super().save(*args, **kwargs)
 
     def sealing_key(self) -> str:
         """Return the name of the key that seals what is known about this person."""
@@ -165,18 +172,36 @@ class Deposit(models.Model):
     seq = models.BigIntegerField(null=True, blank=True)  # the ledger's fund entry
 
 
+def renewal_token() -> str:
+    """Return a random text by which the ledger's entries of one change are found again."""
+    return secrets.token_hex(32)
+
+
 class Renewal(models.Model):
     """Money of a member on its way from an earlier account number to the present one, through the bank's account.
 
-    The row is there before anything moves, so that what was cut short is finished as it was begun.
+    The row is there before anything is opened or moves, so that what was cut short is finished as it was begun; and there is
+    one at a time, so that two who begin at once do it once.
     """
 
     old = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="+")
-    new = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="+")
+    new = models.ForeignKey(Account, null=True, on_delete=models.PROTECT, related_name="+")  # None: not open yet
+    account_id = models.CharField(max_length=32, blank=True, default="")  # the new account's, where this opens one
+    identity = SealedField(blank=True, default="")  # and what its commitment is made of
+    token = models.CharField(max_length=64, default=renewal_token)  # what the ledger's fund entries refer to, digested
     amount_e7 = models.BigIntegerField()  # 0: the change is begun, its amount not set yet
     at = models.DateTimeField()
     out_seq = models.BigIntegerField(null=True, blank=True)  # the ledger's fund entries
     in_seq = models.BigIntegerField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["old"], condition=models.Q(in_seq=None), name="renewal_one_under_way")
+        ]
+
+    def sealing_key(self) -> str:
+        """Return the name of the key of the person whose number changes."""
+        return self.old.sealing_key()
 
 
 class Access(models.Model):

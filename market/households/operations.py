@@ -147,8 +147,13 @@ def deactivate(*, user: User, now: datetime) -> None:
 
 
 # --- accounts --------------------------------------------------------------------------------------------------------
-def _home_connection(code: str) -> str:
-    return salted_hmac("households.connection", code, algorithm="sha256").hexdigest()
+def _home_connection(home: Home) -> str:
+    """Return what the ledger calls a home's connection: what its account or its meter has already, else random."""
+    named = Account.objects.filter(home=home).exclude(connection="").values_list("connection", flat=True).first()
+    if named is None:
+        lookup = keystore.lookup("meter", home.code)
+        named = Connection.objects.filter(lookup=lookup).values_list("name", flat=True).first()
+    return named or secrets.token_hex(CONNECTION_BYTES)
 
 
 def _meter_connection(meter: str) -> str:
@@ -156,13 +161,13 @@ def _meter_connection(meter: str) -> str:
 
     What was random means nothing any more once its row is erased.
     """
-    if Home.objects.filter(code=meter).exists():  # the network knows the connection by this number already
-        return _home_connection(meter)
-    wanted = {"name": secrets.token_hex(CONNECTION_BYTES)}
-    return Connection.objects.get_or_create(lookup=keystore.lookup("meter", meter), defaults=wanted)[0].name
+    home = Home.objects.filter(code=meter).first()  # the network may know the connection by this number
+    name = secrets.token_hex(CONNECTION_BYTES) if home is None else _home_connection(home)
+    return Connection.objects.get_or_create(lookup=keystore.lookup("meter", meter), defaults={"name": name})[0].name
 
 
-def _group(user: User | None) -> str:
+def group_of(user: User | None) -> str:
+    """Return what the ledger calls the group of a person's accounts; "" for nobody."""
     # All accounts of one person are one group: they never trade with each other.
     return "" if user is None else salted_hmac("households.group", str(user.pk), algorithm="sha256").hexdigest()[:32]
 
@@ -174,11 +179,11 @@ def opening(*, user: User | None, home: Home | None, area: str, record: dict[str
     if meter:
         connection = _meter_connection(meter)
     else:
-        connection = _home_connection(home.code) if home is not None else ""
+        connection = _home_connection(home) if home is not None else ""
     command = OpenAccount(
         account_id=exchange_operations.new_account_id(),
         area=area,
-        group=_group(user),
+        group=group_of(user),
         connection=connection,
         commitment=commitment_of(salt, record),
     )

@@ -8,27 +8,30 @@ entries can still join them; who sees trades, books or one number's entries cann
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from datetime import datetime, timedelta
 
 import orjson
 from django.conf import settings
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.utils.translation import gettext_lazy as _
 
+from market.engine.commands import OpenAccount
 from market.engine.engine import Engine
 from market.exchange import operations as exchange_operations
 from market.exchange import queries as exchange_queries
 from market.exchange.exchange import Exchange
-from market.households.commitments import identity_text
+from market.households.commitments import commitment_of, identity_text
 from market.households.identities import CACHE
 from market.households.models import Account, Renewal, User
 from market.households.operations import (
     CONNECTION_BYTES,
+    SALT_BYTES,
     HouseholdError,
     Refusal,
     close_account,
-    opening,
+    group_of,
 )
 
 REASON = "renewal"
@@ -37,20 +40,28 @@ REASON = "renewal"
 def renew_account(exchange: Exchange, *, user: User, now: datetime) -> Account:
     """Give a member a new account number and return its account; goes on where an earlier call was cut short.
 
-    Raise ``HouseholdError``: no_account, too_soon, signed, open_orders, unsettled, arrears; ``Refusal``.
+    Calls at the same time do it once. Raise ``HouseholdError``: no_account, too_soon, signed, open_orders, unsettled,
+    arrears, key_conflict; ``Refusal``.
     """
-    begun = Renewal.objects.filter(old__user=user, old__closed_at=None).select_related("old", "new").first()
+    begun = _begun(user)
     if begun is None:
         old = Account.objects.filter(user=user, closed_at=None).select_related("user", "home").order_by("index").first()
         if old is None:
             raise HouseholdError("no_account", "account", _("You have no open account yet."))
         _check(exchange, old, now)
-        begun = Renewal.objects.create(old=old, new=_open_again(exchange, old, now), amount_e7=0, at=now)
+        begun = _begin(exchange, old, now)
+    new = _open_again(exchange, begun, now)
     close_account(exchange, account_index=begun.old.index, now=now)
     CACHE.forget_user(user.pk)
     fetch_left(exchange, user=user)
-    begun.new.refresh_from_db()
-    return begun.new
+    new.refresh_from_db()
+    return new
+
+
+def _begun(user: User) -> Renewal | None:
+    """Return the change of number that is under way, or None."""
+    under_way = Renewal.objects.filter(old__user=user, old__closed_at=None, in_seq=None)
+    return under_way.select_related("old__user", "old__home", "new").first()
 
 
 def _check(exchange: Exchange, old: Account, now: datetime) -> None:
@@ -73,31 +84,68 @@ def _check(exchange: Exchange, old: Account, now: datetime) -> None:
         )
 
 
-def _open_again(exchange: Exchange, old: Account, now: datetime) -> Account:
-    """Open the new account on the same connection, with the same home and the same record under a new salt."""
-    connection = _connection_of(exchange, old.index)
+def _begin(exchange: Exchange, old: Account, now: datetime) -> Renewal:
+    """Claim the change: what is to be opened is written down first. Whoever comes second gets the first one's claim."""
     record = orjson.loads(old.identity)["record"] if old.identity else {"area": old.area}
-    salt, command = opening(user=old.user, home=old.home, area=old.area, record=record)
-    command = command._replace(connection=connection)
-    outcome = exchange.call(command)
-    if outcome.refused is not None:
-        raise Refusal(outcome.refused)
+    connection = _connection_of(exchange, old.index)
+    claim = Renewal(old=old, account_id=exchange_operations.new_account_id(), amount_e7=0, at=now)
+    claim.identity = identity_text(record, secrets.token_bytes(SALT_BYTES))
+    try:
+        with transaction.atomic():
+            claim.save()
+            # One that was begun and done meanwhile has closed the account, and frees the claim only after that.
+            if Account.objects.filter(pk=old.pk, closed_at=None).update(connection=connection):
+                return claim
+            claim.delete()
+    except IntegrityError:
+        found = _begun(old.user)  # type: ignore[arg-type]
+        if found is not None:
+            return found
+    raise HouseholdError("too_soon", "account", _("Your number was changed just now."))
+
+
+def _open_again(exchange: Exchange, claim: Renewal, now: datetime) -> Account:
+    """Open the claimed account on the same connection, with the same home and the same record under a new salt."""
+    if claim.new is not None:
+        return claim.new
+    old = claim.old
+    identity = orjson.loads(claim.identity)
+    command = OpenAccount(
+        account_id=claim.account_id,
+        area=old.area,
+        group=group_of(old.user),
+        connection=old.connection or _connection_of(exchange, old.index),
+        commitment=commitment_of(bytes.fromhex(identity["salt"]), identity["record"]),
+    )
+    index = exchange_queries.account_by_id(claim.account_id)
+    opened_seq = None
+    if index is None:
+        outcome = exchange.call(command)
+        opened_seq = None if outcome.refused is not None else outcome.events[0].seq  # type: ignore[union-attr]
+        index = exchange_queries.account_by_id(claim.account_id)  # somebody else's call may have opened it
+        if index is None:
+            assert outcome.refused is not None, f"account {claim.account_id} is open and nowhere to be found"
+            raise Refusal(outcome.refused)
     with transaction.atomic():
-        home, old.home = old.home, None
-        old.save(update_fields=["home"])
-        return Account.objects.create(
-            index=exchange_operations.opened_account(outcome),
-            account_id=command.account_id,
-            user=old.user,
-            home=home,
-            area=old.area,
-            salt=b"",
-            identity=identity_text(record, salt),
-            connection=connection,
-            automatic=old.automatic,
-            opened_at=now,
-            opened_seq=outcome.events[0].seq,  # type: ignore[union-attr]
+        Account.objects.filter(pk=old.pk).update(home=None)
+        new, _made = Account.objects.get_or_create(
+            index=index,
+            defaults={
+                "account_id": claim.account_id,
+                "user": old.user,
+                "home": old.home,
+                "area": old.area,
+                "salt": b"",
+                "identity": claim.identity,
+                "connection": command.connection,
+                "automatic": old.automatic,
+                "opened_at": now,
+                "opened_seq": opened_seq,
+            },
         )
+        claim.new, claim.identity = new, ""
+        claim.save(update_fields=["new", "identity"])
+    return new
 
 
 def _connection_of(exchange: Exchange, index: int) -> str:
@@ -124,45 +172,59 @@ def fetch_left(exchange: Exchange, *, user: User) -> int:
 
     Settlement and corrections may still pay into an account after it was closed. Raise ``Refusal``.
     """
-    _finish(exchange, user)
+    moved_e7 = finish(exchange, user=user)
     new = Account.objects.filter(user=user, closed_at=None).order_by("-index").first()
     if new is None:
-        return 0
-    moved_e7 = 0
+        return moved_e7
     for old in Account.objects.filter(user=user).exclude(closed_at=None).order_by("index"):
         balance = exchange_queries.balance(old.index)
         if balance is None or balance.free_e7 <= 0:
+            Renewal.objects.filter(old=old, new=new, in_seq=None, out_seq=None, amount_e7=0).delete()
             continue
-        renewal, _new = Renewal.objects.get_or_create(
-            old=old, new=new, out_seq=None, defaults={"amount_e7": 0, "at": old.closed_at}
+        renewal, _made = Renewal.objects.get_or_create(
+            old=old, in_seq=None, defaults={"new": new, "amount_e7": balance.free_e7, "at": old.closed_at}
         )
-        renewal.amount_e7 = balance.free_e7
-        renewal.save(update_fields=["amount_e7"])
-        moved_e7 += renewal.amount_e7
-        _move(exchange, renewal)
+        # Set once: two who fetch at the same time book the same amount under the same key.
+        Renewal.objects.filter(pk=renewal.pk, amount_e7=0).update(amount_e7=balance.free_e7)
+        moved_e7 += _move(exchange, renewal.pk)
     return moved_e7
 
 
-def _finish(exchange: Exchange, user: User) -> None:
-    """Finish what was cut short after its amount was set."""
-    for renewal in Renewal.objects.filter(new__user=user, in_seq=None, amount_e7__gt=0).select_related("old", "new"):
-        _move(exchange, renewal)
+def finish(exchange: Exchange, *, user: User) -> int:
+    """Finish what was cut short after its amount was set; return how much (e7) came in. Raise ``Refusal``."""
+    begun = Renewal.objects.filter(new__user=user, in_seq=None, amount_e7__gt=0).order_by("pk")
+    return sum(_move(exchange, pk) for pk in begun.values_list("pk", flat=True))
 
 
-def _move(exchange: Exchange, renewal: Renewal) -> None:
-    """Move money out of one account and into the other, each step at most once."""
+def under_way(user: User) -> bool:
+    """Return whether money of a member has left one account and not reached the other."""
+    return Renewal.objects.filter(old__user=user, in_seq=None).exclude(out_seq=None).exists()
+
+
+def _move(exchange: Exchange, pk: int) -> int:
+    """Move money out of one account and into the other, each step once; return how much (e7) this call brought in."""
+    renewal = Renewal.objects.select_related("old", "new").filter(pk=pk).first()
+    if renewal is None or renewal.new is None or renewal.in_seq is not None:
+        return 0
     for field, account, amount_e7 in (
         ("out_seq", renewal.old.index, -renewal.amount_e7),
         ("in_seq", renewal.new.index, renewal.amount_e7),
     ):
         if getattr(renewal, field) is not None:
             continue
-        outcome = exchange_operations.fund(
-            exchange, account=account, amount_e7=amount_e7, reason=REASON, key=f"renewal:{renewal.pk}:{field}"
-        )
-        if outcome.refused is not None:
-            raise Refusal(outcome.refused)
-        if outcome.conflict is not None:
-            raise HouseholdError("key_conflict", outcome.conflict, _("This was booked with other content."))
-        setattr(renewal, field, outcome.events[0].seq)  # type: ignore[union-attr]
-        renewal.save(update_fields=[field])
+        reference = hashlib.sha256(f"{renewal.token}:{field}".encode()).hexdigest()
+        seq = exchange_queries.fund_seq(account=account, reference=reference)
+        if seq is None:
+            outcome = exchange_operations.fund(
+                exchange, account=account, amount_e7=amount_e7, reason=REASON, reference=reference, key=reference
+            )
+            if outcome.refused is not None:
+                if field == "out_seq" and outcome.refused.code == "insufficient_funds":
+                    renewal.delete()  # somebody else's call has moved it; nothing of this one is booked
+                    return 0
+                raise Refusal(outcome.refused)
+            if outcome.conflict is not None:
+                raise HouseholdError("key_conflict", outcome.conflict, _("This was booked with other content."))
+            seq = outcome.events[0].seq  # type: ignore[union-attr]
+        Renewal.objects.filter(pk=pk).update(**{field: seq})
+    return renewal.amount_e7

@@ -198,7 +198,9 @@ def entry(request: HttpRequest, seq: int) -> HttpResponse:
         }
     except ledger.NotThere:
         pass  # not sealed yet: the page says so
-    privacy.note(request, accesslog.ENTRIES, accounts=accounts_named([fields]))
+    transfers = queries.transfers(seq=seq, newest_first=False, limit=PAGE_ROWS)
+    moved = {account for transfer in transfers for account in (transfer.debit, transfer.credit)}
+    privacy.note(request, accesslog.ENTRIES, accounts=moved | set(accounts_named([fields])))
     decision = grid_queries.decision(seq) if request.user.role in {Role.STAFF, Role.REGULATOR} else None
     found = recall.find(seq) if fields["type"] == "trade" else None
     context = {
@@ -212,7 +214,7 @@ def entry(request: HttpRequest, seq: int) -> HttpResponse:
         "leaf": leaf.decode(),
         "leaf_size": len(leaf),
         "decision": decision,
-        "transfers": queries.transfers(seq=seq, newest_first=False, limit=PAGE_ROWS),
+        "transfers": transfers,
         "size": ledger.size(),
         **under,
     }

@@ -19,14 +19,15 @@ from django.test import Client, override_settings
 
 from ledger import queries as ledger
 from market.engine.commands import BUY, SELL, PlaceOrder
-from market.exchange.models import IdempotencyKey
+from market.exchange.models import IdempotencyKey, SettlementLine
 from market.exchange.units import parse_price
 from market.households import accesslog, erasure, keystore, operations, queries
-from market.households.models import Access, Account, AccountRequest, ApiKey, Connection, Role, User
+from market.households.models import Access, Account, AccountRequest, ApiKey, Connection, Home, Renewal, Role, User
 from market.households.operations import HouseholdError
 from market.metering.operations import ReadingIn, record_batches
 from market.settlement.operations import settle_due
 from tests.factories import DEPOSIT_E7, Market, running_market
+from tests.integration.witness_http import wait_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -282,7 +283,9 @@ def test_a_connection_that_somebody_else_uses_is_kept() -> None:
 
 
 def test_a_sealed_value_is_bound_to_its_column_and_cannot_be_searched() -> None:
-    sealed = keystore.seal(keystore.new_id(), "text", "a.b")
+    id = keystore.new_id()
+    keystore.store().make(id)
+    sealed = keystore.seal(id, "text", "a.b")
     assert keystore.unseal(sealed, "a.b") == "text"
     with pytest.raises(ValueError, match="not what was sealed"):
         keystore.unseal(sealed, "a.c")
@@ -293,3 +296,92 @@ def test_a_sealed_value_is_bound_to_its_column_and_cannot_be_searched() -> None:
     with pytest.raises(TypeError):
         User.objects.update(email="a@b.example")
     assert settings.PERSON_KEYS_FILE.stat().st_mode & 0o077 == 0
+
+
+def test_a_meter_number_that_the_network_knows_goes_too() -> None:
+    """The network may call a home's connection by the number on its meter."""
+    with running_market(seal_every_s=0.05) as market:
+        home = Home.objects.create(code=TEXTS["meter_number"], area="LV1.1")
+        other = Home.objects.create(code="H8", area="LV1.1")
+        agent = operations.open_account(market.exchange, now=now(market), home=home)
+        user, account, _browser = joins(market)
+        named = ledger.entry(Account.objects.get(index=account).opened_seq)["connection"]
+        assert named == agent.connection, "one connection, whoever trades over it"
+        operations.close_account(market.exchange, account_index=agent.index, now=now(market))
+        erasure.close_and_pay_out(market.exchange, user=user, now=now(market))
+        erasure.erase(user=User.objects.get(pk=user.pk))
+        assert database_leaks() == {}
+        home.refresh_from_db()
+        other.refresh_from_db()
+        assert home.code.startswith("renamed-") and other.code == "H8"
+
+
+def test_a_restored_backup_shows_no_way_from_a_meter_to_the_ledger() -> None:
+    with running_market(seal_every_s=0.05) as market:
+        user, _account, _browser = joins(market)
+        erasure.close_and_pay_out(market.exchange, user=user, now=now(market))
+        keystore.store().destroy(user.person_key)  # what the erasure after the backup did
+        assert erasure.erase_again() == 1
+        assert not Connection.objects.exists()
+
+
+def test_without_the_file_of_keys_nothing_is_sealed_anew(tmp_path: Path) -> None:
+    user = operations.create_person(username=NAME, password=None, email=TEXTS["email"])
+    path, aside = Path(settings.PERSON_KEYS_FILE), tmp_path / "aside"
+
+    def reopened() -> None:
+        keystore._stores.clear()
+        keystore._lookup_secrets.clear()
+
+    reopened()
+    path.rename(aside)
+    for attempt in (lambda: operations.set_profile(user=user, first_name="x", email=""), user.save, User.objects.first):
+        with pytest.raises(keystore.KeyMissing, match="restore it"):
+            attempt()
+    assert not path.exists()
+    # Nor with one that belongs to another market.
+    sqlite3.connect(path).executescript(keystore.SCHEMA)
+    reopened()
+    with pytest.raises(keystore.KeyMissing, match="belongs to this database"):
+        operations.set_profile(user=user, first_name="x", email="")
+    aside.replace(path)
+    reopened()
+    found = User.objects.get(pk=user.pk)
+    assert (found.username, found.first_name, found.email) == (NAME, "", TEXTS["email"])
+
+
+def test_nobody_is_erased_while_money_is_between_two_accounts() -> None:
+    with running_market() as market:
+        user = operations.create_person(username=NAME, password=None)
+        account = operations.open_account(market.exchange, now=now(market), user=user, area="LV1.1")
+        erasure.close_and_pay_out(market.exchange, user=user, now=now(market))
+        Renewal.objects.create(old=account, new=account, amount_e7=5, at=now(market), out_seq=1)
+        with pytest.raises(HouseholdError, match="money_moving"):
+            erasure.erase(user=user)
+
+
+def test_an_official_who_reads_a_settlement_is_noted() -> None:
+    with running_market(seal_every_s=0.05) as market:
+        user, account, _browser = joins(market)
+        contract = trades(market, account)
+        erasure.close_and_pay_out(market.exchange, user=user, now=now(market))
+        settles(market, account, contract)
+        seq = SettlementLine.objects.get(account=account).seq
+        wait_for(lambda: ledger.sealed_size() > seq)
+        rita = operations.create_person(username="rita", password=PASSWORD, role=Role.REGULATOR)
+        made = operations.issue_key(user=rita, name="desk", scopes={"read", "ledger:read"}, now=datetime.now(UTC))
+        browser = Client()
+        browser.force_login(rita)
+        looks = (
+            lambda: browser.get(
+                f"/api/v1/ledger/entries/{seq}/receipt?account={account}",
+                headers={"Authorization": f"Bearer {made.token}"},
+            ),
+            lambda: browser.get(f"/regulator/entries/{seq}"),
+        )
+        for look in looks:
+            Access.objects.all().delete()
+            accesslog.forget_remembered()
+            assert look().status_code == 200
+            assert Access.objects.filter(reader=rita.pk, account=account, kind=accesslog.ENTRIES).exists()
+            assert [seen.reader for seen in accesslog.about(user)] == ["rita"]

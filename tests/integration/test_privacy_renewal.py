@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,8 +12,10 @@ from django.core.management import call_command
 from ledger import queries as ledger
 from market.engine.commands import BUY, SELL
 from market.exchange import operations as exchange_operations
+from market.exchange import queries as queries_of_exchange
 from market.exchange.concerns import concerns
 from market.exchange.exchange import Exchange
+from market.exchange.models import IdempotencyKey
 from market.households import erasure, operations, queries, renewal
 from market.households.models import Account, Home, Renewal, User
 from market.households.operations import HouseholdError
@@ -139,6 +142,98 @@ def _cut_at(call: int) -> Any:
         return real(exchange, **kwargs)
 
     return fund
+
+
+def test_two_who_renew_at_once_open_one_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second click comes at every step of the first one's way."""
+    for step in ("_begin", "_open_again", "close_account", "fetch_left", "_move"):
+        with running_market() as market:
+            user, old = member(market, name=f"nora{step}")
+            first = _with_another_inside(getattr(renewal, step), market, user)
+            with monkeypatch.context() as patched:
+                patched.setattr(renewal, step, first)
+                try:
+                    renewal.renew_account(market.exchange, user=user, now=NOW)
+                except HouseholdError as error:
+                    assert error.code == "too_soon", step
+            (new,) = Account.objects.filter(user=user, closed_at=None)
+            assert Account.objects.filter(user=user).count() == 2, step
+            assert (cash(market, old.index), cash(market, new.index)) == (0, DEPOSIT_E7), step
+            assert renewal.fetch_left(market.exchange, user=user) == 0, step
+            assert market.exchange.read(lambda engine: len(engine.accounts)) == new.index + 1, (
+                "no account without an owner"
+            )
+
+
+def _with_another_inside(step: Any, market: Market, user: User) -> Any:
+    inside: list[int] = []
+
+    def first(*args: Any, **kwargs: Any) -> Any:
+        if not inside:
+            inside.append(1)
+            with contextlib.suppress(HouseholdError):  # it may find the new number young
+                renewal.renew_account(market.exchange, user=user, now=NOW)
+        return step(*args, **kwargs)
+
+    return first
+
+
+def test_two_who_fetch_at_once_move_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    with running_market() as market:
+        user, old = member(market)
+        with monkeypatch.context() as broken:
+            broken.setattr(renewal, "fetch_left", lambda *args, **kwargs: 0)
+            new = renewal.renew_account(market.exchange, user=user, now=NOW)
+        real, inside = queries_of_exchange.balance, []
+
+        def balance(index: int) -> Any:
+            found = real(index)  # read before the other one moves it
+            if index == old.index and not inside:
+                inside.append(1)
+                assert renewal.fetch_left(market.exchange, user=user) == DEPOSIT_E7
+            return found
+
+        with monkeypatch.context() as patched:
+            patched.setattr(queries_of_exchange, "balance", balance)
+            assert renewal.fetch_left(market.exchange, user=user) == 0
+        assert cash(market, new.index) == DEPOSIT_E7
+        assert renewal.fetch_left(market.exchange, user=user) == 0 and Renewal.objects.count() == 1
+
+
+def test_what_was_booked_is_not_booked_again_days_later(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process ends between the ledger's entry and the note of it; the idempotency keys are forgotten meanwhile."""
+    with running_market() as market:
+        user, old = member(market)
+        booked = exchange_operations.fund
+        for cut in (1, 2):
+            calls: list[int] = []
+
+            def fund(exchange: Exchange, *, calls: list[int] = calls, cut: int = cut, **kwargs: Any) -> Any:
+                outcome = booked(exchange, **kwargs)
+                calls.append(1)
+                if len(calls) == cut:
+                    raise KeyboardInterrupt
+                return outcome
+
+            with monkeypatch.context() as broken:
+                broken.setattr(exchange_operations, "fund", fund)
+                with contextlib.suppress(KeyboardInterrupt):
+                    if cut == 1:
+                        renewal.renew_account(market.exchange, user=user, now=NOW)
+                    else:
+                        renewal.fetch_left(market.exchange, user=user)
+            IdempotencyKey.objects.all().delete()
+            monkeypatch.setattr(exchange_operations, "fund", _without_key(booked))
+        new = Account.objects.get(user=user, closed_at=None)
+        assert renewal.fetch_left(market.exchange, user=user) in (0, DEPOSIT_E7)
+        assert (cash(market, old.index), cash(market, new.index)) == (0, DEPOSIT_E7)
+
+
+def _without_key(fund: Any) -> Any:
+    def forgetful(exchange: Exchange, **kwargs: Any) -> Any:
+        return fund(exchange, **(kwargs | {"key": None}))
+
+    return forgetful
 
 
 def test_what_comes_to_an_old_number_later_can_be_fetched() -> None:

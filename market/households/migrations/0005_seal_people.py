@@ -43,6 +43,7 @@ def seal(apps, schema_editor) -> None:
                 raise ValueError(f"expected names that differ in more than case, was {other!r} and {name!r}")
         owners = {id: keystore.new_id() for id in names}
         for id, key in owners.items():
+            keystore.store().make(key)
             cursor.execute(
                 "UPDATE households_user SET person_key = %s, login = %s WHERE id = %s", [key, login_of(names[id]), id]
             )
