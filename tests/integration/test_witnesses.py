@@ -35,7 +35,7 @@ from tests.integration.witness_http import App, Station, get, serving, wait_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-LITEWITNESS = shutil.which("litewitness")  # torchwood; not in every release of Debian
+LITEWITNESS = shutil.which("litewitness")  # Debian's package torchwood; .ci/run fetches it where the release lacks it
 
 
 def log_key() -> VerifierKey:
@@ -190,24 +190,25 @@ def forked_at(size: int) -> None:
 
 
 @contextlib.contextmanager
-def any_witness(folder: Path) -> Iterator[tuple[Station, str]]:
-    """Yield a running witness: Debian's litewitness where it is installed, else our own; and which one it is."""
-    if LITEWITNESS is None:
-        station = Station(folder, [log_key()])
-        with station.open():
-            yield station, "own"
+def running_witness(kind: str, folder: Path) -> Iterator[Station]:
+    """Yield a running witness: Debian's litewitness, or our own."""
+    if kind == "litewitness":
+        with running_litewitness(folder, log_key()) as foreign:
+            yield foreign
         return
-    with running_litewitness(folder, log_key()) as station:
-        yield station, "litewitness"
+    station = Station(folder, [log_key()])
+    with station.open():
+        yield station
 
 
+@pytest.mark.parametrize("kind", ["own", *(["litewitness"] if LITEWITNESS else [])])
 def test_a_fork_is_refused_and_alarms(
-    own: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    kind: str, own: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The witness has cosigned; the log is stopped, forked in a copy, and started again: refused, and we say so."""
     monkeypatch.setattr(witnessing, "REFUSED_PAUSE_S", 0.05)
     writer = write_log(5, 20)
-    with any_witness(own / "w") as (station, _), policy(own, station):
+    with running_witness(kind, own / "w") as station, policy(own, station):
         with asking():
             wait_for(lambda: cosigning.witnessed_size() == writer.log.sealed_size)
         seen = writer.log.sealed_size
