@@ -69,6 +69,7 @@ class Witnessing:
         self,
         loaded: cosigning.LoadedPolicy,
         now_ms: Callable[[], int],
+        raised: Callable[[int], None] | None = None,
         *,
         lag_s: float = LAG_S,
         round_s: float = ROUND_S,
@@ -76,6 +77,7 @@ class Witnessing:
     ):
         self._loaded = loaded
         self._now_ms = now_ms
+        self._raised = raised  # gets the number of each alarm
         self._lag_s, self._round_s, self._look_s = lag_s, round_s, look_s
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -177,7 +179,15 @@ class Witnessing:
             "%d entries; %s", size, lag_s, status.witnessed, troubles or "no witness reports trouble",
         )  # fmt: skip
         detail = {"reason": "lag", "witnessed": status.witnessed, "size": size, "witnesses": troubles}
-        cosigning.raise_alarm("quorum", size, self._now_ms(), detail)
+        self._raise("quorum", size, detail)
+
+    def _raise(self, kind: str, size: int, detail: dict[str, object]) -> None:
+        seq = cosigning.raise_alarm(kind, size, self._now_ms(), detail)
+        if seq is not None and self._raised is not None:
+            try:
+                self._raised(seq)
+            except Exception:  # it is stored: whoever asks will see it
+                log.exception("the alarm %d could not be passed on", seq)
 
     # --- what the witnesses' threads need ---------------------------------------------------------------------------
     def await_target(self, beyond: int) -> _Target | None:
@@ -216,7 +226,7 @@ class Witnessing:
             witness.name, witness.url, size, why,
         )  # fmt: skip
         detail = {"reason": "refused", "size": size, "witnesses": {witness.name: why}}
-        cosigning.raise_alarm("fork", size, self._now_ms(), detail)
+        self._raise("fork", size, detail)
 
 
 class _Asker:
@@ -306,8 +316,11 @@ class _Asker:
 _current: Witnessing | None = None
 
 
-def begin(now_ms: Callable[[], int]) -> Witnessing | None:
-    """Start asking the witnesses of the settings' policy; None without any. Raise ``PolicyError``."""
+def begin(now_ms: Callable[[], int], raised: Callable[[int], None] | None = None) -> Witnessing | None:
+    """Start asking the witnesses of the settings' policy; None without any. Raise ``PolicyError``.
+
+    ``raised`` is called with the number of each alarm, in a thread of the witnesses.
+    """
     global _current
     loaded = cosigning.load_policy()
     if loaded is None:
@@ -318,7 +331,7 @@ def begin(now_ms: Callable[[], int]) -> Witnessing | None:
         raise PolicyError(f"the policy names other logs than this one, whose keys are {', '.join(own)}")
     if not loaded.policy.witnesses:
         return None
-    _current = Witnessing(loaded, now_ms)
+    _current = Witnessing(loaded, now_ms, raised)
     _current.start()
     return _current
 

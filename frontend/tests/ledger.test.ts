@@ -110,7 +110,10 @@ test("checkpoints of a log that nobody here wrote: signed, and each goes on from
       assert.equal(await relate(old, fresh, readTileLog), old.size === fresh.size ? "same" : "grown");
     }
     const bent = { ...old, root: old.root.map((byte, i) => (i === 5 ? byte ^ 1 : byte)) };
-    for (const fresh of heads) assert.equal(await relate(bent, fresh, readTileLog), "forked");
+    for (const other of heads) {
+      // A larger head that the tiles do not lead to may be a fork or damage: both heads are shown, and no more is claimed.
+      assert.equal(await relate(bent, other, readTileLog), bent.size > other.size ? "withheld" : "forked");
+    }
   }
 });
 
@@ -230,7 +233,7 @@ test("consistency is computed from tiles alone, for all kinds of sizes, and each
     const size = 2 + chance(999);
     const old = 1 + chance(size - 1);
     const asked: string[] = [];
-    const path = await consistencyPath(old, size, nodeReader(size, log.reader(size, asked)));
+    const path = await consistencyPath(old, size, nodeReader(parseCheckpoint(parseNote(log.head(size)).body), log.reader(size, asked)));
     verifyConsistency(old, size, log.range(0, old), log.range(0, size), path);
     assert.equal(new Set(asked).size, asked.length);
     assert.ok(asked.length <= 4, String(asked));
@@ -356,7 +359,7 @@ test("cosignatures: of a known witness checked, of others counted", async () => 
 test("from visit to visit: first, same, grown; forked, shrunk, unsigned and withheld are failures with evidence", async () => {
   const keys = [LOG_KEY.text];
   const visit = (kept: string, note: string | null, read: Read, fresh: Read = read) =>
-    checkGrowth({ kept, keys, old: [] }, async () => (note === null ? null : utf8(note)), read, fresh);
+    checkGrowth({ kept, keys, old: [] }, [], async () => (note === null ? null : utf8(note)), read, fresh);
   assert.equal((await visit("", log.head(500), nobody)).state, "first");
   assert.equal((await visit(log.head(500), log.head(500), nobody)).state, "same");
   assert.equal((await visit(log.head(500), log.head(1000), log.reader(1000))).state, "grown");
@@ -371,7 +374,39 @@ test("from visit to visit: first, same, grown; forked, shrunk, unsigned and with
   assert.equal((await visit(log.head(500), null, log.reader(600))).conflict?.code, "withheld");
   const damaged: Read = async (path) => (await log.reader(1000)(path))?.map((byte) => byte ^ 1) ?? null;
   assert.equal((await visit(log.head(500), log.head(1000), damaged, log.reader(1000))).state, "grown", "a bad copy in a cache");
-  assert.equal((await visit(log.head(500), log.head(1000), damaged)).conflict?.code, "forked");
+  assert.equal((await visit(log.head(500), log.head(1000), damaged)).conflict?.code, "withheld");
+});
+
+test("flipped bits of every tile that a visit reads are found, used or not", async () => {
+  const visit = (read: Read) => checkGrowth({ kept: log.head(300), keys: [LOG_KEY.text], old: [] }, [fromUtf8(log.leaves[7])], async () => utf8(log.head(1000)), read, read);
+  const asked: string[] = [];
+  assert.equal((await visit(log.reader(1000, asked))).state, "grown");
+  const paths = [...new Set(asked)];
+  assert.deepEqual(paths.slice().sort(), ["tile/0/000", "tile/0/001", "tile/0/003.p/232", "tile/1/000.p/3"]);
+  for (let round = 0; round < 400; round++) {
+    const path = paths[round % paths.length];
+    const bent: Read = async (wanted) => {
+      const data = await log.reader(1000)(wanted);
+      if (data && wanted === path) data[chance(data.length)] ^= 1 << chance(8);
+      return data;
+    };
+    assert.equal((await visit(bent)).conflict?.code, "withheld", path);
+  }
+});
+
+test("the entries that name the keys must be on the log", async () => {
+  const visit = (named: string[], read = log.reader(1000), kept = "") =>
+    checkGrowth({ kept, keys: [LOG_KEY.text], old: [] }, named, async () => utf8(log.head(1000)), read, read);
+  const named = [3, 512, 999].map((seq) => fromUtf8(log.leaves[seq]));
+  assert.equal((await visit(named)).state, "first");
+  assert.equal((await visit(named, log.reader(1000), log.head(700))).state, "grown");
+  assert.equal((await visit([...named, fromUtf8(log.leaves[3]).replace('"seq":3', '"seq":1000')])).state, "first", "not sealed yet");
+  assert.equal((await visit(named, nobody)).state, "unknown");
+  for (const bad of ["", "{}", "x", '{"seq":-1}', named[0].replace('"seq":3', '"seq":4'), named[0].replace("order", "ordes"), `${named[0]}\r`]) {
+    assert.equal((await visit([named[1], bad])).conflict?.code, "withheld", bad);
+  }
+  const nothing = await checkGrowth({ kept: "", keys: [], old: [] }, [], async () => utf8(log.head(1000)), nobody, nobody);
+  assert.equal(nothing.state, "unknown", "told no key: nothing to check by");
 });
 
 test("keys that are weak, not reduced or not their own id are refused", () => {
@@ -402,7 +437,7 @@ test("a browser without Ed25519 calls nothing verified and keeps nothing", async
     assert.equal(answer.verdict, "open");
     assert.ok(codes(answer).includes("no_ed25519"));
     assert.ok(codes(answer).includes("path"));
-    const visit = await checkGrowth({ kept: "", keys: [LOG_KEY.text], old: [] }, async () => utf8(log.head(500)), nobody, nobody);
+    const visit = await checkGrowth({ kept: "", keys: [LOG_KEY.text], old: [] }, [], async () => utf8(log.head(500)), nobody, nobody);
     assert.equal(visit.state, "unable");
   } finally {
     crypto.subtle.importKey = real;
@@ -441,6 +476,6 @@ test("keys are followed from those believed: approved ones come in, revoked ones
   assert.equal(within.verdict, "good", String(codes(within)));
   const beyond = await checkReceipt(task({ ...late, receipt: log.receipt(412, 950), kept: log.head(900, next) }), log.reader(1000), log.reader(1000));
   assert.equal(beyond.verdict, "open");
-  const visit = await checkGrowth({ kept: log.head(900, next), ...late }, async () => utf8(log.head(950)), log.reader(1000), log.reader(1000));
+  const visit = await checkGrowth({ kept: log.head(900, next), ...late }, [], async () => utf8(log.head(950)), log.reader(1000), log.reader(1000));
   assert.equal(visit.conflict?.code, "unsigned");
 });

@@ -11,17 +11,20 @@ import json
 import os
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
+from ledger.core.cosign import parse_witness_key
 from ledger.core.findings import Bad, Bundle, Position, Report
 from ledger.core.note import Checkpoint, NoteError, VerifierKey, parse_vkey
+from ledger.core.policy import Policy, PolicyError, parse_policy
 from ledger.core.source import Missing
 from ledger.core.verify import CHECKPOINT, verify_log
 from ledger.files import SourceFailed, open_files
 from market.audit import resume
 from market.audit.judge import Figures, Judge, Wrong
-from market.audit.older import Kept, Unusable
+from market.audit.older import Kept, Unusable, any_of
 from market.audit.parallel import COLLECT_AFTER, verify_beside
 
 PASSED, FOUND, UNUSABLE = 0, 1, 2
@@ -81,8 +84,11 @@ class Audit:
             self._start, self.judge = resume.read(file.read_bytes())
             self.began = self._start.size
 
-    def run(self, kept: list[Kept]) -> tuple[Report, Figures]:
-        """Verify and judge; raise ``Bad``, ``Wrong``, ``Unusable`` or ``SourceFailed``."""
+    def run(self, kept: list[Kept], policy: Policy | None) -> tuple[Report, Figures]:
+        """Verify and judge; raise ``Bad``, ``Wrong``, ``Unusable`` or ``SourceFailed``.
+
+        ``policy``: whose cosignatures count under what was kept.
+        """
         try:
             open_files(self._where, self._key)(CHECKPOINT)
         except Missing as error:
@@ -104,7 +110,7 @@ class Audit:
         # Every key the log has ever named may have signed what was kept then.
         keys = list(dict.fromkeys((*self._vkeys, *map(parse_vkey, report.keys))))
         for one in kept:
-            one.check(source, head, keys)
+            one.check(source, head, keys, policy)
         if self._last is not None:
             self._keep(self._last)
         return report, figures
@@ -139,7 +145,21 @@ def money(amount_e7: int, currency: str) -> str:
     return f"{'-' if amount_e7 < 0 else ''}{whole}.{part:07d} {currency}"
 
 
-def told(report: Report, figures: Figures, began: int, kept: int, seconds: float) -> str:
+def instant(at_s: int) -> str:
+    """Return a time in seconds since 1970 as a date; a witness may name one that no calendar has."""
+    try:
+        return f"{datetime.fromtimestamp(at_s, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    except (ValueError, OverflowError, OSError):
+        return f"{at_s} s after 1970"
+
+
+def by_whom(one: Kept) -> str:
+    """Return which witnesses have cosigned what was kept, and when."""
+    lines = [f"{line.key.name} ({instant(line.at_s)})" for line in one.cosignatures]
+    return f"cosigned {one.name} by {', '.join(lines)}: {'a quorum' if one.quorum else 'no quorum'}"
+
+
+def told(report: Report, figures: Figures, began: int, kept: list[Kept], seconds: float) -> str:
     """Return what an audit that passed ends with."""
     f, entries = figures, figures.entries - began
     trusted = {"given": "given with --vkey"}.get(
@@ -159,7 +179,8 @@ def told(report: Report, figures: Figures, began: int, kept: int, seconds: float
         f"key {report.vkey} ({trusted})",
     ]
     if kept:
-        lines.append(f"kept {kept} older checkpoints and receipts: the log still holds them")
+        lines.append(f"kept {len(kept)} older checkpoints and receipts: the log still holds them")
+    lines += [by_whom(one) for one in kept if one.cosignatures]
     if began:
         lines.append(f"resumed {began} entries were judged before")
     rate = f"{entries / seconds:.0f}" if seconds else "-"
@@ -183,6 +204,15 @@ def parser() -> argparse.ArgumentParser:
         "--from-checkpoint", "--receipt", dest="kept", action="append", default=[], metavar="FILE",
         help="a checkpoint, cosigned or not, or a receipt (.tlog-proof) kept from earlier; may be repeated",
     )  # fmt: skip
+    witnesses = made.add_mutually_exclusive_group()
+    witnesses.add_argument(
+        "--witness", action="append", default=[], metavar="KEY",
+        help="verifier key of a witness whose cosignature under what was kept counts; may be repeated",
+    )  # fmt: skip
+    witnesses.add_argument(
+        "--policy", default="", metavar="FILE",
+        help="tlog-policy file: a quorum of its witnesses must have cosigned what the log's key has not signed",
+    )  # fmt: skip
     made.add_argument("--resume", default="", metavar="FILE", help="go on from this file, and keep the position in it")
     made.add_argument(
         "--resume-every", type=int, default=MARK_EVERY, metavar="N", help="entries between two positions kept"
@@ -195,28 +225,41 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
+def witnesses_of(options: argparse.Namespace) -> Policy | None:
+    """Return whose cosignatures count, None when nobody was named; raise ``NoteError``, ``PolicyError`` or ``OSError``."""
+    if options.policy:
+        try:
+            return parse_policy(Path(options.policy).read_bytes())
+        except PolicyError as error:
+            raise PolicyError(f"{options.policy}: {error}") from None
+    keys = [parse_witness_key(text.strip()) for text in options.witness]
+    return any_of(keys) if keys else None
+
+
 def judged(options: argparse.Namespace) -> tuple[int, str, dict[str, object]]:
     """Run the audit the options ask for; return exit code, text and the same for programs."""
     started_s = time.monotonic()
     try:
         vkeys = [parse_vkey(text.strip()) for text in options.vkey]
+        policy = witnesses_of(options)
         kept = [Kept(name, Path(name).read_bytes()[: MAX_KEPT_BYTES + 1]) for name in options.kept]
         key = options.key or os.environ.get("LEDGER_KEY", "")
         audit = Audit(options.source, key, vkeys, options.jobs, max(1, options.resume_every) if options.resume else 0)
         if options.resume:
             audit.go_on(Path(options.resume))
-        report, figures = audit.run(kept)
+        report, figures = audit.run(kept, policy)
     except (Bad, Wrong) as wrong:
         return FOUND, str(wrong), {"verdict": "wrong", "place": wrong.place, "what": wrong.what}
     except resume.Refused as error:
         return UNUSABLE, f"{options.resume}: {error}", {"verdict": "unusable", "what": str(error)}
-    except (NoteError, Unusable, SourceFailed, OSError) as error:
+    except (NoteError, PolicyError, Unusable, SourceFailed, OSError) as error:
         return UNUSABLE, str(error), {"verdict": "unusable", "what": str(error)}
     seconds = time.monotonic() - started_s
     values: dict[str, object] = {"verdict": "passed", "seconds": round(seconds, 3), "resumed": audit.began}
     values |= figures._asdict() | {"blocks": report.blocks, "origin": report.origin, "root": report.root}
     values |= {"vkey": report.vkey, "trusted": report.trusted, "kept": len(kept)}
-    return PASSED, told(report, figures, audit.began, len(kept), seconds), values
+    values |= {"cosigned": sum(one.quorum for one in kept)}
+    return PASSED, told(report, figures, audit.began, kept, seconds), values
 
 
 def main(arguments: list[str] | None = None) -> int:

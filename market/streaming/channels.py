@@ -250,10 +250,16 @@ class LogChannel:
         self.pending: list[tuple[int, Any]] = []
         self._cached: tuple[int, bytes] | None = None
 
-    def add(self, seq: int, raw: Any) -> None:
-        """Take an item for the next flush; one from before the channel began is not news."""
-        if seq > (self.pending[-1][0] if self.pending else self.seq):
+    def add(self, seq: int, raw: Any) -> bool:
+        """Take an item for the next flush and return True; one from before the channel began is not news."""
+        news = seq > (self.pending[-1][0] if self.pending else self.seq)
+        if news:
             self.pending.append((seq, raw))
+        return news
+
+    def has(self, raw: Any) -> bool:
+        """Return whether an equal item is among the latest or waits for the next flush."""
+        return any(raw == known for _, known in (*self.ring, *self.pending))
 
     def begin_with(self, newest: list[tuple[int, Any]]) -> None:
         """Open with the newest items of before, oldest first; what is newer than the channel will still be announced."""

@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from market.exchange.outcomes import Committed
 from market.exchange.units import at_text
+from market.exchange.views import AlertView
 from market.streaming import access, channels, history, protocol
+from market.streaming.alarms import Alarms
 from market.streaming.channels import Channel, LogChannel, LogKind, StateChannel, StateKind
 from market.streaming.delivery import Delivery
 from market.streaming.reading import reading
@@ -68,6 +70,7 @@ class Hub:
         self._by_contract: dict[str | None, dict[StateChannel, None]] = {}
         self._dirty: dict[StateChannel, set[str] | None] = {}  # first come, first served; None: all of it
         self._incoming: deque[Committed] = deque()
+        self._alarms = Alarms()
         self._signalled = False
         self._overflowed = False
         self._closed = False
@@ -115,6 +118,14 @@ class Hub:
             self._overflowed = True
             self._incoming.clear()
         self._incoming.append(committed)
+        self._signal()
+
+    def alarm(self, alarm: AlertView) -> None:
+        """Take an alarm about the ledger itself, in any thread."""
+        self._alarms.take(alarm)
+        self._signal()
+
+    def _signal(self) -> None:
         if not self._signalled:
             self._signalled = True
             try:
@@ -364,6 +375,9 @@ class Hub:
 
     async def _flush(self) -> None:
         self._absorb()
+        alerts = self._channels["alerts"]
+        assert isinstance(alerts, LogChannel)
+        self._alarms.place(alerts, self.seq)
         news: list[tuple[Channel, int, bytes]] = []
         for owners in self._owners.values():
             for log_channel in owners.values():
@@ -471,6 +485,13 @@ async def detach() -> None:
     if hub is not None:
         await hub.stop()
         access.close_threads()
+
+
+def announce(alarm: AlertView) -> None:
+    """Tell the readers of ``alerts`` of an alarm about the ledger itself, from any thread; without a hub nobody reads."""
+    running = _current
+    if running is not None:
+        running.alarm(alarm)
 
 
 def current() -> Hub | None:

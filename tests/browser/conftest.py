@@ -53,6 +53,7 @@ class Market:
         self.folder = folder
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        self.settings: dict[str, str] = {}  # of its environment, on top of ours
         self._log = folder / "server.log"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -60,6 +61,7 @@ class Market:
         """Start the server and wait until it trades."""
         self.folder.mkdir(parents=True, exist_ok=True)
         environment = {key: value for key, value in os.environ.items() if key not in ("DATABASE_URL", "SUNLEDGER_DATA")}
+        environment |= self.settings
         command = [sys.executable, "manage.py", "demo", "--port", str(self.port), "--data", str(self.folder / "data")]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)

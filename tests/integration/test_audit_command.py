@@ -19,13 +19,15 @@ import orjson
 import pytest
 from django.core.management import call_command
 
+from ledger.core.cosign import Cosigner
+from ledger.core.note import Signer
 from ledger.core.verify import verify_log
 from ledger.files import FolderSource
 from market.audit import resume
 from market.audit.__main__ import Progress, main
 from market.engine import commands as c
 from tests.integration.test_demo_market import stepped
-from tests.market_log import SIGNER, lie
+from tests.market_log import ORIGIN, SIGNER, lie
 from tests.unit.audit_market import AFTER, Town, a_day, of_type
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -124,13 +126,46 @@ def test_older_checkpoints_and_receipts_are_taken_from_files(
     assert run(capsys, day, "--receipt", kept)[0] == 2
 
 
+def test_a_history_redone_under_another_key_is_found_against_a_cosigned_checkpoint(
+    day: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The operator has made a new key and a new history that is right in itself; a witness' line is all that somebody kept."""
+    note, regulator = a_longer_day(3).files()["checkpoint"].decode(), Cosigner("witness.example/w1", bytes([101]) * 32)
+    kept, policy = tmp_path / "kept", tmp_path / "policy"
+    kept.write_text(note + regulator.cosign(note.split("\n\n")[0] + "\n", 1_780_000_000))
+    policy.write_text(f"log {SIGNER.vkey}\nwitness regulator {regulator.key}\nquorum regulator\n")
+    other = Town(Signer(ORIGIN, bytes([77]) * 32))
+    size = int(note.split("\n")[1])
+    while len(other.entries) <= size:
+        other.seal()
+    redone = write(tmp_path / "redone", other.files())
+    assert run(capsys, redone)[0] == 0, "nothing is wrong with it, alone"
+    code, _, err = run(capsys, redone, "--from-checkpoint", kept)
+    assert (code, err.startswith(f"{kept}: expected a signature by ")) == (2, True)
+    for witnesses in (("--witness", regulator.key), ("--policy", policy)):
+        code, _, err = run(capsys, redone, "--from-checkpoint", kept, *witnesses)
+        assert (code, err.startswith(f"{kept}: expected the log to begin with the ")) == (1, True)
+        assert "was another history" in err
+        code, out, err = run(capsys, day, "--from-checkpoint", kept, *witnesses, "--json", tmp_path / "verdict.json")
+        assert (code, err) == (0, "")
+        assert f"cosigned {kept} by witness.example/w1 (2026-05-28T20:26:40Z): a quorum" in out
+        assert json.loads((tmp_path / "verdict.json").read_text())["cosigned"] == 1
+    whole = kept.read_text()
+    kept.write_text(whole[:-6] + ("A" if whole[-6] != "A" else "B") + whole[-5:])
+    code, _, err = run(capsys, day, "--from-checkpoint", kept, "--policy", policy)
+    assert (code, "the cosignature by witness.example/w1" in err) == (2, True)
+    kept.write_text(note + regulator.cosign(note.split("\n\n")[0] + "\n", 2**63 - 1))
+    assert "9223372036854775807 s after 1970" in run(capsys, day, "--from-checkpoint", kept, "--policy", policy)[1]
+
+
 def test_input_that_cannot_be_used_is_told_from_wrong_input(
     day: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "empty").mkdir()
     for arguments in (
         (tmp_path / "nowhere",), (tmp_path / "empty",), (day, "--vkey", "x"), (day, "--receipt", tmp_path / "nowhere"),
-        ("http://localhost:1",), ("http://[",), ("ftp://x",),
+        ("http://localhost:1",), ("http://[",), ("ftp://x",), (day, "--witness", SIGNER.vkey),
+        (day, "--policy", tmp_path / "nowhere"), (day, "--policy", day / "checkpoint"),
     ):  # fmt: skip
         for jobs in (1, 2):
             code, out, err = run(capsys, *arguments, "--jobs", jobs)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from ledger.core.note import Checkpoint, parse_vkey
+from ledger.core.note import Checkpoint, Signer, parse_vkey
+from ledger.core.policy import Policy
 from ledger.core.verify import Report, verify_log
 from market.audit.judge import Figures, Judge
 from market.audit.older import Kept
@@ -24,8 +25,8 @@ MINUTE_MS = 60_000
 class Town(MarketLog):
     """Two streets under one substation; alice and charlie live in one, bob and dora in the other."""
 
-    def __init__(self) -> None:
-        super().__init__(OPENING_MS)
+    def __init__(self, signer: Signer = SIGNER) -> None:
+        super().__init__(OPENING_MS, signer)
         self.found()
         self.do(c.SetParams(40_000, 1, 1_000_000, 50, 180, 0, 1_000))
         for area, parent, level in (("MV", "", "MV"), ("LV1", "MV", "LV"), ("LV2", "MV", "LV")):
@@ -97,14 +98,16 @@ def place(entry: Fields) -> str:
     return f"entry {entry['seq']} ({entry['type']}, {entry['at']})"
 
 
-def audited(files: dict[str, bytes], *kept: bytes) -> tuple[Report, Figures]:
+def audited(
+    files: dict[str, bytes], *kept: bytes, signer: Signer = SIGNER, policy: Policy | None = None
+) -> tuple[Report, Figures]:
     """Audit files as ``python -m market.audit`` does; raise ``Bad`` or ``Wrong``."""
     judge, read = Judge(), source(files)
-    report = verify_log(read, [parse_vkey(SIGNER.vkey)], each=judge.take)
+    report = verify_log(read, [parse_vkey(signer.vkey)], each=judge.take)
     figures = judge.end(report.size)
     for number, data in enumerate(kept):
         head = Checkpoint(report.origin, report.size, bytes.fromhex(report.root))
-        Kept(f"kept {number}", data).check(read, head, [parse_vkey(SIGNER.vkey)])
+        Kept(f"kept {number}", data).check(read, head, [parse_vkey(signer.vkey)], policy)
     return report, figures
 
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import random
+from collections.abc import Callable
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from ledger.core.cosign import Cosigner
 from ledger.core.findings import Bad
 from ledger.core.merkle import inclusion_path, leaf_hashes, nodes_of
-from ledger.core.note import Signer, parse_vkey
+from ledger.core.note import Checkpoint, Signer, parse_vkey
+from ledger.core.policy import Policy, parse_policy
 from ledger.core.receipt import format_receipt
 from ledger.core.verify import verify_log
-from market.audit.older import Unusable
+from market.audit.older import Kept, Unusable, any_of
 from market.engine import commands as c
 from tests.market_log import ORIGIN, SIGNER, signed_files
 from tests.unit.audit_market import LATER, Town, a_day, audited, day, of_type
@@ -26,9 +27,9 @@ FLIPS = 400
 # --- consequences that were all redone --------------------------------------------------------------------------------
 
 
-def another_day() -> Town:
+def another_day(signer: Signer = SIGNER) -> Town:
     """The same day with one price less, played by the rules from there on: right in itself."""
-    town = Town()
+    town = Town(signer)
     town.order(town.alice, c.SELL, 1_499, 1_000)
     town.order(town.charlie, c.SELL, 1_500, 1_000)
     town.order(town.bob, c.BUY, 2_000, 1_200)
@@ -43,15 +44,20 @@ def head_of(town: Town, seals: int) -> bytes:
     return signed_files(town.entries[:size], {}, SIGNER)["checkpoint"]
 
 
-def cosigned(note: bytes) -> bytes:
-    """Return a checkpoint with the line of a witness (cosignature/v1)."""
-    body = note.decode().split("\n\n")[0] + "\n"
-    key, name, time_s = Ed25519PrivateKey.from_private_bytes(bytes([7]) * 32), "witness.example/w", 1_780_000_000
-    public = key.public_key().public_bytes_raw()
-    id_ = hashlib.sha256(name.encode() + b"\n\x04" + public).digest()[:4]
-    signature = key.sign(f"cosignature/v1\ntime {time_s}\n{body}".encode())
-    line = base64.b64encode(id_ + time_s.to_bytes(8) + signature).decode()
-    return note + f"— {name} {line}\n".encode()
+def witness(number: int) -> Cosigner:
+    return Cosigner(f"witness.example/w{number}", bytes([100 + number]) * 32)
+
+
+def cosigned(kept: bytes, *numbers: int) -> bytes:
+    """Return a checkpoint or receipt with lines of these witnesses (cosignature/v1)."""
+    body = kept.decode().rsplit("\n\n", 1)[0].rsplit("\n\n", 1)[-1] + "\n"
+    return kept + "".join(witness(number).cosign(body, 1_780_000_000 + number) for number in numbers).encode()
+
+
+def unsigned(kept: bytes) -> bytes:
+    """Return what was kept without the log's own signature."""
+    lines = kept.decode().splitlines(keepends=True)
+    return "".join(line for line in lines if not line.startswith(f"— {ORIGIN} ")).encode()
 
 
 def receipt_of(town: Town, seq: int) -> bytes:
@@ -67,7 +73,7 @@ def receipt_of(town: Town, seq: int) -> bytes:
 @pytest.mark.parametrize("with_witness", [False, True])
 def test_history_that_was_redone_is_found_against_an_older_checkpoint(seals: int, with_witness: bool) -> None:
     kept = head_of(day(), seals)
-    kept = cosigned(kept) if with_witness else kept
+    kept = cosigned(kept, 1) if with_witness else kept
     audited(day().files(), kept)
     files = another_day().files()
     audited(files)  # nothing is wrong with it, alone
@@ -107,9 +113,76 @@ def test_a_log_that_has_lost_its_end_is_found_against_its_checkpoint() -> None:
 def test_what_nobody_signed_or_reads_proves_nothing() -> None:
     files = day().files()
     stranger = Signer(ORIGIN, bytes([9]) * 32).sign_checkpoint(3, bytes(32)).encode()
-    for kept in (b"", b"x", stranger, b"c2sp.org/tlog-proof@v1\nindex x\n\n", cosigned(stranger)):
+    for kept in (b"", b"x", stranger, b"c2sp.org/tlog-proof@v1\nindex x\n\n", cosigned(stranger, 1)):
         with pytest.raises(Unusable):
             audited(files, kept)
+
+
+# --- cosignatures: they speak whoever's key the log goes by today ------------------------------------------------------
+
+ONE = any_of([witness(1).key])
+TWO_OF_THREE = parse_policy(
+    "".join(f"witness {name} {witness(number).key}\n" for number, name in enumerate("xyz", 1)).encode()
+    + b"group two 2 x y z\nquorum two\n"
+)
+NOBODY = parse_policy(f"witness x {witness(1).key}\nquorum none\n".encode())
+THIEF = Signer(ORIGIN, bytes([77]) * 32)  # the name of the log, and a key of an operator's own making
+
+
+@pytest.mark.parametrize("of", [lambda: head_of(day(), 5), lambda: receipt_of(day(), 40)], ids=["head", "receipt"])
+@pytest.mark.parametrize("bare", [False, True], ids=["signed", "witness_only"])
+@pytest.mark.parametrize(("policy", "numbers"), [(ONE, (1,)), (TWO_OF_THREE, (1, 3)), (TWO_OF_THREE, (3, 2, 1))])
+def test_history_that_was_redone_under_another_key_is_found_against_a_cosignature(
+    of: Callable[[], bytes], bare: bool, policy: Policy, numbers: tuple[int, ...]
+) -> None:
+    kept = cosigned(of(), *numbers)
+    kept = unsigned(kept) if bare else kept
+    audited(day().files(), kept, policy=policy)
+    files = another_day(THIEF).files()
+    audited(files, signer=THIEF)  # nothing is wrong with it, alone
+    with pytest.raises(Unusable, match="expected a signature by "):
+        audited(files, kept, signer=THIEF)  # who names no witness has only the word of a key that nobody knows
+    with pytest.raises(Bad, match="was another history") as caught:
+        audited(files, kept, signer=THIEF, policy=policy)
+    assert caught.value.place == "kept 0"
+
+
+@pytest.mark.parametrize(
+    ("policy", "numbers"), [(ONE, ()), (ONE, (2,)), (TWO_OF_THREE, (2,)), (TWO_OF_THREE, (3, 4)), (NOBODY, (1,))]
+)
+def test_without_a_quorum_only_the_logs_own_signature_counts(policy: Policy, numbers: tuple[int, ...]) -> None:
+    kept = cosigned(head_of(day(), 5), *numbers)
+    audited(day().files(), kept, policy=policy)
+    with pytest.raises(Unusable, match=r"expected (a signature by|signature lines)"):
+        audited(day().files(), unsigned(kept), policy=policy)
+    with pytest.raises(Unusable, match="expected a signature by "):
+        audited(another_day(THIEF).files(), kept, signer=THIEF, policy=policy)
+
+
+@pytest.mark.parametrize("bare", [False, True])
+def test_a_cosignature_that_does_not_fit_is_no_evidence(bare: bool) -> None:
+    """Of another text, of another time, of another key under the witness' name: each in the place of the real one."""
+    kept, other = head_of(day(), 5), head_of(day(), 6)
+    real = cosigned(kept, 1).removeprefix(kept)
+    moved = cosigned(other, 1).removeprefix(other)
+    key_id_and_time, signature = base64.b64decode(real.split()[-1])[:12], base64.b64decode(real.split()[-1])[12:]
+    later = key_id_and_time[:-1] + bytes([key_id_and_time[-1] ^ 1])
+    for data in (None, later + signature, key_id_and_time + bytes(64), key_id_and_time + signature[:-1]):
+        line = moved if data is None else f"— {witness(1).key.name} {base64.b64encode(data).decode()}\n".encode()
+        forged = kept + line
+        with pytest.raises(Unusable, match=r"cosignature by witness\.example/w1|expected a time and a signature"):
+            audited(day().files(), unsigned(forged) if bare else forged, policy=ONE)
+
+
+def test_who_has_cosigned_is_told() -> None:
+    files = day().files()
+    read, report = source(files), verify_log(source(files))
+    head = Checkpoint(report.origin, report.size, bytes.fromhex(report.root))
+    for numbers, quorum in (((), False), ((2,), False), ((3, 1), True)):
+        kept = Kept("kept", cosigned(head_of(day(), 5), *numbers))
+        kept.check(read, head, [parse_vkey(SIGNER.vkey)], TWO_OF_THREE)
+        assert {line.key for line in kept.cosignatures} == {witness(number).key for number in numbers}
+        assert kept.quorum is quorum
 
 
 # --- damage -----------------------------------------------------------------------------------------------------------

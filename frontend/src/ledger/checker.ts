@@ -1,5 +1,5 @@
 // What the Worker does: check a receipt, and check that a log has only grown. No page, no storage; the log is read by `read`.
-import { fromHex, fromUtf8, same, toHex } from "./bytes.ts";
+import { fromHex, fromUtf8, same, toHex, utf8 } from "./bytes.ts";
 import { consistencyPath, leafHash, rootFromPath, verifyConsistency } from "./merkle.ts";
 import { cosignedBy, parseCheckpoint, parseKey, parseNote, signedBy, type Checkpoint, type Note, type VerifierKey } from "./note.ts";
 import { fieldsOf, parseReceipt, type Fields, type Receipt } from "./receipt.ts";
@@ -65,7 +65,7 @@ export async function relate(a: Checkpoint, b: Checkpoint, read: Read): Promise<
   if (old.size === 0) return "grown";
   let path: Uint8Array[];
   try {
-    path = await consistencyPath(old.size, fresh.size, nodeReader(fresh.size, read));
+    path = await consistencyPath(old.size, fresh.size, nodeReader(fresh, read));
   } catch (error) {
     return error instanceof Withheld ? "withheld" : "unknown";
   }
@@ -81,6 +81,26 @@ export async function relate(a: Checkpoint, b: Checkpoint, read: Read): Promise<
 async function relateTwice(a: Checkpoint, b: Checkpoint, read: Read, fresh: Read): Promise<Relation> {
   const found = await relate(a, b, read);
   return found === "forked" || found === "withheld" ? relate(a, b, fresh) : found;
+}
+
+/** Whether the log under a head holds these entries; null when it cannot be asked. Those behind its end are not looked at. */
+async function holds(lines: string[], head: Checkpoint, read: Read): Promise<boolean | null> {
+  const node = nodeReader(head, read);
+  for (const line of lines) {
+    let seq: unknown;
+    try {
+      seq = fieldsOf(utf8(line)).seq;
+    } catch {
+      return false;
+    }
+    if (typeof seq !== "number" || seq < 0) return false;
+    try {
+      if (seq < head.size && !same(await node(0, seq), leafHash(utf8(line)))) return false;
+    } catch (error) {
+      return error instanceof Withheld ? false : null;
+    }
+  }
+  return true;
 }
 
 // --- a receipt
@@ -249,8 +269,11 @@ export async function checkReceipt(task: ReceiptTask, read: Read, fresh: Read): 
 }
 
 // --- the log's growth from visit to visit
-/** Check that the log as it is now goes on from what this browser saw last. `head` gives its newest checkpoint. */
-export async function checkGrowth(task: GrowthTask, head: () => Promise<Uint8Array | null>, read: Read, fresh: Read): Promise<GrowthAnswer> {
+/**
+ * Check that the log as it is now goes on from what this browser saw last. `named`: the entries that say who may sign, as they
+ * are served beside it, which must be on it; `head` gives its newest checkpoint.
+ */
+export async function checkGrowth(task: GrowthTask, named: string[], head: () => Promise<Uint8Array | null>, read: Read, fresh: Read): Promise<GrowthAnswer> {
   const answer: GrowthAnswer = { state: "unknown", size: 0, origin: "", note: "", keys: task.keys, old: task.old, conflict: null };
   const kept = task.kept ? open(task.kept) : null;
   const fail = (code: Conflict["code"]): GrowthAnswer => ({
@@ -281,11 +304,18 @@ export async function checkGrowth(task: GrowthTask, head: () => Promise<Uint8Arr
     if (signed === null) return { ...answer, state: "unable" };
     good ||= signed;
   }
-  if (!good) return fail("unsigned");
-  if (!kept) return { ...answer, state: "first" };
-  if (now.head.origin !== kept.head.origin) return fail("unsigned");
-  if (now.head.size < kept.head.size) return fail("shrunk");
-  const relation = await relateTwice(kept.head, now.head, read, fresh);
-  if (relation === "forked" || relation === "withheld") return fail(relation);
-  return { ...answer, state: relation };
+  // Who knows no key and was told none has nothing to check by.
+  if (!good) return task.keys.length || named.length ? fail("unsigned") : answer;
+  let state: GrowthAnswer["state"] = "first";
+  if (kept) {
+    if (now.head.origin !== kept.head.origin) return fail("unsigned");
+    if (now.head.size < kept.head.size) return fail("shrunk");
+    const relation = await relateTwice(kept.head, now.head, read, fresh);
+    if (relation === "forked" || relation === "withheld") return fail(relation);
+    state = relation;
+  }
+  let there = await holds(named, now.head, read);
+  if (there === false) there = await holds(named, now.head, fresh);
+  if (there === false) return fail("withheld");
+  return { ...answer, state: there === null ? "unknown" : state };
 }

@@ -31,9 +31,9 @@ async function linesOf(path: string): Promise<string[]> {
 }
 
 /** The keys to believe: at the first visit those this site names, later those that the known ones have approved of. */
-async function keysNow(believed: Keys): Promise<Keys> {
+async function keysNow(believed: Keys, named: string[]): Promise<Keys> {
   try {
-    return await followKeys(believed, await linesOf("keys"));
+    return await followKeys(believed, named);
   } catch {
     return believed; // what cannot be read brings no key in
   }
@@ -42,8 +42,9 @@ async function keysNow(believed: Keys): Promise<Keys> {
 async function work(message: Task): Promise<Answer> {
   // Keys that a person entered are taken as they are; nothing this site says is added to them.
   if (message.kind === "receipt" && message.task.entered) return checkReceipt(message.task, read, fresh);
-  const { valid, old } = await keysNow({ valid: message.task.keys, old: message.task.old });
-  if (message.kind === "growth") return checkGrowth({ ...message.task, keys: valid, old }, () => now("checkpoint"), read, fresh);
+  const named = await linesOf("keys");
+  const { valid, old } = await keysNow({ valid: message.task.keys, old: message.task.old }, named);
+  if (message.kind === "growth") return checkGrowth({ ...message.task, keys: valid, old }, named, () => now("checkpoint"), read, fresh);
   return checkReceipt({ ...message.task, keys: [...valid, ...(await linesOf("witnesses"))], old }, read, fresh);
 }
 

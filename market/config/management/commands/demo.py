@@ -17,6 +17,7 @@ from market.simulator.cityrun import BooksDoNotBalance, CityRun, Progress
 from market.simulator.clock import DEFAULT_SPEED
 from market.simulator.demo import Demo, demo_clock, last_market_ms
 from market.simulator.neighbourhood import DATA, City, CityError, load_city
+from market.streaming import hub
 
 PROGRESS_EVERY = 4  # intervals: an hour of market time a line
 
@@ -61,7 +62,8 @@ class Command(BaseCommand):
     def _serve(self, city: City, options: dict[str, Any]) -> None:
         clock = demo_clock(last_market_ms(), options["speed"] or DEFAULT_SPEED)
         runtime.configure(
-            clock=clock.now_ms, services=[Demo(clock.now_ms, city=city, seed=options["seed"]), WitnessService()]
+            clock=clock.now_ms,
+            services=[Demo(clock.now_ms, city=city, seed=options["seed"]), WitnessService(hub.announce)],
         )
         close_old_connections()
         shown = "localhost" if options["host"] in ("127.0.0.1", "0.0.0.0") else options["host"]  # noqa: S104
