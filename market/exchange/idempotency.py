@@ -26,13 +26,15 @@ LOOKUP_KEYS = 500  # keys of one query
 LOADED_AT_ONCE = 50_000  # digests of one query at the start
 
 KEYS = Table.of(IdempotencyKey)
+_new = tuple.__new__  # a NamedTuple without the cost of its keyword constructor
 NEWEST = """
-SELECT n, scope, key, at_ms, content, first_seq, count, refused FROM exchange_idempotencykey ORDER BY n DESC LIMIT %s
+SELECT n, scope, key, lookup, at_ms, content, first_seq, count, refused FROM exchange_idempotencykey
+ORDER BY n DESC LIMIT %s
 """
 OLDER = "SELECT lookup, at_ms FROM exchange_idempotencykey WHERE n >= %s AND n < %s ORDER BY n"
 FIND = """
-SELECT scope, key, at_ms, content, first_seq, count, refused FROM exchange_idempotencykey WHERE lookup IN (%s) ORDER BY
-n
+SELECT scope, key, lookup, at_ms, content, first_seq, count, refused FROM exchange_idempotencykey
+WHERE lookup IN (%s) ORDER BY n
 """
 
 # What the client called the field, where it differs from the command's name.
@@ -48,6 +50,7 @@ REST_NAMES = {
 class Known(NamedTuple):
     """A key's first use. ``command`` and ``outcome`` are None when it was read back from the database."""
 
+    lookup: int  # ``lookup_of`` its scope and key
     at_ms: int
     command: Command | None
     content: str  # of a command that was read back; "" = in the order's row
@@ -93,8 +96,8 @@ def lookup_of(scope: int, key: str) -> int:
     return crc32(f"{scope} {key}".encode())
 
 
-def _read_back(at_ms: int, content: str, first_seq: int, count: int, refused: str) -> Known:
-    return Known(at_ms, None, content, None, first_seq, count, refused)
+def _read_back(lookup: int, at_ms: int, content: str, first_seq: int, count: int, refused: str) -> Known:
+    return Known(lookup, at_ms, None, content, None, first_seq, count, refused)
 
 
 def differing_field(content: str, command: Command) -> str | None:
@@ -206,13 +209,14 @@ class Keys:
         first_seq = events[0].seq if events else -1
         refused = "" if outcome.refused is None else refused_text(outcome.refused)
         content = "" if events and type(events[0]) is OrderPlaced else content_of(command)
-        digest = self._lookups.get((scope, key)) or lookup_of(scope, key)
-        self._rows.append((self._next, at_ms, digest, scope, key, content, first_seq, len(events), refused))
+        pair, entries = (scope, key), len(events)
+        lookup = self._lookups.get(pair) or lookup_of(scope, key)
+        self._rows.append((self._next, at_ms, lookup, scope, key, content, first_seq, entries, refused))
         self._next += 1
-        self._known[scope, key] = Known(at_ms, command, "", outcome, first_seq, len(events), refused)
+        self._known[pair] = _new(Known, (lookup, at_ms, command, "", outcome, first_seq, entries, refused))
         while len(self._known) > IN_MEMORY:
-            pair, known = self._known.popitem(last=False)
-            self._elsewhere.add(lookup_of(*pair), known.at_ms)
+            oldest = self._known.popitem(last=False)[1]
+            self._elsewhere.add(oldest.lookup, oldest.at_ms)
 
     def take(self, at_ms: int) -> tuple[list[tuple[Any, ...]], Sequence[Statement]]:
         """Return the rows to append and the statements that drop what is older than 48 h, for one transaction."""

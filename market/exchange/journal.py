@@ -203,7 +203,7 @@ class Journal(Recorder):
         deltas: dict[int, int] = {}
         get = deltas.get
         for trade in self.trades:
-            energy_wh, buyer, seller, cost_e7, margin_e7, clearing = trade[5], trade[9], trade[10], *trade[15:]
+            _, _, _, _, _, energy_wh, _, _, _, buyer, seller, _, _, _, _, cost_e7, margin_e7, clearing = trade
             if energy_wh <= 0 or cost_e7 <= 0 or margin_e7 < 0 or buyer == seller:
                 raise Unbalanced(f"expected a trade that moves energy and money between two accounts, was {trade}")
             deltas[buyer] = get(buyer, 0) - cost_e7

@@ -46,6 +46,16 @@ _NAMES_KEY = frozenset((Found, RegisterKey))
 READ_GRACE_S = 0.02  # the writer lets waiting readers pass this long at most; a read takes far less
 
 
+def seal_time(last_s: float, now_s: float, every_s: float) -> float:
+    """Return the time that a seal made at ``now_s`` counts as, s of one clock; the next is due ``every_s`` after it.
+
+    One that had to wait for a batch to begin counts as made when it was due, or the waits would add up, and under load
+    there would be fewer blocks than one every ``every_s``. Early ones, and ones that are late by a whole turn, do not.
+    """
+    late_s = now_s - (last_s + every_s)
+    return now_s - late_s if 0 < late_s < every_s else now_s
+
+
 class Writer:
     """Runs the engine. Made from a recovered state; ``start`` begins, ``stop`` ends after answering what waits."""
 
@@ -273,7 +283,7 @@ class Writer:
         (event,) = self.engine.apply(Seal(), now)
         batch.sealed = self._sealer.seal(event)
         batch.events.append(event)
-        self._last_seal_s = time.monotonic()
+        self._last_seal_s = seal_time(self._last_seal_s, time.monotonic(), self._seal_every_s)
         self._sealed_size = batch.sealed.size
 
     def _take_snapshot(self, batch: Batch, now: int) -> None:

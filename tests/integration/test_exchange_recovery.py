@@ -320,4 +320,7 @@ def test_keys_that_only_the_database_has_survive_a_crash(tmp_path: Path, monkeyp
         again = [market.place(market.alice, SELL, "0.3000", 10 + n, key=f"k{n}") for n in range(10)]
         assert [outcome.events for outcome in again] == [outcome.events for outcome in first]
         assert market.place(market.alice, SELL, "0.3000", 10, key="new").repeated is False
+        # that one pushed out those that were read back: they are looked up once more
+        later = [market.place(market.alice, SELL, "0.3000", 10 + n, key=f"k{n}") for n in range(10)]
+        assert [outcome.events for outcome in later] == [outcome.events for outcome in first]
     assert models.Order.objects.count() == 11

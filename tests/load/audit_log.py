@@ -24,20 +24,20 @@ SEED = 4
 class City:
     """Trades at random in the areas of SimBench: 60 % adds, 25 % cancels, 14 % takers, 1 % complex orders and amends."""
 
-    def __init__(self, seed: int):
+    def __init__(self, seed: int, log: MarketLog | None = None, homes_per_area: int = HOMES_PER_AREA):
         self.draw = random.Random(seed)
-        self.log = log = MarketLog(START_MS)
+        self.log = log = log or MarketLog(START_MS)
         grid = simbench_grid()
         homes = [command.area for command in grid if type(command) is c.SetArea and command.level == "LV"]
         log.found()
         for command in (guarded_params(), *grid, c.SetTariff(3_000, 800)):
             log.do(command)
-        count = len(homes) * HOMES_PER_AREA
+        count = len(homes) * homes_per_area
         for n in range(count):
             log.do(c.OpenAccount(f"{n:032x}", homes[n % len(homes)], "", f"{n:064x}", ""))
         self.members = [account.index for account in log.engine.accounts if account.kind == "member"]
         for index in self.members:
-            log.do(c.Fund(index, 10**12, "opening", ""))
+            log.do(c.Fund(index, min(10**12, 2**52 // count), "opening", ""))  # all together stay within 2^53
         log.due(START_MS)
         self.contracts = [contract_name(START_MS + n * INTERVAL_MS) for n in range(3, 3 + CONTRACTS)]
         self.ids: list[int] = []
@@ -84,11 +84,11 @@ class City:
             if order is not None:
                 return order
 
-    def trade(self, entries: int) -> None:
+    def trade(self, entries: int, seal_every: int = SEAL_EVERY) -> None:
         """Go on until the log has so many entries, sealed."""
         log, draw = self.log, self.draw
         apply, engine = log.engine.apply, log.engine
-        sealed = commands = 0
+        sealed, commands = engine.seq, 0
         while engine.seq < entries:
             commands += 1
             if commands % BATCH == 0:
@@ -112,10 +112,11 @@ class City:
             if full and len(engine.orders) > RESTING:
                 order = self.open_order()
                 log.do(c.CancelOrder(order.account, order.id, "owner"))
-            if engine.seq - sealed >= SEAL_EVERY:
+            if engine.seq - sealed >= seal_every:
                 log.seal()
                 sealed = engine.seq
-        log.seal()
+        if engine.seq > sealed:
+            log.seal()
 
 
 @cache
