@@ -25,26 +25,33 @@ const read = reader("default");
 const fresh = reader("reload");
 const now = reader("no-store");
 
-async function linesOf(path: string): Promise<string[]> {
-  const data = await now(path).catch(() => null);
+/** The lines of a public file, [] where there is none; null when the site did not answer, which says nothing. */
+async function linesOf(path: string): Promise<string[] | null> {
+  let data: Uint8Array | null;
+  try {
+    data = await now(path);
+  } catch {
+    return null;
+  }
   return data ? new TextDecoder().decode(data).split("\n").filter(Boolean) : [];
 }
 
 /** The keys to believe: at the first visit those this site names, later those that the known ones have approved of. */
-async function keysNow(believed: Keys): Promise<Keys> {
+async function keysNow(believed: Keys): Promise<Keys & { unread: boolean }> {
+  const lines = await linesOf("keys");
   try {
-    return await followKeys(believed, await linesOf("keys"));
+    return { ...(await followKeys(believed, lines ?? [])), unread: lines === null };
   } catch {
-    return believed; // what cannot be read brings no key in
+    return { ...believed, unread: false }; // what cannot be read brings no key in
   }
 }
 
 async function work(message: Task): Promise<Answer> {
   // Keys that a person entered are taken as they are; nothing this site says is added to them.
   if (message.kind === "receipt" && message.task.entered) return checkReceipt(message.task, read, fresh);
-  const { valid, old } = await keysNow({ valid: message.task.keys, old: message.task.old });
-  if (message.kind === "growth") return checkGrowth({ ...message.task, keys: valid, old }, () => now("checkpoint"), read, fresh);
-  return checkReceipt({ ...message.task, keys: [...valid, ...(await linesOf("witnesses"))], old }, read, fresh);
+  const { valid, old, unread } = await keysNow({ valid: message.task.keys, old: message.task.old });
+  if (message.kind === "growth") return checkGrowth({ ...message.task, keys: valid, old, unread }, () => now("checkpoint"), read, fresh);
+  return checkReceipt({ ...message.task, keys: [...valid, ...((await linesOf("witnesses")) ?? [])], old, unread }, read, fresh);
 }
 
 self.addEventListener("message", (event: MessageEvent<Task & { id: number }>) => {
