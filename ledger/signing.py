@@ -1,7 +1,7 @@
 """Who signs for the log: keys in a file of this process, or a signer in a process (and, better, a user) of its own.
 
-The signer speaks JSON, one object a line, over a Unix socket. It signs heads of its log and statements about its keys,
-and nothing else; it hands out no secret and destroys none.
+The signer speaks JSON, one object a line, over a Unix socket. It signs heads of its log and statements about keys that it
+holds, and nothing else; it hands out no secret and destroys none.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import secrets
 import socket
 import threading
 import time
+from collections.abc import Container
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -43,17 +44,22 @@ class SigningKeys(Protocol):
         """Destroy a key; raise ``KeyFileError`` for the last one."""
 
 
-def may_sign(origin: str, text: str) -> bool:
-    """Return whether a text is one that a log's key signs: a head of the log, or a statement that adds a key to it."""
+def may_sign(origin: str, text: str, held: Container[str]) -> bool:
+    """Return whether a text is one that a log's key signs: a head of the log, or a statement that adds a key of ``held``.
+
+    A key from elsewhere is never approved: an intruder would carry the approval away and fork the log with it at leisure.
+    """
     try:
         return parse_checkpoint(text).origin == origin
     except NoteError:
         pass
     lines = text.split("\n")
     try:
-        return len(lines) == 4 and parse_vkey(lines[2]).name == origin and text == key_statement(origin, lines[2])
+        if len(lines) != 4 or lines[2] not in held or parse_vkey(lines[2]).name != origin:
+            return False
     except NoteError:
         return False
+    return text == key_statement(origin, lines[2])
 
 
 class FileKeys:
@@ -75,8 +81,8 @@ class FileKeys:
         """See ``SigningKeys``."""
         if vkey not in self._signers:
             raise KeyFileError(f"{self._path}: does not hold {vkey}")
-        if not may_sign(self.origin, text):
-            raise KeyFileError("expected a head of the log or a statement about its keys")
+        if not may_sign(self.origin, text, self._signers):
+            raise KeyFileError("expected a head of the log or a statement about a key held here")
         return self._signers[vkey].sign_raw(text)
 
     def make(self) -> str:

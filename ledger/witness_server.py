@@ -54,20 +54,47 @@ def origin_hash(origin: str) -> str:
     return hashlib.sha256(origin.encode()).hexdigest()
 
 
-class Witness:
-    """The witness of one folder: its key and the newest head of each log it knows."""
+class StateLost(Exception):
+    """The witness has a key and no record of what it has cosigned with it: any head would be the first it sees."""
 
-    def __init__(self, folder: Path, name: str, logs: Sequence[VerifierKey], clock: Callable[[], float] = time.time):
+
+class Witness:
+    """The witness of one folder: its key and the newest head of each log it knows.
+
+    Raises ``StateLost`` when there is a key without a state; ``begin`` starts a new state for it, knowing nothing.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        logs: Sequence[VerifierKey],
+        clock: Callable[[], float] = time.time,
+        *,
+        begin: bool = False,
+    ):
         folder.mkdir(parents=True, exist_ok=True)
-        self._cosigner = Cosigner(name, load_or_make(folder / KEY_FILE))
         self._state = folder / STATE_FILE
         self._clock = clock
         self._logs: dict[str, list[VerifierKey]] = {}
         for key in logs:
             self._logs.setdefault(key.name, []).append(key)
+        # The key comes after the state, so a key without a state has lost one, also if the first start was cut short.
+        if (folder / KEY_FILE).exists() and not begin and not self._has_state():
+            raise StateLost(f"{self._state}: there is a key, and no record of what it has cosigned")
         with self._open() as connection:
             connection.execute(_SCHEMA)
         connection.close()
+        self._cosigner = Cosigner(name, load_or_make(folder / KEY_FILE))
+
+    def _has_state(self) -> bool:
+        if not self._state.exists():
+            return False
+        connection = self._open()
+        try:
+            return connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'head'").fetchone() is not None
+        finally:
+            connection.close()
 
     @property
     def vkey(self) -> str:

@@ -166,10 +166,9 @@ class Witnessing:
             late = self._waiting[0] if self._waiting and now_s - self._waiting[0][1] > self._lag_s else None
             if late is None:
                 self._lag_alarm = False
-            alarm = late is not None and not self._lag_alarm
-            self._lag_alarm = self._lag_alarm or alarm
-        if alarm and late is not None:
+        if late is not None and not self._lag_alarm:
             self._raise_lag(late[0], now_s - late[1])
+            self._lag_alarm = True  # only now that it is kept: what fails before is tried again
 
     def _raise_lag(self, size: int, lag_s: float) -> None:
         status = self.status()
@@ -240,6 +239,7 @@ class _Asker:
         self._size = 0
         self._done = 0  # the last target that was tried to its end
         self._refused = False
+        self._alarmed = False  # the alarm about its refusal is kept
         self._trouble = ""
 
     def state(self) -> WitnessState:
@@ -270,46 +270,48 @@ class _Asker:
     def _ask(self, target: _Target, failures: int) -> float:
         """Ask for one cosignature; return how long to wait before asking again, 0 after a success."""
         try:
-            cosignature = self.client.cosign(target.note, target.size, self._size, queries.consistency)
-            self._owner.keep(target.size, cosignature)
-        except WitnessAhead as ahead:
-            return self._is_ahead(target, ahead.size)
-        except WitnessRefuses as refusal:
-            self._refuse(target, str(refusal))
-            return REFUSED_PAUSE_S
+            return self._ask_once(target)
         except WitnessFailed as error:
             if self._owner.stopping:
                 return 0.0
             if str(error) != self._trouble:
                 log.warning("witness %s: %s", self._witness.name, error)
             self._trouble = str(error)
-        except Exception:
+        except Exception:  # the database, most likely, wherever it was asked
             log.exception("witness %s: its answer could not be dealt with", self._witness.name)
             self._trouble = "internal error"
             close_old_connections()
-        else:
-            if self._trouble or self._refused:
-                log.warning("witness %s cosigns again, at %d entries", self._witness.name, target.size)
-            self._size = self._done = target.size
-            self._trouble, self._refused = "", False
-            return 0.0
         return min(MAX_PAUSE_S, FIRST_PAUSE_S * 2 ** min(failures, 10))
+
+    def _ask_once(self, target: _Target) -> float:
+        try:
+            cosignature = self.client.cosign(target.note, target.size, self._size, queries.consistency)
+        except WitnessAhead as ahead:
+            return self._is_ahead(target, ahead.size)
+        except WitnessRefuses as refusal:
+            return self._refuse(target, str(refusal))
+        self._owner.keep(target.size, cosignature)
+        if self._trouble or self._refused:
+            log.warning("witness %s cosigns again, at %d entries", self._witness.name, target.size)
+        self._size = self._done = target.size
+        self._trouble, self._refused, self._alarmed = "", False, False
+        return 0.0
 
     def _is_ahead(self, target: _Target, size: int) -> float:
         """The witness has cosigned more than the target: an earlier answer got lost, or the log was set back."""
         newest = queries.newest()
         if newest is None or size > newest.size:
             known = 0 if newest is None else newest.size
-            self._refuse(target, f"it has cosigned a head of {size} entries, and this log has {known}")
-            return REFUSED_PAUSE_S
+            return self._refuse(target, f"it has cosigned a head of {size} entries, and this log has {known}")
         self._size, self._done = size, target.size  # the next target will do
         return 0.0
 
-    def _refuse(self, target: _Target, why: str) -> None:
-        self._trouble = why
-        if not self._refused:
-            self._refused = True
+    def _refuse(self, target: _Target, why: str) -> float:
+        self._trouble, self._refused = why, True
+        if not self._alarmed:
             self._owner.raise_fork(self._witness, target.size, why)
+            self._alarmed = True  # only now that it is kept: what fails before is tried again
+        return REFUSED_PAUSE_S
 
 
 # --- one in the process ----------------------------------------------------------------------------------------------

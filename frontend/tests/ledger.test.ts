@@ -479,3 +479,59 @@ test("keys are followed from those believed: approved ones come in, revoked ones
   const visit = await checkGrowth({ kept: log.head(900, next), ...late }, [], async () => utf8(log.head(950)), log.reader(1000), log.reader(1000));
   assert.equal(visit.conflict?.code, "unsigned");
 });
+
+// --- the Worker
+type Work = { id: number; answer?: { state?: string; verdict?: string; conflict?: { code: string } | null; findings?: { code: string }[] }; error?: string };
+
+test("keys that a site does not name for a moment are no alarm, and no bad receipt; keys that it names wrongly are", async () => {
+  const next = keyOf(ORIGIN, 1);
+  const text = utf8(`sunledger-key/v1\n${ORIGIN}\n${next.text}\n`);
+  const [possession, approval] = [next, LOG_KEY].map((key) => base64(sign(null, text, key.key)));
+  const rotated = [
+    `{"type":"genesis","vkey":${JSON.stringify(LOG_KEY.text)}}`,
+    `{"action":"add","approval":"${approval}","possession":"${possession}","type":"key","vkey":${JSON.stringify(next.text)}}`,
+    `{"action":"revoke","type":"key","vkey":${JSON.stringify(LOG_KEY.text)}}`,
+  ].join("\n");
+  let listener: (event: unknown) => void = () => undefined;
+  let posted: (data: Work) => void = () => undefined;
+  const site: Record<string, () => Response> = {};
+  const scope = { addEventListener: (_: string, on: typeof listener) => (listener = on), postMessage: (data: Work) => posted(data) };
+  Object.assign(globalThis, {
+    self: scope,
+    fetch: async (path: string) => (site[path.replace("/ledger/", "")] ?? (() => new Response("", { status: 404 })))(),
+  });
+  await import("../src/ledger/worker.ts");
+  const ask = (message: object): Promise<Work> => new Promise((resolve) => ((posted = resolve), listener({ data: { id: 1, ...message } })));
+  const growth = async (kept: string, keys: string[]): Promise<string> => {
+    const { answer } = await ask({ kind: "growth", task: { kept, keys, old: [] } });
+    return answer?.conflict?.code ?? answer?.state ?? "none";
+  };
+  const receipt = async (): Promise<string[]> => {
+    const one = { ...task({ receipt: log.receipt(412, 700, log.leaves[412], log.head(700, next)) }), entered: false };
+    const { answer } = await ask({ kind: "receipt", task: one });
+    return [answer?.verdict ?? "none", ...(answer?.findings ?? []).map((finding) => finding.code)];
+  };
+  const failures: (() => Response)[] = [
+    () => new Response("busy", { status: 503 }),
+    () => {
+      throw new TypeError("offline");
+    },
+  ];
+  site.checkpoint = () => new Response(log.head(500, next));
+  for (site.keys of failures) {
+    assert.equal(await growth(log.head(500), [LOG_KEY.text]), "unknown");
+    assert.equal(await growth("", []), "unknown", "at the first visit");
+    const [verdict, ...found] = await receipt();
+    assert.equal(verdict, "open");
+    assert.ok(found.includes("keys_unread") && !found.includes("unsigned"), String(found));
+  }
+  site.checkpoint = () => new Response(log.head(500));
+  assert.equal(await growth(log.head(500), [LOG_KEY.text]), "same", "a key that is known needs no list");
+  site.checkpoint = () => new Response(log.head(500, next));
+  site.keys = () => new Response(rotated);
+  assert.equal(await growth(log.head(500), [LOG_KEY.text]), "same");
+  for (site.keys of [() => new Response(""), () => new Response(rotated.split("\n")[0])]) {
+    assert.equal(await growth(log.head(500), [LOG_KEY.text]), "unsigned", "the site has named its keys, and this is none of them");
+    assert.ok((await receipt()).includes("unsigned"));
+  }
+});

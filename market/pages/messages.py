@@ -300,6 +300,7 @@ SCRIPTS = (
     _("This browser cannot check Ed25519 signatures. Check the receipt on the command line."),
     _("The signature under the checkpoint is by {name}."),
     _("The signature under the checkpoint is not by this log's key."),
+    _("The site did not say which keys sign its ledger now, and those this browser knows have not signed this."),
     _("This does not fit together."),
     _("As far as this browser can tell, it fits."),
     _("Verified: this entry is on the signed ledger."),

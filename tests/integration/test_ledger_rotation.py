@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import socket
 import stat
 import subprocess
@@ -20,6 +21,7 @@ from django.core.management import CommandError, call_command
 from django.test import override_settings
 
 from ledger import keys, queries
+from ledger.core.keyring import key_statement
 from ledger.core.note import Signer, checkpoint_body, parse_note, parse_vkey, verify_note
 from ledger.core.verify import Bad, verify_log
 from ledger.management.commands.ledger_signer import serve
@@ -238,6 +240,21 @@ def test_a_signer_signs_heads_and_statements_only(own: Path) -> None:
                 assert b'"error"' in raw.recv(8192)
         with pytest.raises(OSError, match="another signer"):
             serve(FileKeys(ORIGIN, own / "elsewhere" / "key"), path)
+
+
+def test_a_signer_approves_no_key_that_it_does_not_hold(own: Path) -> None:
+    """Whoever reaches the socket once must not leave with the approval of a key of their own."""
+    with signer(own, own / "elsewhere" / "key") as path:
+        held = SocketKeys(ORIGIN, path)
+        (vkey,) = held.vkeys()
+        stranger = Signer(ORIGIN, secrets.token_bytes(32)).vkey
+        with pytest.raises(
+            KeyFileError, match="refuses: expected a head of the log or a statement about a key held here"
+        ):
+            held.sign(vkey, key_statement(ORIGIN, stranger))
+        new = held.make()
+        for signing in (vkey, new):
+            assert held.sign(signing, key_statement(ORIGIN, new))
 
 
 def test_a_signer_that_is_started_again_is_found_again(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:

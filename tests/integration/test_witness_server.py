@@ -6,17 +6,21 @@ import contextlib
 import hashlib
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from django.conf import settings as django_settings
+from django.core.management import CommandError, call_command
 
 from ledger import queries
-from ledger.core.note import parse_vkey
+from ledger.core.note import Signer, parse_vkey
 from ledger.core.witness import format_request
 from ledger.models import Checkpoint
+from ledger.secretfiles import load_or_make
+from ledger.witness_server import StateLost, Witness
 from tests.integration.ledger_writer import write_log
 from tests.integration.witness_http import Station, get, post, wait_for
 
@@ -57,7 +61,6 @@ def test_the_command_serves_without_the_market(tmp_path: Path) -> None:
     writer = write_log(5)
     note = queries.newest().note  # type: ignore[union-attr]
     station = Station(tmp_path / "w", [parse_vkey(writer.log.vkey)], "regulator.example/w")
-    (tmp_path / "w" / "witness.sqlite3").unlink()
     command = [
         sys.executable, "manage.py", "witness", "--log-vkey", writer.log.vkey, "--port", str(station.port),
         "--folder", str(tmp_path / "w"), "--name", "regulator.example/w",
@@ -92,3 +95,45 @@ def test_the_command_serves_without_the_market(tmp_path: Path) -> None:
     assert (tmp_path / "w" / "witness_key").stat().st_mode & 0o777 == 0o600
     with station.open():
         assert post(station.url, body)[0] == 409
+
+
+@pytest.mark.parametrize("loss", ["gone", "empty", "without_its_table"])
+def test_a_witness_that_has_lost_what_it_cosigned_does_not_start(tmp_path: Path, loss: str) -> None:
+    """Its key would cosign any head as the first it sees: a fork, too."""
+    writer = write_log(5)
+    folder, log = tmp_path / "w", parse_vkey(writer.log.vkey)
+    first = Witness(folder, "w.example", [log])
+    first.add(format_request(0, [], queries.newest().note))  # type: ignore[union-attr]
+    state = folder / "witness.sqlite3"
+    for file in folder.glob("witness.sqlite3*"):
+        file.unlink()
+    if loss == "empty":
+        state.touch()
+    elif loss == "without_its_table":
+        sqlite3.connect(state).execute("CREATE TABLE other (a)").connection.close()
+    for _ in range(2):  # nor when it is tried again
+        with pytest.raises(StateLost, match="there is a key, and no record of what it has cosigned"):
+            Witness(folder, "w.example", [log])
+    with pytest.raises(CommandError, match="--begin"):
+        call_command("witness", log_vkey=[writer.log.vkey], folder=folder)
+    again = Witness(folder, "w.example", [log], begin=True)  # somebody says so
+    assert again.vkey == first.vkey
+    assert Witness(folder, "w.example", [log]).vkey == first.vkey
+    forked = Signer(log.name, load_or_make(Path(django_settings.LEDGER_KEY_FILE))).sign_checkpoint(3, bytes(32))
+    assert again.add(format_request(0, [], forked)).startswith("— w.example "), "which is why it must be said"
+
+
+def test_a_witness_that_was_killed_at_its_first_start_starts_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = parse_vkey(write_log(5).log.vkey)
+
+    def killed(path: Path) -> bytes:
+        load_or_make(path)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ledger.witness_server.load_or_make", killed)
+    with pytest.raises(KeyboardInterrupt):
+        Witness(tmp_path / "w", "w.example", [log])
+    monkeypatch.undo()
+    Witness(tmp_path / "w", "w.example", [log])

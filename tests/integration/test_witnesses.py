@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 from django.test import Client, override_settings
 
 from ledger import cosigning, keys, queries, witnessing
@@ -24,6 +24,7 @@ from ledger.core.receipt import parse_receipt, verify_receipt
 from ledger.core.witness import format_request
 from ledger.models import Alarm, Checkpoint, Cosignature, Entry, HashTile, Quorum
 from ledger.secretfiles import load_or_make
+from ledger.witness_client import WitnessAhead, WitnessClient, WitnessRefuses
 from ledger.witness_server import origin_hash
 from ledger.witnessing import Witnessing
 from market.exchange import queries as exchange_queries
@@ -250,6 +251,63 @@ def test_a_log_that_was_set_back_alarms(own: Path) -> None:
         with asking():
             alarm = wait_for(lambda: Alarm.objects.filter(kind="fork").first())
         assert f"this log has {first.size}" in alarm.detail
+
+
+class Locked:
+    """Stands for a function of the database: the first calls from a thread of this name fail as they do when it is locked."""
+
+    def __init__(self, function: Callable[..., object], thread: str, times: int = 2):
+        self._function, self._thread, self.left = function, thread, times
+
+    def __call__(self, *arguments: object, **options: object) -> object:
+        if threading.current_thread().name.startswith(self._thread) and self.left > 0:
+            self.left -= 1
+            raise OperationalError("database is locked")
+        return self._function(*arguments, **options)
+
+
+@pytest.mark.parametrize("says", [WitnessRefuses("another history"), WitnessAhead(10**6)], ids=["refuses", "ahead"])
+def test_a_database_that_fails_neither_ends_a_witness_thread_nor_loses_the_fork_alarm(
+    own: Path, monkeypatch: pytest.MonkeyPatch, says: Exception
+) -> None:
+    monkeypatch.setattr(witnessing, "REFUSED_PAUSE_S", 0.05)
+    monkeypatch.setattr(witnessing, "FIRST_PAUSE_S", 0.01)
+    station = Station(own / "w", [log_key()])
+    write_log(5)
+    failing = [Locked(cosigning.raise_alarm, "witness-"), Locked(queries.newest, "witness-")]
+    monkeypatch.setattr(cosigning, "raise_alarm", failing[0])
+    monkeypatch.setattr(queries, "newest", failing[1])
+
+    def answers(*_: object) -> None:
+        raise says
+
+    monkeypatch.setattr(WitnessClient, "cosign", answers)
+    with policy(own, station), asking() as asker:
+        alarm = wait_for(lambda: Alarm.objects.filter(kind="fork").first())
+        assert failing[0].left == 0
+        assert failing[1].left == (0 if isinstance(says, WitnessAhead) else 2)
+        assert asker.status().state == "refused"
+        time.sleep(0.3)
+        assert Alarm.objects.count() == 1  # once it is kept, not again
+        monkeypatch.undo()
+        with station.open():
+            asker.notify()
+            wait_for(
+                lambda: asker.status().state == "ok"
+            )  # the thread goes on, and a witness that comes round is asked
+    assert json.loads(alarm.detail)["reason"] == "refused"
+
+
+def test_a_database_that_fails_does_not_lose_the_lag_alarm(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    failing = Locked(cosigning.raise_alarm, "witnesses")
+    monkeypatch.setattr(cosigning, "raise_alarm", failing)
+    station = Station(own / "w", [log_key()])
+    write_log(5)
+    with policy(own, station), asking(lag_s=0.1):
+        wait_for(lambda: Alarm.objects.filter(kind="quorum").first())
+        assert failing.left == 0
+        time.sleep(0.3)
+        assert Alarm.objects.count() == 1
 
 
 # --- late and misbehaving --------------------------------------------------------------------------------------------

@@ -111,7 +111,7 @@ def test_keys_of_low_order_are_refused_wherever_a_key_is_read(text: str) -> None
         parse_policy(f"witness w {witness}\nquorum w\n".encode())
     with pytest.raises(KeyringError, match=r"weak|canonical"):
         Keyring("a.example").found(log)
-    assert not may_sign("a.example", key_statement("a.example", log))
+    assert not may_sign("a.example", key_statement("a.example", log), {log})
 
 
 # --- policies --------------------------------------------------------------------------------------------------------
@@ -244,17 +244,20 @@ def test_a_keyring_is_bounded() -> None:
 
 def test_a_log_key_signs_nothing_but_heads_and_statements_of_its_log() -> None:
     name = SIGNER.name
-    assert may_sign(name, BODY)
-    assert may_sign(name, key_statement(name, signer(3).vkey))
+    foreign = Signer("another.example", bytes(32)).vkey
+    held = {signer(3).vkey, foreign, "x"}
+    assert may_sign(name, BODY, held)
+    assert may_sign(name, key_statement(name, signer(3).vkey), held)
     for text in (
         "",
         "hello\n",
         checkpoint_body("another.example", 12, bytes(32)),
         BODY + "extension\n",
         key_statement("another.example", signer(3).vkey),
-        key_statement(name, Signer("another.example", bytes(32)).vkey),
+        key_statement(name, foreign),
         key_statement(name, "x"),
+        key_statement(name, signer(4).vkey),
         key_statement(name, signer(3).vkey) + "\n",
         "cosignature/v1\ntime 5\n" + BODY,
     ):
-        assert not may_sign(name, text)
+        assert not may_sign(name, text, held)

@@ -30,6 +30,7 @@ export interface ReceiptTask {
   kept: string; // the newest checkpoint this browser has verified, "" for none
   given: Uint8Array | null; // a checkpoint from elsewhere
   here: string; // the log that `read` reads, "" when that is not known yet
+  unread?: boolean; // the site did not say which keys sign now: another signature than by `keys` tells nothing
 }
 
 export interface ReceiptAnswer {
@@ -44,6 +45,7 @@ export interface GrowthTask {
   kept: string; // "" at the first visit
   keys: string[];
   old: string[];
+  unread?: boolean; // as above
 }
 
 export interface GrowthAnswer {
@@ -160,7 +162,7 @@ function rowFindings(receipt: Receipt, entry: Fields, findings: Finding[]): Fiel
   }
 }
 
-async function signatureFinding(note: Note, head: Checkpoint, keys: VerifierKey[], old: VerifierKey[]): Promise<Finding> {
+async function signatureFinding(note: Note, head: Checkpoint, keys: VerifierKey[], old: VerifierKey[], unread = false): Promise<Finding> {
   const own = keys.filter((key) => key.name === head.origin && !key.witness);
   if (!own.length) return keys.some((key) => !key.witness) ? { verdict: "bad", code: "other_log" } : { verdict: "open", code: "no_key" };
   for (const key of own) {
@@ -172,7 +174,7 @@ async function signatureFinding(note: Note, head: Checkpoint, keys: VerifierKey[
     // Who stole it can sign with it still: it counts only for what the history since then includes.
     if (key.name === head.origin && (await signedBy(note, key))) return { verdict: "open", code: "signed_old", values: { name: key.name, key: toHex(key.keyId) } };
   }
-  return { verdict: "bad", code: "unsigned" };
+  return unread ? { verdict: "open", code: "keys_unread" } : { verdict: "bad", code: "unsigned" };
 }
 
 async function cosignatureFindings(note: Note, head: Checkpoint, keys: VerifierKey[]): Promise<Finding[]> {
@@ -219,7 +221,7 @@ export async function checkReceipt(task: ReceiptTask, read: Read, fresh: Read): 
     return answer;
   }
   [answer.entry, answer.row] = entryFindings(receipt, task.leaf, own.head, findings);
-  const signature = await signatureFinding(own.note, own.head, keys, old);
+  const signature = await signatureFinding(own.note, own.head, keys, old, task.unread);
   findings.push(signature, ...(await cosignatureFindings(own.note, own.head, keys)));
 
   /** Hold the receipt's head against another signed one, "" where there is none. */
@@ -235,7 +237,7 @@ export async function checkReceipt(task: ReceiptTask, read: Read, fresh: Read): 
       findings.push({ verdict: prefix === "given" ? "bad" : "note", code: `${prefix}_other_log` });
       return;
     }
-    const theirs = prefix === "kept" ? null : await signatureFinding(other.note, other.head, keys, old);
+    const theirs = prefix === "kept" ? null : await signatureFinding(other.note, other.head, keys, old, task.unread);
     if (theirs?.verdict === "bad") {
       findings.push({ verdict: "bad", code: `${prefix}_unsigned` });
       return;
@@ -304,7 +306,8 @@ export async function checkGrowth(task: GrowthTask, named: string[], head: () =>
     if (signed === null) return { ...answer, state: "unable" };
     good ||= signed;
   }
-  // Who knows no key and was told none has nothing to check by.
+  // Signed by a key that nobody has named to us yet, maybe; and who knows no key and was told none has nothing to check by.
+  if (!good && task.unread) return answer;
   if (!good) return task.keys.length || named.length ? fail("unsigned") : answer;
   let state: GrowthAnswer["state"] = "first";
   if (kept) {

@@ -21,6 +21,7 @@ const SENTENCES: Record<string, (values: Values) => string> = {
   signed: (values) => t("The signature under the checkpoint is by {name}, key {key}.", values),
   signed_old: (values) => t("The signature under the checkpoint is by {name}, key {key}, which has been revoked since.", values),
   unsigned: () => t("The signature under the checkpoint is not by this log's key."),
+  keys_unread: () => t("The site did not say which keys sign its ledger now, and those this browser knows have not signed this."),
   other_log: () => t("The checkpoint belongs to another log."),
   no_key: () => t("No key is known for this log: the signature was not checked."),
   no_ed25519: () => t("This browser cannot check Ed25519 signatures. Check the receipt on the command line."),

@@ -25,8 +25,14 @@ const read = reader("default");
 const fresh = reader("reload");
 const now = reader("no-store");
 
-async function linesOf(path: string): Promise<string[]> {
-  const data = await now(path).catch(() => null);
+/** The lines of a public file, [] where there is none; null when the site did not answer, which says nothing. */
+async function linesOf(path: string): Promise<string[] | null> {
+  let data: Uint8Array | null;
+  try {
+    data = await now(path);
+  } catch {
+    return null;
+  }
   return data ? new TextDecoder().decode(data).split("\n").filter(Boolean) : [];
 }
 
@@ -43,9 +49,12 @@ async function work(message: Task): Promise<Answer> {
   // Keys that a person entered are taken as they are; nothing this site says is added to them.
   if (message.kind === "receipt" && message.task.entered) return checkReceipt(message.task, read, fresh);
   const named = await linesOf("keys");
-  const { valid, old } = await keysNow({ valid: message.task.keys, old: message.task.old }, named);
-  if (message.kind === "growth") return checkGrowth({ ...message.task, keys: valid, old }, named, () => now("checkpoint"), read, fresh);
-  return checkReceipt({ ...message.task, keys: [...valid, ...(await linesOf("witnesses"))], old }, read, fresh);
+  const unread = named === null;
+  const { valid, old } = await keysNow({ valid: message.task.keys, old: message.task.old }, named ?? []);
+  if (message.kind === "growth") {
+    return checkGrowth({ ...message.task, keys: valid, old, unread }, named ?? [], () => now("checkpoint"), read, fresh);
+  }
+  return checkReceipt({ ...message.task, keys: [...valid, ...((await linesOf("witnesses")) ?? [])], old, unread }, read, fresh);
 }
 
 self.addEventListener("message", (event: MessageEvent<Task & { id: number }>) => {

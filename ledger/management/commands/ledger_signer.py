@@ -26,7 +26,7 @@ class Command(BaseCommand):
 
     help = (
         "Hold the log's signing keys and sign for a market whose setting LEDGER_SIGNER is unix:SOCKET. Signs heads of the log "
-        "SUNLEDGER_LEDGER_ORIGIN and statements about its keys, nothing else, and never hands a secret out."
+        "SUNLEDGER_LEDGER_ORIGIN and statements about keys it holds, nothing else, and never hands a secret out."
     )
     requires_migrations_checks = False
     requires_system_checks: list[str] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from ledger.core.note import NoteError, parse_vkey
 from ledger.secretfiles import KeyFileError
-from ledger.witness_server import Witness, WitnessApp, origin_hash
+from ledger.witness_server import StateLost, Witness, WitnessApp, origin_hash
 
 
 class Command(BaseCommand):
@@ -32,6 +33,10 @@ class Command(BaseCommand):
         )
         parser.add_argument("--folder", type=Path, required=True, help="where its key and its state are kept")
         parser.add_argument("--name", default="witness.sunledger.example", help="name under which it cosigns")
+        parser.add_argument(
+            "--begin", action="store_true",
+            help="start anew with a key whose state is lost: it would cosign a fork of what it has cosigned before",
+        )  # fmt: skip
         parser.add_argument("--host", default="127.0.0.1")
         parser.add_argument("--port", type=int, default=8100)
 
@@ -40,10 +45,15 @@ class Command(BaseCommand):
         logging.getLogger("ledger").setLevel(logging.INFO)
         try:
             keys = [parse_vkey(text.strip()) for text in options["log_vkey"]]
-            witness = Witness(options["folder"], options["name"], keys)
+            witness = Witness(options["folder"], options["name"], keys, begin=options["begin"])
         except NoteError as error:
             raise CommandError(str(error)) from error
-        except (KeyFileError, OSError) as error:
+        except StateLost as error:
+            raise CommandError(
+                f"{error}: it would cosign a fork as if it were the first head it sees. Take a new folder and give its new "
+                "key to the policies; --begin goes on with this key and knows nothing"
+            ) from error
+        except (KeyFileError, OSError, sqlite3.Error) as error:
             raise CommandError(f"{options['folder']}: {error}") from error
         self.stdout.write(f"witness {witness.vkey}")
         for key in keys:
