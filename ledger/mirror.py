@@ -142,12 +142,17 @@ class Mirror:
             return False
 
     def _fetch_beside(self, seq: int, leaf: bytes, source: Source) -> None:
-        """Fetch what lies beside the log and this entry commits to. What the source lacks is the verifier's to judge."""
+        """Fetch what lies beside the log and this entry commits to; raise ``Missing`` when the source lacks rows.
+
+        Without rows nobody can tell what was settled by them, so their head is not accepted. A past rulebook may be missing.
+        """
         if any(kind in leaf for kind in COMMITMENTS):
             fields = _decoded(leaf)
             count, root = fields.get("count"), fields.get("root")
             if type(count) is int and type(root) is str and count > 0:
-                self._fetch_file(f"rows/{seq}", source, lambda data: _check_rows(data, count, root))
+                path = f"rows/{seq}"
+                if not self._fetch_file(path, source, lambda data: _check_rows(data, count, root)):
+                    raise Missing(path)
         elif any(kind in leaf for kind in RULEBOOKS):
             fields = _decoded(leaf)
             sha256 = fields.get("rulebook_sha256" if fields.get("type") == "genesis" else "sha256")
@@ -158,7 +163,8 @@ class Mirror:
             if is_sha256(fields.get("sha256")):
                 self.snapshots.append(SnapshotEntry(seq, str(fields["sha256"])))
 
-    def _fetch_file(self, path: str, source: Source, check: Callable[[bytes], None]) -> None:
+    def _fetch_file(self, path: str, source: Source, check: Callable[[bytes], None]) -> bool:
+        """Put a file that is checked in its place and return whether there is one."""
         for read in (self.read, source):
             try:
                 data = read(path)
@@ -170,7 +176,8 @@ class Mirror:
                     raise Unproven(path, str(error), data) from None
                 continue
             self._put(path, data)
-            return
+            return True
+        return False
 
 
 def stated(note: bytes) -> Checkpoint:

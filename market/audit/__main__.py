@@ -172,7 +172,12 @@ def told(report: Report, figures: Figures, began: int, kept: list[Kept], seconds
         f"money {money(f.paid_e7, f.currency)} paid, of it {money(f.fee_e7, f.currency)} grid fees",
         f"settled {f.settled_rows} rows by {f.readings} readings"
         + (f", {f.passed_over} without a reading that had only just come in" if f.passed_over else "")
-        + (f", {f.readings_missing} readings entries are not in this source" if f.readings_missing else ""),
+        + (
+            f"; {f.readings_missing} readings entries are not in this source: what was settled by them was held against"
+            " tally and tariff only"
+            if f.readings_missing
+            else ""
+        ),
         f"rulebooks {report.rulebooks} verified, {report.rulebooks_missing} not in this source",
         f"time {f.first_at} to {f.last_at}",
         f"root {report.root}",
@@ -221,6 +226,10 @@ def parser() -> argparse.ArgumentParser:
         "--jobs", type=int, choices=range(1, MAX_JOBS + 1), default=1,
         help="2: hashes are verified in a process beside, which is of use where a core is idle",
     )  # fmt: skip
+    made.add_argument(
+        "--allow-missing-rows", action="store_true",
+        help="pass a source without the rows of some readings: what was settled by them is held against tally and tariff only",
+    )  # fmt: skip
     made.add_argument("--json", default="", metavar="FILE", help="write the verdict and the figures there, too")
     return made
 
@@ -247,6 +256,7 @@ def judged(options: argparse.Namespace) -> tuple[int, str, dict[str, object]]:
         audit = Audit(options.source, key, vkeys, options.jobs, max(1, options.resume_every) if options.resume else 0)
         if options.resume:
             audit.go_on(Path(options.resume))
+        audit.judge.allow_missing_rows = options.allow_missing_rows
         report, figures = audit.run(kept, policy)
     except (Bad, Wrong) as wrong:
         return FOUND, str(wrong), {"verdict": "wrong", "place": wrong.place, "what": wrong.what}

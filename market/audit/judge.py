@@ -25,6 +25,7 @@ from market.engine.events import Refused
 from market.engine.replay import Divergence, Replayer, engine_part
 
 ENERGY = "Wh"
+NO_READINGS = "expected the readings that are settled by, was missing"
 # Entries at which more is looked at than what the engine answers.
 LOOKED_AT = frozenset(("genesis", "rulebook", "contract", "readings", "settle", "seal", "snapshot"))
 
@@ -62,12 +63,14 @@ class Figures(NamedTuple):
 class Judge:
     """Takes a log's entries bundle by bundle. ``wrong`` is the first fault; from then on nothing more is looked at.
 
-    ``each`` sees every event of the replay.
+    ``each`` sees every event of the replay. ``allow_missing_rows``: readings whose rows the source lacks are counted instead of
+    being a fault; what was settled by them is then held against tally and tariff only.
     """
 
     def __init__(self, engine: Engine | None = None, each: Callable[[Any], None] | None = None):
         self.engine = Engine() if engine is None else engine
         self.wrong: Wrong | None = None
+        self.allow_missing_rows = False
         self._signatures = Signatures(self.engine)
         self._replayer = Replayer(
             self.engine, self._rows_of, each, self._begin, lambda command, entry: self._signatures.check(command, entry)
@@ -179,6 +182,8 @@ class Judge:
 
     def _before_readings(self, entry: Fields, rows: Mapping[int, list[bytes]]) -> None:
         found = rows.get(self.engine.seq) if entry.get("count") else []
+        if found is None and not self.allow_missing_rows:
+            raise Wrong(f"rows/{self.engine.seq}", NO_READINGS)
         decoded = None if found is None else self._decoded(entry, found)
         problem = self._meters.take(entry, decoded, self.engine)
         if problem:
@@ -282,19 +287,19 @@ class Judge:
         engine: Engine,
         currency: str,
         rules: Sequence[str],
-        readings: Iterable[tuple[Fields, list[bytes] | None]],
+        readings: Iterable[tuple[Fields, list[bytes]]],
         each: Callable[[Any], None] | None = None,
     ) -> Judge:
         """Return a judge that begins with a state instead of with the first entry.
 
         ``rules``: hashes of the rulebooks published before it. ``readings``: the ``readings`` entries before it, with their
-        rows as far as they are there, of contracts that are still to be settled. Raises ``Wrong``.
+        rows, of contracts that are still to be settled. Raises ``Wrong``.
         """
         judge = cls(engine, each)
         judge._currency = currency
         judge._signatures = Signatures(engine, rules)
         for entry, rows in readings:
-            problem = judge._meters.take(entry, None if rows is None else judge._decoded(entry, rows), engine)
+            problem = judge._meters.take(entry, judge._decoded(entry, rows), engine)
             if problem:
                 raise Wrong(placed(entry), problem)
         return judge

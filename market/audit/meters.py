@@ -40,14 +40,16 @@ class Meters:
         self.passed_over = 0  # rows without a reading that had only just come in
         self.unseen = 0  # readings entries without rows
         self._found: dict[str, dict[int, list[Reading]]] = {}
-        self._incomplete: set[str] = set()  # contracts with readings that this source does not have
+        self._incomplete: set[tuple[str, str]] = (
+            set()
+        )  # contracts and areas with readings that this source does not have
 
     def take(self, entry: Fields, rows: Sequence[Fields] | None, engine: Engine) -> str:
         """Keep the readings an entry commits to; return what is wrong with them, "" if nothing."""
         contract = str(entry.get("contract"))
         if rows is None:
             self.unseen += 1
-            self._incomplete.add(contract)
+            self._incomplete.add((contract, str(entry.get("area"))))
             return ""
         kept = self._found.setdefault(contract, {})
         seen: set[int] = set()
@@ -90,7 +92,7 @@ class Meters:
         if contract is None:
             return ""  # the engine refuses it
         readings = self._found.get(contract.name, {})
-        known = contract.name not in self._incomplete
+        known = (contract.name, str(entry.get("area"))) not in self._incomplete
         tariff = Tariff(contract.topup_e4, contract.spill_e4)
         seen: set[int] = set()
         for number, fields in enumerate(rows):
@@ -131,7 +133,7 @@ class Meters:
     def forget(self, contract: str) -> None:
         """A contract is settled."""
         self._found.pop(contract, None)
-        self._incomplete.discard(contract)
+        self._incomplete = {place for place in self._incomplete if place[0] != contract}
 
     def values(self) -> list[Any]:
         """Return everything as JSON can hold it."""
@@ -148,5 +150,5 @@ class Meters:
         meters.readings, meters.rows, meters.passed_over, meters.unseen, found, incomplete = values
         for contract, kept in found:
             meters._found[contract] = {account: [Reading(*one) for one in readings] for account, readings in kept}
-        meters._incomplete = set(incomplete)
+        meters._incomplete = {(contract, area) for contract, area in incomplete}
         return meters

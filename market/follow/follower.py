@@ -30,7 +30,7 @@ from ledger.core.tiles import TILE_WIDTH, entries_path, parse_bundle, widths
 from ledger.core.verify import verify_log
 from ledger.mirror import CHECKPOINT, Mirror, SnapshotEntry, check_sha256, stated
 from market.audit import resume
-from market.audit.judge import Judge, Wrong
+from market.audit.judge import NO_READINGS, Judge, Wrong
 from market.engine.engine import Engine
 from market.follow.evidence import Mismatch
 from market.follow.model import Model
@@ -285,7 +285,7 @@ class Follower:
                 found += [str(entry["sha256"]) for entry in entries if entry["seq"] < engine.seq]
         return found
 
-    def _readings_before(self, engine: Engine, head: Checkpoint) -> Iterator[tuple[dict[str, Any], list[bytes] | None]]:
+    def _readings_before(self, engine: Engine, head: Checkpoint) -> Iterator[tuple[dict[str, Any], list[bytes]]]:
         """Yield the readings before a state of contracts it has still to settle, in order."""
         wanted = set(engine.contracts)
         first = engine.seq
@@ -303,11 +303,12 @@ class Follower:
                     if entry["seq"] < engine.seq and entry["contract"] in engine.contracts:
                         yield entry, self._rows(entry)
 
-    def _rows(self, entry: dict[str, Any]) -> list[bytes] | None:
+    def _rows(self, entry: dict[str, Any]) -> list[bytes]:
+        path = f"rows/{entry['seq']}"
         try:
-            return split_rows(self.mirror.read(f"rows/{entry['seq']}")) if entry["count"] else []
-        except Missing:
-            return None
+            return split_rows(self.mirror.read(path)) if entry["count"] else []
+        except Missing as error:
+            raise Mismatch(path, NO_READINGS) from error
 
     def _leaves(self, number: int, head: Checkpoint) -> list[bytes]:
         full, partial = widths(head.size, 0)

@@ -158,6 +158,23 @@ def test_a_history_redone_under_another_key_is_found_against_a_cosigned_checkpoi
     assert "9223372036854775807 s after 1970" in run(capsys, day, "--from-checkpoint", kept, "--policy", policy)[1]
 
 
+def test_readings_that_are_not_there_fail_an_audit_unless_that_is_allowed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    town = a_longer_day()
+    readings = of_type(town.entries, "readings")
+    folder = write(tmp_path / "log", lie(town, lambda entries, rows: rows.pop(readings["seq"])))
+    code, out, err = run(capsys, folder, "--resume", tmp_path / "resume")
+    assert (code, out) == (1, "")
+    assert err == f"rows/{readings['seq']}: expected the readings that are settled by, was missing\n"
+    code, out, _ = run(capsys, folder, "--allow-missing-rows")
+    assert code == 0
+    told = (
+        "; 1 readings entries are not in this source: what was settled by them was held against tally and tariff only"
+    )
+    assert told in out
+
+
 def test_input_that_cannot_be_used_is_told_from_wrong_input(
     day: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

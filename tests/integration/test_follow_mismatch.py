@@ -79,6 +79,24 @@ def test_a_file_that_is_withheld_is_waited_for(days: list[dict[str, bytes]], fol
     assert one.step() is True
 
 
+def test_rows_that_are_withheld_are_waited_for_and_nothing_is_accepted_without_them(
+    days: list[dict[str, bytes]], followed: Callable[..., Follower]
+) -> None:
+    rows = [path for path in days[2] if path.startswith("rows/")]
+    assert len(rows) == 4, "of readings and of settlements"
+    for path in rows:
+        server = Server({name: data for name, data in days[2].items() if name != path})
+        one = followed(server, fresh())
+        for _ in range(PATIENCE - 1):
+            with pytest.raises(Withheld, match=f"{path} is missing"):
+                one.step()
+        assert "checkpoint" not in copied(one.mirror.folder)
+        with pytest.raises(Mismatch, match=f"{path} is missing.*, 5 times in a row"):
+            one.step()
+        server.files = days[2]
+        assert one.step() is True
+
+
 def test_any_flipped_byte_is_found_before_anything_of_it_is_written(
     days: list[dict[str, bytes]], tmp_path: Path
 ) -> None:

@@ -99,10 +99,15 @@ def place(entry: Fields) -> str:
 
 
 def audited(
-    files: dict[str, bytes], *kept: bytes, signer: Signer = SIGNER, policy: Policy | None = None
+    files: dict[str, bytes],
+    *kept: bytes,
+    signer: Signer = SIGNER,
+    policy: Policy | None = None,
+    allow_missing_rows: bool = False,
 ) -> tuple[Report, Figures]:
     """Audit files as ``python -m market.audit`` does; raise ``Bad`` or ``Wrong``."""
     judge, read = Judge(), source(files)
+    judge.allow_missing_rows = allow_missing_rows
     report = verify_log(read, [parse_vkey(signer.vkey)], each=judge.take)
     figures = judge.end(report.size)
     for number, data in enumerate(kept):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -9,14 +10,15 @@ import pytest
 
 from ledger.core.accounts import AccountVector, account_leaf
 from ledger.core.encoding import decode, encode
-from ledger.core.findings import Bad
+from ledger.core.findings import Bad, Bundle
 from ledger.core.note import parse_vkey
 from ledger.core.rows import rows_root
 from ledger.core.verify import verify_log
-from market.audit.judge import Wrong
+from market.audit.judge import Judge, Wrong
 from market.audit.meters import GRACE_BLOCKS
 from market.engine import commands as c
 from market.engine.contracts import contract_start_ms
+from market.engine.engine import Engine
 from market.settlement.rules import Metered
 from tests.market_log import SIGNER, Fields, lie
 from tests.unit.audit_market import FIRST, LATER, MINUTE_MS, NOON, OPENING_MS, Town, a_day, audited, day, of_type, place
@@ -221,11 +223,54 @@ def test_rows_of_a_settlement_that_are_held_back_are_named() -> None:
     assert (wrong.place, wrong.what) == (f"rows/{settle['seq']}", "expected the rows that were settled, was missing")
 
 
-def test_readings_that_are_held_back_are_counted() -> None:
-    town = day()
-    readings = of_type(town.entries, "readings")
-    _, figures = audited(lie(town, lambda entries, rows: rows.pop(readings["seq"])))
+def test_readings_that_are_held_back_are_named() -> None:
+    readings = of_type(day().entries, "readings")
+    wrong = named(lambda entries, rows: rows.pop(readings["seq"]))
+    what = "expected the readings that are settled by, was missing"
+    assert (wrong.place, wrong.what) == (f"rows/{readings['seq']}", what)
+
+
+def held_back(metered: Metered) -> dict[str, bytes]:
+    """Return a log whose readings of one street are held back; the other street's bob is settled by this."""
+    town = a_day(settled=False)
+    alice, bob = town.alice, town.bob
+    town.due(contract_start_ms(FIRST) + 16 * MINUTE_MS)
+    gone = town.readings(FIRST, "LV1", {alice: (0, 900)})
+    town.readings(FIRST, "LV2", {bob: (1_250, 0)})
+    for _ in range(GRACE_BLOCKS + 1):
+        town.seal()
+    town.settle(FIRST, "LV1", {alice: Metered(0, 77, "measured")})
+    town.settle(FIRST, "LV2", {bob: metered})
+    town.seal()
+    del town.rows[gone]
+    return town.files()
+
+
+def test_where_missing_readings_are_allowed_every_other_street_is_settled_again() -> None:
+    """One street's gap does not switch off the check of the others, nor does an audit that was stopped in between."""
+    honest = held_back(Metered(1_250, 0, "measured"))
+    _, figures = audited(honest, allow_missing_rows=True)
     assert (figures.readings, figures.readings_missing) == (1, 1)
+    with pytest.raises(Wrong, match=r"row \d+ \(account \d+\): import_wh: expected 1250, was 0"):
+        audited(held_back(Metered(0, 900_000, "measured")), allow_missing_rows=True)
+
+
+def test_an_audit_that_was_stopped_remembers_which_readings_were_held_back() -> None:
+    town = a_day(settled=False)
+    town.due(contract_start_ms(FIRST) + 16 * MINUTE_MS)
+    gone = [town.readings(FIRST, area, {account: (0, 9)}) for area, account in (("LV1", town.alice), ("LV2", town.bob))]
+    town.seal()
+    del town.rows[gone[0]]
+    judge = Judge()
+    judge.allow_missing_rows = True
+    size, settled = len(town.entries), town.settle(FIRST, "LV1", {town.alice: Metered(0, 77, "measured")})
+    wrong = town.settle(FIRST, "LV2", {town.bob: Metered(0, 77, "measured")})
+    town.seal()
+    judge.take(Bundle(0, [], town.entries[:size], town.rows, len(town.entries), None))
+    judge = Judge.restore(Engine.load(judge.engine.dump()), json.loads(json.dumps(judge.values())))
+    judge.take(Bundle(size, [], town.entries[size:], town.rows, len(town.entries), None))
+    assert judge.wrong is not None
+    assert judge.wrong.place == place(town.entries[wrong]) != place(town.entries[settled])
 
 
 def test_an_order_that_came_later_and_traded_first_is_named() -> None:
