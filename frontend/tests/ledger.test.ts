@@ -488,9 +488,10 @@ test("keys that a site does not name for a moment are no alarm, and no bad recei
   const text = utf8(`sunledger-key/v1\n${ORIGIN}\n${next.text}\n`);
   const [possession, approval] = [next, LOG_KEY].map((key) => base64(sign(null, text, key.key)));
   const rotated = [
-    `{"type":"genesis","vkey":${JSON.stringify(LOG_KEY.text)}}`,
-    `{"action":"add","approval":"${approval}","possession":"${possession}","type":"key","vkey":${JSON.stringify(next.text)}}`,
-    `{"action":"revoke","type":"key","vkey":${JSON.stringify(LOG_KEY.text)}}`,
+    // Behind the end of the heads below: whether the log holds them is not what this asks.
+    `{"seq":1000,"type":"genesis","vkey":${JSON.stringify(LOG_KEY.text)}}`,
+    `{"action":"add","approval":"${approval}","possession":"${possession}","seq":1001,"type":"key","vkey":${JSON.stringify(next.text)}}`,
+    `{"action":"revoke","seq":1002,"type":"key","vkey":${JSON.stringify(LOG_KEY.text)}}`,
   ].join("\n");
   let listener: (event: unknown) => void = () => undefined;
   let posted: (data: Work) => void = () => undefined;
