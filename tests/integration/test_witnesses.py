@@ -105,7 +105,7 @@ def test_an_entry_is_accepted_then_sealed_then_witnessed(own: Path, client: Clie
             assert entry_state(client, seq)["state"] == "witnessed"
             health = client.get("/healthz").json()
             assert (health["status"], health["witnesses"]) == ("ok", "ok")
-            assert health["witnessed"] > seq
+            wait_for(lambda: client.get("/healthz").json()["witnessed"] > seq)  # noted just after the database has it
             block = client.get("/api/v1/ledger/blocks", {"limit": 500}).json()["results"][-1]
             assert block["state"] == "witnessed"
 

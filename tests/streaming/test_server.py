@@ -342,6 +342,7 @@ def test_a_stalled_reader_is_bounded_and_closed(server: Server, monkeypatch: pyt
 
 def test_a_slow_reader_ends_up_with_the_servers_book(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("market.streaming.hub.FLUSH_INTERVAL_S", 0.002)
+    monkeypatch.setattr("market.streaming.delivery.WRITE_DEADLINE_S", 60.0)  # how slow is not what this asks
 
     async def scene() -> None:
         reader = await in_thread(_stalled_reader, server)
