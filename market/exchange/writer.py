@@ -205,7 +205,7 @@ class Writer:
         for item in items:
             self._apply_item(item, batch, now)
         self._journal.record(batch.events)
-        if engine.seq and (closing or engine.seq - self._snapshot_seq >= self._snapshot_every):
+        if engine.seq and (closing or self._snapshot_is_due(batch)):
             self._take_snapshot(batch, now)
         if engine.seq and (closing or self._seal_is_due(engine.seq)):
             self._seal(batch, now)
@@ -286,8 +286,13 @@ class Writer:
         self._last_seal_s = seal_time(self._last_seal_s, time.monotonic(), self._seal_every_s)
         self._sealed_size = batch.sealed.size
 
+    def _snapshot_is_due(self, batch: Batch) -> bool:
+        """In the first batch of a block: the next seal then has its whole second beside what the snapshot takes."""
+        return self.engine.seq - self._snapshot_seq >= self._snapshot_every and batch.first_seq == self._sealed_size
+
     def _take_snapshot(self, batch: Batch, now: int) -> None:
         """Keep the state as it is before the entry that says so; recovery applies that entry first."""
+        self._await_commit()  # the block before is told of now, not when the interpreter is free again
         data = self.engine.dump()
         sha256 = hashlib.sha256(data).hexdigest()
         self._journal.snapshot(self.engine.seq, now, sha256, data)
