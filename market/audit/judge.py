@@ -288,16 +288,20 @@ class Judge:
         currency: str,
         rules: Sequence[str],
         readings: Iterable[tuple[Fields, list[bytes]]],
+        signed: Iterable[Fields] = (),
         each: Callable[[Any], None] | None = None,
     ) -> Judge:
         """Return a judge that begins with a state instead of with the first entry.
 
         ``rules``: hashes of the rulebooks published before it. ``readings``: the ``readings`` entries before it, with their
-        rows, of contracts that are still to be settled. Raises ``Wrong``.
+        rows, of contracts that are still to be settled. ``signed``: the signed orders in these contracts before it. Raises
+        ``Wrong``.
         """
         judge = cls(engine, each)
         judge._currency = currency
         judge._signatures = Signatures(engine, rules)
+        for entry in signed:
+            judge._signatures.remember(entry)
         for entry, rows in readings:
             problem = judge._meters.take(entry, judge._decoded(entry, rows), engine)
             if problem:

@@ -60,6 +60,10 @@ class Signatures:
             raise Divergence(engine.seq, "a signature that places one order", engine_part(entry))
         seen[command.signature] = at_ms
 
+    def remember(self, entry: Fields) -> None:
+        """An order that was judged before this began: its signature has placed it."""
+        self._seen.setdefault(str(entry["contract"]), {})[str(entry["sig"])] = time_ms(str(entry["at"]))
+
     def forget(self, contract: str) -> None:
         """A contract is settled: nothing can be placed in it any more."""
         self._seen.pop(contract, None)

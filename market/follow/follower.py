@@ -21,6 +21,7 @@ import orjson
 
 from ledger.core.encoding import decode
 from ledger.core.findings import Bad, Bundle, Position
+from ledger.core.keyring import Keyring
 from ledger.core.merkle import ProofError
 from ledger.core.note import Checkpoint, NoteError, VerifierKey, parse_checkpoint, parse_note, parse_vkey, verify_note
 from ledger.core.proven import Unproven
@@ -40,6 +41,7 @@ logger = logging.getLogger(__name__)
 MARK_EVERY = 500_000  # entries between two states that are kept while catching up
 STATE_S = 60.0  # between two that are kept while following: a restart replays what came after
 PATIENCE = 5  # times in a row a log may lack what its head promises, or show an older head, before that is a mismatch
+KEYS = "keys"  # the log's entries that say who may sign
 NEWEST = "newest"  # snapshot: whichever the log still has
 _ENTRY = re.compile(r"entr(?:y|ies) (\d+)")
 
@@ -153,6 +155,8 @@ class Follower:
         keys = self._keys() or self._founder(text)
         kept = kept._replace(origin=kept.origin or text.origin)
         try:
+            if not any((line.name, line.key_id) == key[:2] for line in parse_note(note).signatures for key in keys):
+                keys += self._approved(text.origin, keys)
             verify_note(parse_note(note), keys)
             if text.origin != kept.origin:
                 raise ProofError(f"expected the log {kept.origin}, was {text.origin}")
@@ -180,6 +184,23 @@ class Follower:
         """Return the keys a head may be signed with: those given, and those that the followed log has named since."""
         named = [] if self._position is None else [parse_vkey(text) for text in self._position.keys]
         return list(dict.fromkeys((*self._given, *named)))
+
+    def _approved(self, origin: str, keys: list[VerifierKey]) -> list[VerifierKey]:
+        """Return the keys that followed while nobody looked, each approved of by one before it.
+
+        Approvals are signatures, so it does not matter who tells of them; that they are entries of the log is verified with
+        all others.
+        """
+        try:
+            lines = self.source(KEYS).splitlines()
+            ring = Keyring(origin, keys)
+            ring.found(str(decode(lines[0])["vkey"]))
+            for line in lines[1:]:
+                ring.change(decode(line))
+        except (Missing, ValueError, KeyError, IndexError) as error:
+            logger.warning("what the log says of its keys cannot be used: %s", error)
+            return []
+        return [key for key in ring.believed() if key not in keys]
 
     def _founder(self, text: Checkpoint) -> list[VerifierKey]:
         """Return the key in the log's first entry: trusted on first use."""
@@ -229,7 +250,7 @@ class Follower:
                 genesis = self._entry(0, head)
                 self._judge = Judge.begin(
                     engine, str(genesis.get("currency", "")), self._rules_before(engine, head),
-                    self._readings_before(engine, head), self.model.take,
+                    self._readings_before(engine, head), self._signed_before(engine, head), self.model.take,
                 )  # fmt: skip
                 self.model.seed(engine)
                 return
@@ -287,6 +308,15 @@ class Follower:
 
     def _readings_before(self, engine: Engine, head: Checkpoint) -> Iterator[tuple[dict[str, Any], list[bytes]]]:
         """Yield the readings before a state of contracts it has still to settle, in order."""
+        for entry in self._before(engine, head, b'"type":"readings"'):
+            yield entry, self._rows(entry)
+
+    def _signed_before(self, engine: Engine, head: Checkpoint) -> Iterator[dict[str, Any]]:
+        """Yield the orders before a state that their owners signed, of contracts it has still to settle, in order."""
+        yield from self._before(engine, head, b'"sig":"')
+
+    def _before(self, engine: Engine, head: Checkpoint, what: bytes) -> Iterator[dict[str, Any]]:
+        """Yield the entries with these bytes before a state that are about contracts it has still to settle, in order."""
         wanted = set(engine.contracts)
         first = engine.seq
         while wanted and first > 0:  # back to where the oldest of them was opened
@@ -298,10 +328,10 @@ class Follower:
                 first -= first % TILE_WIDTH
         for number in range(first // TILE_WIDTH, engine.seq // TILE_WIDTH + 1):
             for leaf in self._leaves(number, head):
-                if b'"type":"readings"' in leaf:
+                if what in leaf:
                     entry = orjson.loads(leaf)
                     if entry["seq"] < engine.seq and entry["contract"] in engine.contracts:
-                        yield entry, self._rows(entry)
+                        yield entry
 
     def _rows(self, entry: dict[str, Any]) -> list[bytes]:
         path = f"rows/{entry['seq']}"

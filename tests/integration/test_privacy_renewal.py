@@ -8,18 +8,28 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
+from django.test import Client
 
+from ledger import keys
 from ledger import queries as ledger
+from ledger.core.bundled import parse_bundle, verify_bundle
+from ledger.core.encoding import decode
+from ledger.core.note import parse_vkey
+from ledger.core.receipt import parse_receipt
 from market.engine.commands import BUY, SELL
 from market.exchange import operations as exchange_operations
 from market.exchange import queries as queries_of_exchange
 from market.exchange.concerns import concerns
 from market.exchange.exchange import Exchange
 from market.exchange.models import IdempotencyKey
+from market.exchange.receipts import own_receipt
 from market.households import erasure, operations, queries, renewal
 from market.households.models import Account, Home, Renewal, User
 from market.households.operations import HouseholdError
+from market.metering.operations import ReadingIn, record_batches
+from market.settlement.operations import settle_due
 from tests.factories import DEPOSIT_E7, Market, running_market
+from tests.integration.witness_http import wait_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -247,6 +257,53 @@ def test_what_comes_to_an_old_number_later_can_be_fetched() -> None:
         market.exchange.read(lambda engine: setattr(engine.accounts[old.index], "closed", True))
         assert renewal.fetch_left(market.exchange, user=user) == 7
         assert cash(market, new.index) == DEPOSIT_E7 + 7
+
+
+def test_receipts_of_all_numbers_are_handed_out_after_a_renewal() -> None:
+    """Orders, trades, money and rows of an earlier number stay the person's own; nobody else gets them."""
+    with running_market(seal_every_s=0.05) as market:
+        user, old = member(market)
+        contract = market.contract()
+        market.place(market.alice, SELL, "0.2000", 1_000, contract=contract)
+        bought = [event.seq for event in market.place(old.index, BUY, "0.3000", 1_000, contract=contract).events]
+        homes = market.exchange.read(lambda engine: [a.index for a in engine.accounts if a.area == "LV1.1"])
+        market.clock.advance(minutes=30)
+        market.member("LV1.2", deposit_e7=0)  # the market's timetable follows
+        readings = [ReadingIn(index, 0 if index == market.alice else 900, 0) for index in homes]
+        now_ms = market.clock.at_ms
+        record_batches(exchange=market.exchange, contract=contract, batches={"LV1.1": readings}, now_ms=now_ms)
+        settle_due(exchange=market.exchange, now_ms=now_ms)
+        stranger, _ = member(market, "otto")
+        new = renewal.renew_account(market.exchange, user=user, now=NOW)
+        moved = Renewal.objects.get()
+        again = market.place(new.index, BUY, "0.0100", 500, contract=market.contract(3)).events[0].seq
+        wait_for(lambda: ledger.sealed_size() > again)
+
+        numbers = queries.account_indexes(user.pk)
+        assert set(numbers) == {old.index, new.index}
+        entries = ledger.entries(0, 1_000)
+        settled = next(e["seq"] for e in entries if e["type"] == "settle" and e["contract"] == contract)
+        mine = [old.opened_seq, *bought, settled, moved.out_seq, moved.in_seq, new.opened_seq, again]
+        browser, other = Client(), Client()
+        browser.force_login(user)
+        other.force_login(stranger)
+        key = [parse_vkey(keys.verifier_key())]
+        for seq in mine:
+            text = own_receipt(seq, numbers)
+            receipt = parse_receipt(text)
+            assert verify_bundle(receipt, key).size > seq == receipt.seq
+            proof = parse_bundle(receipt.extra).proof
+            assert (proof is not None) == (seq == settled)
+            if proof is not None:
+                assert decode(proof.row)["account"] == old.index, "the row of the number that traded"
+            answer = browser.get(f"/receipts/{seq}")
+            assert verify_bundle(parse_receipt(answer.content.decode()), key).size > seq
+            assert other.get(f"/receipts/{seq}").status_code == 404
+        for seq in (settled, *bought):
+            with pytest.raises(ledger.NotThere):
+                own_receipt(seq, [new.index])  # the new number alone has no part in it
+        theirs = next(e["seq"] for e in entries if e["type"] == "order" and e["account"] == market.alice)
+        assert browser.get(f"/receipts/{theirs}").status_code == 404
 
 
 def test_both_numbers_go_when_the_person_is_erased() -> None:
