@@ -156,6 +156,14 @@ def checkpoint(size: int | None = None) -> str:
     return cosigned(head)
 
 
+def witnessed_checkpoint() -> str:
+    """Return the newest checkpoint with a quorum of the policy in force, cosignatures included; raise ``NotThere``."""
+    size = cosigning.witnessed_size()
+    if not size:
+        raise NotThere("checkpoint with a quorum of witnesses")
+    return checkpoint(size)
+
+
 def cosigned(head: Checkpoint) -> str:
     """Return a checkpoint's note with the signature lines of its witnesses."""
     return cosigning.with_cosignatures(head.size, head.note)
