@@ -141,6 +141,7 @@ class Follower:
                 raise Mismatch("", f"{error}, {self._withheld} times in a row", {}) from error
             raise Withheld(str(error)) from error
         self._withheld = 0
+        self.mirror.keep_key(self._keys())
         return moved
 
     def _offered(self) -> bytes:
