@@ -102,9 +102,12 @@ def rows(seq: int) -> list[bytes]:
     return [bytes(data) for data in found]
 
 
-def rows_file(seq: int) -> bytes:
-    """Return the rows of an entry, one a line; raise ``NotThere`` when none are kept."""
-    found = rows(seq)
+def rows_file(seq: int, covered: int | None = None) -> bytes:
+    """Return the rows of an entry, one a line; raise ``NotThere`` when none are kept, or the newest checkpoint lacks it.
+
+    ``covered`` spares the look-up of the newest checkpoint's size.
+    """
+    found = rows(seq) if seq < (sealed_size() if covered is None else covered) else []
     if not found:
         raise NotThere(f"rows of entry {seq}")
     return join_rows(found)

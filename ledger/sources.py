@@ -32,7 +32,7 @@ class DatabaseSource:
             if what == "tile":
                 return queries.tile(parse_path(path), self._size)
             if what == "rows":
-                return queries.rows_file(int(name))
+                return queries.rows_file(int(name), self._size)
             if what == "snapshot":
                 return queries.snapshot(name)
             if what == "rulebook":
