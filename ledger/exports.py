@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ledger import queries
+from ledger.core.note import parse_checkpoint, parse_note
 from ledger.core.rows import join_rows
 from ledger.core.tiles import TILE_WIDTH, Place, entries_path, levels, tile_path, widths
 from ledger.files import put_file
@@ -35,15 +36,14 @@ class _Folder:
         self.files += 1
 
 
-def export(folder: Path) -> Export:
+def export(folder: Path, *, witnessed: bool = False) -> Export:
     """Write what the newest checkpoint covers into the folder; raise ``queries.NotThere`` before the first seal.
 
-    Files that are there already are written anew. The checkpoint comes last, so that it never promises what is missing.
+    ``witnessed``: what the newest one with a quorum of witnesses covers; ``queries.NotThere`` before the first such. Files that
+    are there already are written anew. The checkpoint comes last, so that it never promises what is missing.
     """
-    newest = queries.newest()
-    if newest is None:
-        raise queries.NotThere("checkpoint")
-    size, note = newest.size, queries.cosigned(newest)
+    note = queries.witnessed_checkpoint() if witnessed else queries.checkpoint()
+    size = parse_checkpoint(parse_note(note.encode()).text).size
     out = _Folder(folder)
     for level in range(levels(size)):
         full, partial = widths(size, level)

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from ledger.core.policy import Policy, PolicyError, parse_policy
 from ledger.core.source import Missing, Source
 
 TIMEOUT_S = 30
@@ -88,6 +89,14 @@ class FolderSource:
 def open_files(where: str, key: str = "") -> Source:
     """Return the source for a web address or a folder; raise ``SourceFailed``."""
     return HttpSource(where, key) if "://" in where else FolderSource(where)
+
+
+def read_policy(where: str | Path) -> Policy:
+    """Return the policy a file holds; raise ``PolicyError`` naming the file."""
+    try:
+        return parse_policy(Path(where).read_bytes())
+    except (OSError, PolicyError) as error:
+        raise PolicyError(f"{where}: {error}") from error
 
 
 def put_file(folder: Path, path: str, data: bytes, draft: str = "new") -> None:

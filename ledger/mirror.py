@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from ledger.core.encoding import decode
 from ledger.core.follow import Follower
 from ledger.core.merkle import EMPTY_ROOT, leaf_hashes, range_root
-from ledger.core.note import Checkpoint, VerifierKey, parse_checkpoint, parse_note
+from ledger.core.note import Checkpoint, VerifierKey, parse_checkpoint, parse_note, verify_note
 from ledger.core.proven import Proven, Unproven
 from ledger.core.rows import check_rows, split_rows
 from ledger.core.source import Missing, Source
@@ -126,10 +126,11 @@ class Mirror:
         if not any(partials.iterdir()):
             partials.rmdir()
 
-    def keep_key(self, key: VerifierKey) -> None:
-        """Write down the key that the log is known by."""
-        if not (self.folder / VKEY_FILE).exists():
-            put_file(self.folder, VKEY_FILE, f"{key}\n".encode())
+    def keep_key(self, keys: Sequence[VerifierKey]) -> None:
+        """Write down by which of the keys that are trusted the accepted head is signed: the newest, as an export does."""
+        note = self.note()
+        if note:
+            self._put(VKEY_FILE, f"{verify_note(parse_note(note), keys)[-1]}\n".encode())
 
     def _put(self, path: str, data: bytes) -> None:
         if not self._has(path, data):

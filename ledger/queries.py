@@ -102,9 +102,12 @@ def rows(seq: int) -> list[bytes]:
     return [bytes(data) for data in found]
 
 
-def rows_file(seq: int) -> bytes:
-    """Return the rows of an entry, one a line; raise ``NotThere`` when none are kept."""
-    found = rows(seq)
+def rows_file(seq: int, covered: int | None = None) -> bytes:
+    """Return the rows of an entry, one a line; raise ``NotThere`` when none are kept, or the newest checkpoint lacks it.
+
+    ``covered`` spares the look-up of the newest checkpoint's size.
+    """
+    found = rows(seq) if seq < (sealed_size() if covered is None else covered) else []
     if not found:
         raise NotThere(f"rows of entry {seq}")
     return join_rows(found)
@@ -154,6 +157,14 @@ def checkpoint(size: int | None = None) -> str:
     if head is None:
         raise NotThere("checkpoint")
     return cosigned(head)
+
+
+def witnessed_checkpoint() -> str:
+    """Return the newest checkpoint with a quorum of the policy in force, cosignatures included; raise ``NotThere``."""
+    size = cosigning.witnessed_size()
+    if not size:
+        raise NotThere("checkpoint with a quorum of witnesses")
+    return checkpoint(size)
 
 
 def cosigned(head: Checkpoint) -> str:

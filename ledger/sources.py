@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ledger import queries
+from ledger.core.quorum import WITNESSED
 from ledger.core.source import Missing, Source
 from ledger.core.tiles import parse_path
 from ledger.core.verify import Head
@@ -20,9 +21,9 @@ class DatabaseSource:
         newest = queries.newest()
         self._size, self._note = (0, "") if newest is None else (newest.size, queries.cosigned(newest))
 
-    def heads(self) -> Iterator[Head]:
-        """Return the checkpoints that are stored beside the log."""
-        return stored_heads(self._size)
+    def heads(self, size: int | None = None) -> Iterator[Head]:
+        """Return the checkpoints that are stored beside the log, up to a size (the newest one's)."""
+        return stored_heads(self._size if size is None else size)
 
     def __call__(self, path: str) -> bytes:
         """Return the file at a path; raise ``Missing``."""
@@ -31,11 +32,13 @@ class DatabaseSource:
             if what == "tile":
                 return queries.tile(parse_path(path), self._size)
             if what == "rows":
-                return queries.rows_file(int(name))
+                return queries.rows_file(int(name), self._size)
             if what == "snapshot":
                 return queries.snapshot(name)
             if what == "rulebook":
                 return queries.rulebook(name).encode()
+            if path == WITNESSED:
+                return queries.witnessed_checkpoint().encode()
         except (queries.NotThere, queries.LogDamaged, ValueError) as error:
             raise Missing(path, str(error)) from error
         if path != "checkpoint" or not self._note:

@@ -7,6 +7,7 @@ from ledger import views
 app_name = "ledger"
 urlpatterns = [
     path("checkpoint", views.checkpoint, name="checkpoint"),
+    path("witnessed", views.witnessed, name="witnessed"),
     path("keys", views.keys, name="keys"),
     path("witnesses", views.witnesses, name="witnesses"),
     path("tile/<path:rest>", views.tile, name="tile"),

@@ -80,6 +80,12 @@ def checkpoint(request: HttpRequest) -> HttpResponse:
 
 
 @_reads
+def witnessed(request: HttpRequest) -> HttpResponse:
+    """``GET witnessed``: the newest head that has a quorum of witnesses."""
+    return _file(queries.witnessed_checkpoint(), TEXT, "max-age=1")
+
+
+@_reads
 def keys(request: HttpRequest) -> HttpResponse:
     """``GET keys``: the entries that say who may sign, one a line, oldest first."""
     return _file(queries.key_entries(), LINES, "max-age=1")

@@ -6,6 +6,7 @@ from every smaller one I have cosigned.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -46,6 +47,14 @@ class Cosignature(NamedTuple):
     key: WitnessKey
     at_s: int
     line: str
+
+    def told(self) -> str:
+        """Return who has signed and when, for people; a witness may name a time that no calendar has."""
+        try:
+            at = f"{datetime.fromtimestamp(self.at_s, UTC):%Y-%m-%dT%H:%M:%SZ}"
+        except (ValueError, OverflowError, OSError):
+            at = f"{self.at_s} s after 1970"
+        return f"{self.key.name} ({at})"
 
 
 def parse_witness_key(text: str) -> WitnessKey:

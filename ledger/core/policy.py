@@ -6,8 +6,8 @@ import re
 from collections.abc import Set
 from dataclasses import dataclass
 
-from ledger.core.cosign import WitnessKey, parse_witness_key
-from ledger.core.note import NoteError, VerifierKey, parse_vkey
+from ledger.core.cosign import Cosignature, WitnessKey, find_cosignature, parse_witness_key
+from ledger.core.note import Note, NoteError, VerifierKey, parse_vkey
 
 MAX_POLICY_BYTES = 1 << 16
 MAX_LOGS = 32
@@ -57,6 +57,14 @@ class Policy:
             if sum(member in reached for member in group.members) >= group.threshold:
                 reached.add(name)
         return self.quorum == NONE or self.quorum in reached
+
+    def cosignatures(self, note: Note) -> dict[str, Cosignature]:
+        """Return the cosignatures of the policy's witnesses under a note, by their names in the policy.
+
+        Raises ``NoteError`` when a line names one of them and does not fit: somebody changed it.
+        """
+        found = {witness.name: find_cosignature(note, witness.key) for witness in self.witnesses}
+        return {name: line for name, line in found.items() if line is not None}
 
 
 def parse_policy(data: bytes) -> Policy:

@@ -11,17 +11,17 @@ import json
 import os
 import sys
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
-from ledger.core.cosign import parse_witness_key
+from ledger.core.cosign import Cosignature, parse_witness_key
 from ledger.core.findings import Bad, Bundle, Position, Report
-from ledger.core.note import Checkpoint, NoteError, VerifierKey, parse_vkey
-from ledger.core.policy import Policy, PolicyError, parse_policy
-from ledger.core.source import Missing
+from ledger.core.note import Checkpoint, NoteError, VerifierKey, parse_checkpoint, parse_note, parse_vkey
+from ledger.core.policy import Policy, PolicyError
+from ledger.core.quorum import Cosigned, NoQuorum, find, under
+from ledger.core.source import Missing, Source
 from ledger.core.verify import CHECKPOINT, verify_log
-from ledger.files import SourceFailed, open_files
+from ledger.files import SourceFailed, open_files, read_policy
 from market.audit import resume
 from market.audit.judge import Figures, Judge, Wrong
 from market.audit.older import Kept, Unusable, any_of
@@ -75,6 +75,7 @@ class Audit:
         self._progress = Progress(sys.stderr)
         self.judge = Judge()
         self.began = 0  # entries an earlier run has judged
+        self.cosignatures: tuple[Cosignature, ...] = ()  # under the head, of the policy that was demanded
 
     def go_on(self, file: Path) -> None:
         """Go on from this file if it is there, and keep positions in it; raise ``resume.Refused``."""
@@ -84,36 +85,61 @@ class Audit:
             self._start, self.judge = resume.read(file.read_bytes())
             self.began = self._start.size
 
-    def run(self, kept: list[Kept], policy: Policy | None) -> tuple[Report, Figures]:
-        """Verify and judge; raise ``Bad``, ``Wrong``, ``Unusable`` or ``SourceFailed``.
+    def run(self, kept: list[Kept], policy: Policy | None, demanded: bool = False) -> tuple[Report, Figures]:
+        """Verify and judge; raise ``Bad``, ``Wrong``, ``Unusable``, ``NoQuorum`` or ``SourceFailed``.
 
-        ``policy``: whose cosignatures count under what was kept.
+        ``policy``: whose cosignatures count under what was kept; ``demanded``: and must be a quorum under the head. Without
+        one the newest head is looked at all the same where something was kept: it may show worse.
         """
+        source = open_files(self._where, self._key)
+        missing: NoQuorum | None = None
+        newest = b""  # where a smaller head is taken, because it has a quorum
         try:
-            open_files(self._where, self._key)(CHECKPOINT)
+            note = source(CHECKPOINT)
+            if demanded and policy is not None:
+                try:
+                    found = self._demand(source, policy)
+                    newest, note, self.cosignatures = note, found.note, found.cosignatures
+                except NoQuorum as error:
+                    if not kept:
+                        raise
+                    missing = error
         except Missing as error:
             raise SourceFailed(f"{self._where}: expected a ledger: {error}") from None
+        source = under(note, source)
         try:
             if self._jobs > 1:
-                each = (self._where, self._key, self._vkeys, self._take)
+                each = (self._where, self._key, note, self._vkeys, self._take)
                 report = verify_beside(*each, start=self._start, mark_every=self._mark_every)
             else:
-                source = open_files(self._where, self._key)
                 report = verify_log(
                     source, self._vkeys, each=self._take, start=self._start, mark_every=self._mark_every
                 )
         finally:
             self._progress.clear()
         figures = self.judge.end(report.size)
-        source = open_files(self._where, self._key)
         head = Checkpoint(report.origin, report.size, bytes.fromhex(report.root))
         # Every key the log has ever named may have signed what was kept then.
         keys = list(dict.fromkeys((*self._vkeys, *map(parse_vkey, report.keys))))
         for one in kept:
+            if newest and head.size < one.opened(keys, policy).size <= size_of(newest):
+                raise NoQuorum(
+                    f"{one.name}: no quorum has cosigned more than {head.size} entries yet, and it is of more"
+                )
             one.check(source, head, keys, policy)
+        if missing is not None:
+            raise missing
         if self._last is not None:
             self._keep(self._last)
         return report, figures
+
+    def _demand(self, source: Source, policy: Policy) -> Cosigned:
+        found = find(source, policy)
+        if found.size < self.began:
+            raise NoQuorum(
+                f"no quorum has cosigned more than {found.size} entries yet, and {self.began} were judged before"
+            )
+        return found
 
     def _take(self, bundle: Bundle) -> None:
         position, judge = bundle.position, self.judge
@@ -145,24 +171,25 @@ def money(amount_e7: int, currency: str) -> str:
     return f"{'-' if amount_e7 < 0 else ''}{whole}.{part:07d} {currency}"
 
 
-def instant(at_s: int) -> str:
-    """Return a time in seconds since 1970 as a date; a witness may name one that no calendar has."""
+def size_of(note: bytes) -> int:
+    """Return how many entries a checkpoint says it covers, 0 for one that cannot be read."""
     try:
-        return f"{datetime.fromtimestamp(at_s, UTC):%Y-%m-%dT%H:%M:%SZ}"
-    except (ValueError, OverflowError, OSError):
-        return f"{at_s} s after 1970"
+        return parse_checkpoint(parse_note(note).text).size
+    except NoteError:
+        return 0
 
 
 def by_whom(one: Kept) -> str:
     """Return which witnesses have cosigned what was kept, and when."""
-    lines = [f"{line.key.name} ({instant(line.at_s)})" for line in one.cosignatures]
-    return f"cosigned {one.name} by {', '.join(lines)}: {'a quorum' if one.quorum else 'no quorum'}"
+    lines = ", ".join(line.told() for line in one.cosignatures)
+    return f"cosigned {one.name} by {lines}: {'a quorum' if one.quorum else 'no quorum'}"
 
 
-def told(report: Report, figures: Figures, began: int, kept: list[Kept], seconds: float) -> str:
+def told(report: Report, figures: Figures, audit: Audit, kept: list[Kept], seconds: float) -> str:
     """Return what an audit that passed ends with."""
-    f, entries = figures, figures.entries - began
-    trusted = {"given": "given with --vkey"}.get(
+    f, began = figures, audit.began
+    entries = f.entries - began
+    trusted = {"given": "given with --vkey or --policy"}.get(
         report.trusted, "named by the log's own first entry: give --vkey to check who wrote it"
     )
     lines = [
@@ -183,6 +210,8 @@ def told(report: Report, figures: Figures, began: int, kept: list[Kept], seconds
         f"root {report.root}",
         f"key {report.vkey} ({trusted})",
     ]
+    if audit.cosignatures:
+        lines.append(f"witnessed by {', '.join(line.told() for line in audit.cosignatures)}")
     if kept:
         lines.append(f"kept {len(kept)} older checkpoints and receipts: the log still holds them")
     lines += [by_whom(one) for one in kept if one.cosignatures]
@@ -216,7 +245,7 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     witnesses.add_argument(
         "--policy", default="", metavar="FILE",
-        help="tlog-policy file: a quorum of its witnesses must have cosigned what the log's key has not signed",
+        help="tlog-policy file: a quorum of its witnesses must have cosigned the checkpoint, and counts under what was kept",
     )  # fmt: skip
     made.add_argument("--resume", default="", metavar="FILE", help="go on from this file, and keep the position in it")
     made.add_argument(
@@ -235,12 +264,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def witnesses_of(options: argparse.Namespace) -> Policy | None:
-    """Return whose cosignatures count, None when nobody was named; raise ``NoteError``, ``PolicyError`` or ``OSError``."""
+    """Return whose cosignatures count, None when nobody was named; raise ``NoteError`` or ``PolicyError``."""
     if options.policy:
-        try:
-            return parse_policy(Path(options.policy).read_bytes())
-        except PolicyError as error:
-            raise PolicyError(f"{options.policy}: {error}") from None
+        return read_policy(options.policy)
     keys = [parse_witness_key(text.strip()) for text in options.witness]
     return any_of(keys) if keys else None
 
@@ -251,25 +277,27 @@ def judged(options: argparse.Namespace) -> tuple[int, str, dict[str, object]]:
     try:
         vkeys = [parse_vkey(text.strip()) for text in options.vkey]
         policy = witnesses_of(options)
+        if policy is not None and not vkeys:
+            vkeys = list(policy.logs)
         kept = [Kept(name, Path(name).read_bytes()[: MAX_KEPT_BYTES + 1]) for name in options.kept]
         key = options.key or os.environ.get("LEDGER_KEY", "")
         audit = Audit(options.source, key, vkeys, options.jobs, max(1, options.resume_every) if options.resume else 0)
         if options.resume:
             audit.go_on(Path(options.resume))
         audit.judge.allow_missing_rows = options.allow_missing_rows
-        report, figures = audit.run(kept, policy)
+        report, figures = audit.run(kept, policy, bool(options.policy))
     except (Bad, Wrong) as wrong:
         return FOUND, str(wrong), {"verdict": "wrong", "place": wrong.place, "what": wrong.what}
     except resume.Refused as error:
         return UNUSABLE, f"{options.resume}: {error}", {"verdict": "unusable", "what": str(error)}
-    except (NoteError, PolicyError, Unusable, SourceFailed, OSError) as error:
+    except (NoteError, PolicyError, NoQuorum, Unusable, SourceFailed, OSError) as error:
         return UNUSABLE, str(error), {"verdict": "unusable", "what": str(error)}
     seconds = time.monotonic() - started_s
     values: dict[str, object] = {"verdict": "passed", "seconds": round(seconds, 3), "resumed": audit.began}
     values |= figures._asdict() | {"blocks": report.blocks, "origin": report.origin, "root": report.root}
     values |= {"vkey": report.vkey, "trusted": report.trusted, "kept": len(kept)}
-    values |= {"cosigned": sum(one.quorum for one in kept)}
-    return PASSED, told(report, figures, audit.began, kept, seconds), values
+    values |= {"cosigned": sum(one.quorum for one in kept), "witnesses": [line.key.name for line in audit.cosignatures]}
+    return PASSED, told(report, figures, audit, kept, seconds), values
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ledger.core.cosign import Cosignature, WitnessKey, find_cosignature
+from ledger.core.cosign import Cosignature, WitnessKey
 from ledger.core.findings import Bad
 from ledger.core.merkle import ProofError, consistency_path, leaf_hash, verify_growth, verify_inclusion
 from ledger.core.note import Checkpoint, NoteError, VerifierKey, open_checkpoint, parse_checkpoint, parse_note
@@ -59,9 +59,9 @@ class Kept:
         try:
             note = parse_note(self._note)
             if policy is not None:
-                found = {witness.name: find_cosignature(note, witness.key) for witness in policy.witnesses}
-                self.cosignatures = tuple(line for line in found.values() if line is not None)
-                self.quorum = policy.quorum != NONE and policy.satisfied({name for name in found if found[name]})
+                found = policy.cosignatures(note)
+                self.cosignatures = tuple(found.values())
+                self.quorum = policy.quorum != NONE and policy.satisfied(set(found))
             return parse_checkpoint(note.text) if self.quorum else open_checkpoint(self._note, keys)
         except NoteError as error:
             raise Unusable(f"{self.name}: {error}") from None

@@ -14,6 +14,7 @@ import orjson
 
 from ledger.core.findings import Bad, Bundle, Position, Report
 from ledger.core.note import VerifierKey
+from ledger.core.quorum import under
 from ledger.core.verify import verify_log
 from ledger.files import SourceFailed, open_files
 
@@ -24,7 +25,13 @@ STOPPED_S = 10.0  # how long a process that has sent its last word may take to e
 
 
 def _verify(
-    pipe: Connection, where: str, key: str, vkeys: Sequence[VerifierKey], start: Position | None, mark_every: int
+    pipe: Connection,
+    where: str,
+    key: str,
+    note: bytes,
+    vkeys: Sequence[VerifierKey],
+    start: Position | None,
+    mark_every: int,
 ) -> None:
     """Verify and send what is found: bundles without their decoded entries, then a report or what is wrong."""
 
@@ -34,7 +41,9 @@ def _verify(
         pipe.send(bundle._replace(entries=[]))
 
     try:
-        last: object = verify_log(open_files(where, key), vkeys, each=send, start=start, mark_every=mark_every)
+        last: object = verify_log(
+            under(note, open_files(where, key)), vkeys, each=send, start=start, mark_every=mark_every
+        )
     except Bad as bad:
         last = ("bad", bad.place, bad.what)
     except SourceFailed as error:
@@ -48,15 +57,16 @@ def _verify(
 def verify_beside(
     where: str,
     key: str,
+    note: bytes,
     vkeys: Sequence[VerifierKey],
     each: Callable[[Bundle], None],
     start: Position | None,
     mark_every: int,
 ) -> Report:
-    """Do what ``verify_log`` does, in another process; raise ``Bad`` or ``SourceFailed`` as it would."""
+    """Do what ``verify_log`` does under a head, in another process; raise ``Bad`` or ``SourceFailed`` as it would."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe(duplex=False)
-    process = context.Process(target=_verify, args=(there, where, key, vkeys, start, mark_every), daemon=True)
+    process = context.Process(target=_verify, args=(there, where, key, note, vkeys, start, mark_every), daemon=True)
     process.start()
     there.close()
     try:

@@ -162,6 +162,7 @@ class SqliteStore:
         )
         self._connection.execute("PRAGMA journal_mode=WAL")
         self._connection.execute("PRAGMA synchronous=FULL")
+        self._connection.execute("PRAGMA recursive_triggers=ON")  # a replaced row is a deleted one, for the guards
         self._connection.execute(f"PRAGMA cache_size=-{SQLITE_CACHE_KIB}")
         self._connection.execute(f"PRAGMA wal_autocheckpoint={SQLITE_CHECKPOINT_PAGES}")
 

@@ -24,7 +24,9 @@ from ledger.core.findings import Bad, Bundle, Position
 from ledger.core.keyring import Keyring
 from ledger.core.merkle import ProofError
 from ledger.core.note import Checkpoint, NoteError, VerifierKey, parse_checkpoint, parse_note, parse_vkey, verify_note
+from ledger.core.policy import Policy
 from ledger.core.proven import Unproven
+from ledger.core.quorum import NoQuorum, find
 from ledger.core.rows import split_rows
 from ledger.core.source import Missing, Source
 from ledger.core.tiles import TILE_WIDTH, entries_path, parse_bundle, widths
@@ -58,10 +60,17 @@ class Follower:
     """Follows one log into one folder. ``step`` is what is done each time; nothing happens in between.
 
     ``snapshot``: "" replays from the first entry; ``NEWEST`` or the path of a file starts from a state that the ledger
-    commits to. The hashes of all entries are verified either way.
+    commits to. The hashes of all entries are verified either way. ``policy``: heads without a quorum of it are not taken.
     """
 
-    def __init__(self, folder: Path, source: Source, vkeys: list[VerifierKey], snapshot: str = ""):
+    def __init__(
+        self,
+        folder: Path,
+        source: Source,
+        vkeys: list[VerifierKey],
+        snapshot: str = "",
+        policy: Policy | None = None,
+    ):
         self.mirror = Mirror(folder)
         self._lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
@@ -73,6 +82,7 @@ class Follower:
         self.source = source
         self.served = b""  # the checkpoint that was offered last
         self._given = vkeys
+        self._policy = policy
         self._snapshot = snapshot
         self._withheld = 0
         self._saved_s = 0.0
@@ -118,14 +128,14 @@ class Follower:
     def step(self) -> bool:
         """Take in what is new, and return whether there was anything; raise ``Mismatch`` or ``SourceFailed``.
 
-        ``Withheld``: try again later.
+        ``Withheld`` and ``NoQuorum``: try again later.
         """
         if self._judge is None or (
             self._position is not None and self._position.size < stated(self.mirror.note()).size
         ):
             self._catch_up()
         try:
-            self.served = note = self.source(CHECKPOINT)
+            self.served = note = self._offered()
             moved = self._advance(note)
         except (Missing, Withheld) as error:
             self._withheld += 1
@@ -133,7 +143,11 @@ class Follower:
                 raise Mismatch("", f"{error}, {self._withheld} times in a row", {}) from error
             raise Withheld(str(error)) from error
         self._withheld = 0
+        self.mirror.keep_key(self._keys())
         return moved
+
+    def _offered(self) -> bytes:
+        return self.source(CHECKPOINT) if self._policy is None else find(self.source, self._policy).note
 
     def _catch_up(self) -> None:
         """Replay what the copy already has, after a stop in between or when the read model is to be made again."""
@@ -162,6 +176,8 @@ class Follower:
                 raise ProofError(f"expected the log {kept.origin}, was {text.origin}")
             if text.size <= kept.size and text.size <= stated(self.mirror.note()).size:
                 self._compare_older(text)
+            if text.size < kept.size and self._policy is not None:
+                raise NoQuorum(f"no quorum yet: it has cosigned {text.size} entries, and {kept.size} are here already")
             if text.size < kept.size:
                 raise Withheld(f"{CHECKPOINT}: expected at least {kept.size} entries, was {text.size}")
             head = self.mirror.fetch(note, kept, keys, self.source)

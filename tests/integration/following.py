@@ -14,6 +14,7 @@ import pytest
 from ledger.core.note import parse_vkey
 from ledger.core.source import Missing
 from ledger.files import SourceFailed
+from ledger.mirror import VKEY_FILE
 from market.engine.engine import Engine
 from market.engine.replay import replay
 from market.follow.follower import Follower
@@ -82,11 +83,11 @@ def state(one: Follower) -> str:
 
 
 def copied(folder: Path) -> dict[str, bytes]:
-    """Return the ledger's files of a mirror."""
+    """Return the ledger's files of a mirror, without ``log.vkey``."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in folder.rglob("*")
-        if path.is_file() and not path.name.startswith((".", "model.sqlite3"))
+        if path.is_file() and not path.name.startswith((".", "model.sqlite3", VKEY_FILE))
     }
 
 

@@ -133,7 +133,9 @@ def test_a_history_redone_under_another_key_is_found_against_a_cosigned_checkpoi
     note, regulator = a_longer_day(3).files()["checkpoint"].decode(), Cosigner("witness.example/w1", bytes([101]) * 32)
     kept, policy = tmp_path / "kept", tmp_path / "policy"
     kept.write_text(note + regulator.cosign(note.split("\n\n")[0] + "\n", 1_780_000_000))
-    policy.write_text(f"log {SIGNER.vkey}\nwitness regulator {regulator.key}\nquorum regulator\n")
+    policy.write_text(f"witness regulator {regulator.key}\nquorum regulator\n")
+    newest = (day / "checkpoint").read_text()
+    (day / "checkpoint").write_text(newest + regulator.cosign(newest.split("\n\n")[0] + "\n", 1_780_000_100))
     other = Town(Signer(ORIGIN, bytes([77]) * 32))
     size = int(note.split("\n")[1])
     while len(other.entries) <= size:

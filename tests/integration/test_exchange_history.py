@@ -1,12 +1,14 @@
 """What readers get: candles, events, positions, settlement; and events read back as the engine gave them."""
 
 import base64
+from pathlib import Path
 
 import pytest
+from django.conf import settings
 
-from ledger import keys
 from ledger.core.keyring import key_statement
 from ledger.core.note import Signer
+from ledger.secretfiles import load_all
 from market.engine import events as ev
 from market.engine.commands import (
     BUY,
@@ -100,11 +102,11 @@ def test_events_come_back_as_the_engine_gave_them() -> None:
 
 def new_key() -> RegisterKey:
     """Return the command that adds a key: one the log's own has approved."""
-    own = keys.signing_keys()
-    new = Signer(own.origin, bytes([9]) * 32)
-    statement = key_statement(own.origin, new.vkey)
-    signatures = (new.sign_raw(statement), own.sign(own.vkeys()[0], statement))
-    return RegisterKey("add", new.vkey, *(base64.b64encode(signature).decode() for signature in signatures))
+    own = Signer(settings.LEDGER_ORIGIN, load_all(Path(settings.LEDGER_KEY_FILE))[0])
+    new = Signer(own.name, bytes([9]) * 32)
+    statement = key_statement(own.name, new.vkey)
+    signatures = [base64.b64encode(signer.sign_raw(statement)).decode() for signer in (new, own)]
+    return RegisterKey("add", new.vkey, *signatures)
 
 
 def test_candles_of_a_contract_and_of_an_area() -> None:

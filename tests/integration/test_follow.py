@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
@@ -11,9 +12,12 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from ledger import mirror as mirrors
+from ledger.core.keyring import key_statement
+from ledger.core.note import Signer, parse_checkpoint, parse_note
 from ledger.core.verify import verify_log
 from ledger.files import FolderSource, SourceFailed
 from market.audit.__main__ import main as audit
+from market.engine import commands as c
 from market.engine.engine import Engine
 from market.follow import evidence, follower
 from market.follow.evidence import Mismatch
@@ -23,7 +27,7 @@ from market.follow.model import Model, listed
 from market.settlement.rules import Metered
 from tests.integration.following import VKEYS, Server, copied, dump_at, state
 from tests.integration.test_audit_command import a_longer_day, write
-from tests.market_log import SIGNER
+from tests.market_log import ORIGIN, SIGNER
 from tests.unit.audit_market import AFTER, Town, a_day, of_type
 
 
@@ -36,11 +40,34 @@ def test_a_log_that_grows_is_copied_byte_by_byte_and_played_along(
         server.files = files
         assert one.step() is True
         assert copied(one.mirror.folder) == files
+        assert (one.mirror.folder / "log.vkey").read_text() == f"{SIGNER.vkey}\n"  # as an export has it
         assert one.step() is False
     assert state(one) == day.engine.state_hash()
     one.close()
     assert verify_log(FolderSource(tmp_path / "mirror"), VKEYS).size == len(day.entries)
     assert audit([str(tmp_path / "mirror"), "--vkey", SIGNER.vkey, "--jobs", "1"]) == 0
+
+
+def test_the_copy_names_the_key_that_signs_it_now(followed: Callable[..., Follower]) -> None:
+    town, new = Town(), Signer(ORIGIN, bytes([5]) * 32)
+    town.seal()
+    server = Server(town.files())
+    one = followed(server, vkeys=[])
+    file = one.mirror.folder / "log.vkey"
+    one.step()
+    assert file.read_text() == f"{SIGNER.vkey}\n"
+    statement = key_statement(ORIGIN, new.vkey)
+    signatures = [base64.b64encode(signer.sign_raw(statement)).decode() for signer in (new, SIGNER)]
+    for command_, line in ((c.RegisterKey("add", new.vkey, *signatures), 2), (c.RegisterKey("revoke", SIGNER.vkey), 1)):
+        town.do(command_)
+        town.seal()
+        server.files = town.files()
+        head = parse_checkpoint(parse_note(server.files["checkpoint"]).text)
+        by_new = new.sign_checkpoint(head.size, head.root).encode()
+        both = server.files["checkpoint"] + by_new.split(b"\n\n")[1]
+        server.files["checkpoint"] = both if line == 2 else by_new
+        one.step()
+        assert file.read_text() == f"{new.vkey}\n"
 
 
 def test_following_asks_for_what_is_new_only(days: list[dict[str, bytes]], followed: Callable[..., Follower]) -> None:
@@ -189,6 +216,7 @@ def test_killed_at_any_write_it_goes_on_where_it_must(
         two.step()
         assert state(two) == day.engine.state_hash(), at
         assert copied(folder) == days[2], at
+        assert (folder / "log.vkey").read_text() == f"{SIGNER.vkey}\n"
         assert shown(folder) == shown(tmp_path / "1"), at
         two.close()
         if not died:

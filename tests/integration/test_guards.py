@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import subprocess
@@ -19,7 +20,7 @@ from django.db import DatabaseError, connection, transaction
 from ledger import models as ledger
 from market.config import database
 from market.engine.commands import SELL, Fund
-from market.exchange import guards, models
+from market.exchange import guards, models, stores
 from market.exchange.guards import APPEND_ONLY, PRUNED, UPDATED, table_of
 from tests.factories import running_exchange, running_market
 from tests.integration.test_exchange_complex import lived
@@ -90,6 +91,28 @@ def test_append_only_is_kept_by_the_database_while_the_market_lives(guarded: Non
             assert f"{table} is append-only" in refused(f'DELETE FROM "{table}"')
         if connection.vendor == "postgresql":
             assert f"{table} is append-only" in refused(f'TRUNCATE "{table}"')
+
+
+def test_what_is_append_only_is_not_replaced_either(guarded: None, tmp_path: Path) -> None:
+    """To SQLite a replacement is an insert: it fires the triggers of the delete within only when it is told to."""
+    if connection.vendor == "postgresql":
+        return  # it has no such statement
+    live(tmp_path)
+    connection.close()  # what is asked from here on is a new connection
+    with contextlib.closing(stores.SqliteStore(str(connection.settings_dict["NAME"]))) as writer:
+        for model in APPEND_ONLY:
+            table = table_of(model)
+            if model.objects.exists():
+                statement = f'INSERT OR REPLACE INTO "{table}" SELECT * FROM "{table}"'
+                assert f"{table} is append-only: DELETE refused" in refused(statement)
+                with pytest.raises(sqlite3.IntegrityError, match=f"{table} is append-only: DELETE refused"):
+                    writer._connection.execute(statement)
+        # What replaces nothing is an insert as any other, and what may be changed still may.
+        writer._connection.execute("INSERT OR REPLACE INTO ledger_rulebook (sha256, text) VALUES ('0', '')")
+        balances = table_of(models.Balance)
+        writer._connection.execute(f'INSERT OR REPLACE INTO "{balances}" SELECT * FROM "{balances}"')
+        pruned = table_of(models.Refusal)
+        writer._connection.execute(f'DELETE FROM "{pruned}"')
 
 
 def test_serving_on_sqlite_brings_the_guards(tmp_path: Path) -> None:

@@ -14,8 +14,9 @@ from django.db import connections
 from django.test import Client, override_settings
 
 from ledger import keys, queries
+from ledger.core.source import Missing
 from ledger.core.tiles import Place
-from ledger.sources import HttpSource, SourceFailed
+from ledger.sources import DatabaseSource, HttpSource, SourceFailed
 from market.households.operations import issue_key
 from tests.integration.ledger_writer import RULEBOOK, write_log
 
@@ -51,6 +52,21 @@ def test_heads_and_hash_tiles_are_public_entries_and_rows_are_not(client: Client
         assert response["Cache-Control"] == "private, max-age=31536000, immutable"
         assert response.content == queries.tile(Place(-1, 0, 256))
         assert client.get("/ledger/rows/1").content == queries.rows_file(1)
+
+
+def test_rows_are_served_once_a_checkpoint_covers_their_entry(client: Client) -> None:
+    writer = write_log(5)
+    pinned = DatabaseSource()
+    seq = writer.readings(3)
+    writer.commit()
+    with override_settings(LEDGER_OPEN=True):
+        assert client.get(f"/ledger/rows/{seq}").status_code == 404  # stored, and not sealed
+        writer.seal()
+        writer.commit()
+        assert client.get(f"/ledger/rows/{seq}").content.count(b"\n") == 3
+    with pytest.raises(Missing):
+        pinned(f"rows/{seq}")  # it stays at its checkpoint
+    assert DatabaseSource()(f"rows/{seq}")
 
 
 @pytest.mark.parametrize(

@@ -10,21 +10,24 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
+from io import StringIO
 from pathlib import Path
 
 import pytest
-from django.db import OperationalError, connection
+from django.conf import settings
+from django.core.management import call_command
+from django.db import connection
 from django.test import Client, override_settings
 
 from ledger import cosigning, keys, queries, witnessing
 from ledger.core.cosign import Cosigner, find_cosignature, parse_witness_key
 from ledger.core.note import Signer, VerifierKey, parse_checkpoint, parse_note, parse_vkey
-from ledger.core.policy import PolicyError
+from ledger.core.policy import Policy, PolicyError
+from ledger.core.quorum import demand
 from ledger.core.receipt import parse_receipt, verify_receipt
 from ledger.core.witness import format_request
 from ledger.models import Alarm, Checkpoint, Cosignature, Entry, HashTile, Quorum
 from ledger.secretfiles import load_or_make
-from ledger.witness_client import WitnessAhead, WitnessClient, WitnessRefuses
 from ledger.witness_server import origin_hash
 from ledger.witnessing import Witnessing
 from market.exchange import queries as exchange_queries
@@ -88,6 +91,12 @@ def asking(**options: float) -> Iterator[Witnessing]:
         asker.stop()
 
 
+def loaded_policy() -> Policy:
+    loaded = cosigning.load_policy()
+    assert loaded is not None
+    return loaded.policy
+
+
 def entry_state(client: Client, seq: int) -> dict:
     with override_settings(LEDGER_OPEN=True):
         return client.get(f"/api/v1/ledger/entries/{seq}").json()
@@ -121,6 +130,17 @@ def test_an_entry_is_accepted_then_sealed_then_witnessed(own: Path, client: Clie
                 assert found is not None and abs(found.at_s - time.time()) < 60
             assert len(note.signatures) == 3
 
+            # The newest head with a quorum is served, too: the newest one may still wait for its own.
+            offered = client.get("/ledger/witnessed")
+            assert (offered.status_code, offered["Content-Type"]) == (200, "text/plain; charset=utf-8")
+            assert demand(offered.content, loaded_policy()).size == cosigning.witnessed_size()
+            folder = own / "export"
+            call_command("export_ledger", folder, witnessed=True, stdout=StringIO())
+            for arguments in ((str(folder),), ()):  # the folder, and this database
+                out = StringIO()
+                call_command("verify_ledger", *arguments, policy=settings.LEDGER_POLICY_FILE, stdout=out)
+                assert "witnessed by one.example (" in out.getvalue()
+
             # Newer heads follow, and the witnesses serve what they have cosigned.
             size = cosigning.witnessed_size() or 0
             market.place(market.bob, "buy", "0.0100")
@@ -149,6 +169,7 @@ def test_without_witnesses_an_entry_says_sealed(own: Path, client: Client) -> No
         health = client.get("/healthz").json()
         assert (health["witnesses"], health["witnessed"]) == ("none", None)
         assert cosigning.witnessed_size() is None
+        assert client.get("/ledger/witnessed").status_code == 404
 
 
 def test_a_stopped_witness_is_caught_up_with_by_one_proof(own: Path) -> None:
@@ -251,63 +272,6 @@ def test_a_log_that_was_set_back_alarms(own: Path) -> None:
         with asking():
             alarm = wait_for(lambda: Alarm.objects.filter(kind="fork").first())
         assert f"this log has {first.size}" in alarm.detail
-
-
-class Locked:
-    """Stands for a function of the database: the first calls from a thread of this name fail as they do when it is locked."""
-
-    def __init__(self, function: Callable[..., object], thread: str, times: int = 2):
-        self._function, self._thread, self.left = function, thread, times
-
-    def __call__(self, *arguments: object, **options: object) -> object:
-        if threading.current_thread().name.startswith(self._thread) and self.left > 0:
-            self.left -= 1
-            raise OperationalError("database is locked")
-        return self._function(*arguments, **options)
-
-
-@pytest.mark.parametrize("says", [WitnessRefuses("another history"), WitnessAhead(10**6)], ids=["refuses", "ahead"])
-def test_a_database_that_fails_neither_ends_a_witness_thread_nor_loses_the_fork_alarm(
-    own: Path, monkeypatch: pytest.MonkeyPatch, says: Exception
-) -> None:
-    monkeypatch.setattr(witnessing, "REFUSED_PAUSE_S", 0.05)
-    monkeypatch.setattr(witnessing, "FIRST_PAUSE_S", 0.01)
-    station = Station(own / "w", [log_key()])
-    write_log(5)
-    failing = [Locked(cosigning.raise_alarm, "witness-"), Locked(queries.newest, "witness-")]
-    monkeypatch.setattr(cosigning, "raise_alarm", failing[0])
-    monkeypatch.setattr(queries, "newest", failing[1])
-
-    def answers(*_: object) -> None:
-        raise says
-
-    monkeypatch.setattr(WitnessClient, "cosign", answers)
-    with policy(own, station), asking() as asker:
-        alarm = wait_for(lambda: Alarm.objects.filter(kind="fork").first())
-        assert failing[0].left == 0
-        assert failing[1].left == (0 if isinstance(says, WitnessAhead) else 2)
-        assert asker.status().state == "refused"
-        time.sleep(0.3)
-        assert Alarm.objects.count() == 1  # once it is kept, not again
-        monkeypatch.undo()
-        with station.open():
-            asker.notify()
-            wait_for(
-                lambda: asker.status().state == "ok"
-            )  # the thread goes on, and a witness that comes round is asked
-    assert json.loads(alarm.detail)["reason"] == "refused"
-
-
-def test_a_database_that_fails_does_not_lose_the_lag_alarm(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    failing = Locked(cosigning.raise_alarm, "witnesses")
-    monkeypatch.setattr(cosigning, "raise_alarm", failing)
-    station = Station(own / "w", [log_key()])
-    write_log(5)
-    with policy(own, station), asking(lag_s=0.1):
-        wait_for(lambda: Alarm.objects.filter(kind="quorum").first())
-        assert failing.left == 0
-        time.sleep(0.3)
-        assert Alarm.objects.count() == 1
 
 
 # --- late and misbehaving --------------------------------------------------------------------------------------------

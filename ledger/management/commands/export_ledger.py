@@ -19,13 +19,16 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the command's arguments."""
         parser.add_argument("folder", type=Path)
+        parser.add_argument(
+            "--witnessed", action="store_true", help="as far as a quorum of the policy's witnesses has cosigned"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Export and report."""
         try:
-            done = export(options["folder"])
+            done = export(options["folder"], witnessed=options["witnessed"])
         except queries.NotThere as error:
-            raise CommandError(f"nothing is sealed yet: no {error}") from error
+            raise CommandError(f"there is no {error} yet") from error
         except OSError as error:
             raise CommandError(f"{options['folder']}: {error}") from error
         self.stdout.write(f"{done.size} entries in {done.files} files below {options['folder']}")

@@ -12,7 +12,11 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from ledger import keys
 from ledger.core.note import NoteError, VerifierKey, parse_vkey
+from ledger.core.policy import PolicyError
+from ledger.core.quorum import NoQuorum, find, under
+from ledger.core.source import Missing
 from ledger.core.verify import Bad, verify_log
+from ledger.files import read_policy
 from ledger.sources import DatabaseSource, SourceFailed, open_source
 
 
@@ -28,6 +32,10 @@ class Command(BaseCommand):
         parser.add_argument("source", nargs="?", default="", metavar="URL|FOLDER")
         parser.add_argument("--key", default="", help="API key with the scope ledger:read (or LEDGER_KEY)")
         parser.add_argument("--vkey", action="append", default=[], help="verifier key to trust, name+id+base64")
+        parser.add_argument(
+            "--policy", default="", metavar="FILE",
+            help="tlog-policy file: a quorum of its witnesses must have cosigned; without --vkey its log keys are trusted",
+        )  # fmt: skip
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Verify and report."""
@@ -36,14 +44,21 @@ class Command(BaseCommand):
         try:
             trusted = [parse_vkey(text.strip()) for text in options["vkey"]]
             why = "given with --vkey"
+            policy = read_policy(options["policy"]) if options["policy"] else None
+            if not trusted and policy is not None:
+                trusted, why = list(policy.logs), "given with --policy"
             if not trusted and not where:
                 trusted, why = own_keys(), f"from {settings.LEDGER_SIGNER or settings.LEDGER_KEY_FILE}"
             source = open_source(where, options["key"] or os.environ.get("LEDGER_KEY", ""))
-            heads = source.heads() if isinstance(source, DatabaseSource) else None
-            report = verify_log(source, trusted, heads)
+            cosigned = None if policy is None else find(source, policy)
+            read = source if cosigned is None else under(cosigned.note, source)
+            heads = None
+            if isinstance(source, DatabaseSource):
+                heads = source.heads(None if cosigned is None else cosigned.size)
+            report = verify_log(read, trusted, heads)
         except NoteError as error:
             raise CommandError(f"--vkey: {error}") from error
-        except (Bad, SourceFailed, keys.KeyFileError) as error:
+        except (Bad, NoQuorum, Missing, PolicyError, SourceFailed, keys.KeyFileError) as error:
             raise CommandError(str(error)) from error
         seconds = time.monotonic() - started_s
         if report.trusted == "genesis":
@@ -54,6 +69,9 @@ class Command(BaseCommand):
         self.stdout.write(f"rows {report.rows} verified, of {report.rows_missing} entries not in this source")
         self.stdout.write(f"rulebooks {report.rulebooks} verified, {report.rulebooks_missing} not in this source")
         self.stdout.write(f"key {report.vkey} ({why})")
+        if cosigned is not None:
+            names = ", ".join(line.told() for line in cosigned.cosignatures)
+            self.stdout.write(f"witnessed by {names or 'nobody: the policy asks for no witness'}")
 
 
 def own_keys() -> list[VerifierKey]:

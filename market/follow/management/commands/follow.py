@@ -11,7 +11,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from ledger.core.note import NoteError, VerifierKey, parse_vkey
-from ledger.files import SourceFailed, open_files
+from ledger.core.policy import PolicyError
+from ledger.core.quorum import NoQuorum
+from ledger.files import SourceFailed, open_files, read_policy
 from ledger.mirror import stated
 from market.follow import evidence
 from market.follow.evidence import Mismatch
@@ -37,6 +39,10 @@ class Command(BaseCommand):
         parser.add_argument("--folder", type=Path, default=Path("mirror"), help="where the copy is kept (mirror)")
         parser.add_argument("--key", default="", help="API key with the scope ledger:read (or LEDGER_KEY)")
         parser.add_argument("--vkey", action="append", default=[], help="verifier key to trust, name+id+base64")
+        parser.add_argument(
+            "--policy", default="", metavar="FILE",
+            help="tlog-policy file: a quorum of its witnesses must have cosigned; without --vkey its log keys are trusted",
+        )  # fmt: skip
         start = parser.add_mutually_exclusive_group()
         start.add_argument(
             "--from-snapshot", nargs="?", const=NEWEST, default="", metavar="FILE",
@@ -59,8 +65,10 @@ class Command(BaseCommand):
             raise CommandError("expected the address or folder of a ledger", returncode=NO_ANSWER)
         try:
             source = open_files(options["source"], options["key"] or os.environ.get("LEDGER_KEY", ""))
-            follower = Follower(options["folder"], source, _keys(options["vkey"]), options["from_snapshot"])
-        except (NoteError, SourceFailed, Unusable, OSError) as error:
+            policy = read_policy(options["policy"]) if options["policy"] else None
+            keys = _keys(options["vkey"]) or list(policy.logs if policy else ())
+            follower = Follower(options["folder"], source, keys, options["from_snapshot"], policy)
+        except (NoteError, PolicyError, SourceFailed, Unusable, OSError) as error:
             raise CommandError(str(error), returncode=NO_ANSWER) from error
         stop = threading.Event()
         if threading.current_thread() is threading.main_thread():
@@ -81,7 +89,7 @@ class Command(BaseCommand):
         while not stop.is_set():
             try:
                 moved = follower.step()
-            except (SourceFailed, Withheld) as error:
+            except (SourceFailed, Withheld, NoQuorum) as error:
                 wait_s = BACKOFF_S[min(failures, len(BACKOFF_S) - 1)]
                 failures += 1
                 if options["once"] and failures >= ONCE_ATTEMPTS:
