@@ -63,6 +63,7 @@ LEDGER_NOTED = "market.api.ledger.note_read"  # who reads them is noted
 MARKET_CURRENCY = envstr("SUNLEDGER_CURRENCY", "EUR")
 MARKET_INTERVAL_MIN = envint("SUNLEDGER_INTERVAL_MIN", 15)
 MARKET_TIME_ZONE = envstr("SUNLEDGER_TIME_ZONE", "Europe/Berlin")
+LEVIES_FILE = envstr("SUNLEDGER_LEVIES", "")  # taxes and levies on statements; "" = the table we ship
 
 # --- Django ----------------------------------------------------------------------------------------------------------
 INSTALLED_APPS = [
