@@ -216,5 +216,6 @@ LOGGING = {
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
     "filters": {"no_trace": {"()": "market.config.logs.NoTraceOfRefusals"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["no_trace"]}},
+    "loggers": {"fontTools": {"level": "WARNING"}, "fpdf": {"level": "WARNING"}},  # a line for every glyph of a PDF
     "root": {"handlers": ["console"], "level": envstr("SUNLEDGER_LOG_LEVEL", "INFO")},
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Collection, Iterator
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,8 +18,12 @@ from django.conf import settings
 from django.db.models import F, Max, Min, Q, QuerySet, Sum
 
 from market.engine.contracts import contract_name, contract_start_ms
+from market.exchange import gateway
 from market.exchange.models import Contract, Recall, SettlementLine, Trade
+from market.exchange.outcomes import NotRunning
 from market.exchange.views import LineView
+from market.households import queries as households
+from market.households.models import User
 from market.metering.models import Reading
 from market.settlement import levies, statements
 from market.settlement.periods import MAX_DAYS, Period, months, start_ms
@@ -46,6 +50,13 @@ class Statement(NamedTuple):
     total: Total
     waiting: int  # intervals with trades that are not settled yet
 
+    def months(self) -> list[tuple[str, Sums]]:
+        """Return its months ("2026-06") with their sums."""
+        by_month: dict[str, list[Sums]] = {}
+        for day, sums in self.days.items():
+            by_month.setdefault(day.isoformat()[:7], []).append(sums)
+        return [(name, statements.add(parts)) for name, parts in by_month.items()]
+
 
 class _Span(NamedTuple):
     """The contracts of some days, and the ledger sequences in which they can have been traded and settled."""
@@ -59,6 +70,32 @@ class _Span(NamedTuple):
 def market_zone() -> ZoneInfo:
     """Return the time zone of the market's days."""
     return ZoneInfo(settings.MARKET_TIME_ZONE)
+
+
+def market_now_ms() -> int:
+    """Return market time; the machine's while no exchange runs here, since statements can be read all the same."""
+    try:
+        return gateway.current().now_ms()
+    except NotRunning:
+        return round(datetime.now(UTC).timestamp() * 1000)
+
+
+def local_day(at_ms: int) -> date:
+    """Return the market-local day of an instant."""
+    return datetime.fromtimestamp(at_ms / 1000, UTC).astimezone(market_zone()).date()
+
+
+def numbers_of(user: User, account: int) -> list[int]:
+    """Return the account numbers a person's statement covers: the present one and those that preceded it."""
+    earlier = [info.index for info in households.earlier_accounts(user) if info.index != account]
+    return [account, *earlier][:MAX_ACCOUNTS]
+
+
+def local_clock(contract: str) -> str:
+    """Return the market-local hours of a contract, "12:15–12:30"."""
+    zone, length = market_zone(), timedelta(minutes=settings.MARKET_INTERVAL_MIN)
+    start = datetime.fromtimestamp(contract_start_ms(contract) / 1000, UTC)
+    return f"{start.astimezone(zone):%H:%M}–{(start + length).astimezone(zone):%H:%M}"
 
 
 def levy_tables() -> tuple[levies.Table, ...]:

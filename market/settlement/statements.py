@@ -185,6 +185,11 @@ class Total(NamedTuple):
     cents: int
 
     @property
+    def bill_e11(self) -> int:
+        """Return what is on the supply bill, charges on top included."""
+        return self.net_e11 - self.sums.wallet_e7 * E11
+
+    @property
     def gain_e11(self) -> int:
         """Return what the market was worth to the home."""
         return self.net_e11 - self.without_e11
