@@ -146,7 +146,7 @@ def test_the_csv_file_adds_up_to_the_total(city: City, settled: str) -> None:
 def test_the_pdf_file_can_be_read_and_searched(city: City, settled: str) -> None:
     for language, words in (
         ("en", ("Statement", "You get 0.10 EUR", "Rounding to cents", "Ledger entries")),
-        ("zh-Hans", ("结算单", "您收入 0.10 EUR", "舍入到分", "账本条目")),
+        ("zh-Hans", ("账单", "您收入 0.10 EUR", "舍入到分", "账本条目")),
     ):
         for period in ("day", "month", "year"):
             response = city.alice.request(

@@ -167,6 +167,13 @@ def day(at_ms: int) -> str:
 
 
 @register.filter
+def long_day(at_ms: int) -> str:
+    """Return the market-local date with its year in the reader's language, "Sat, 6 June 2026"."""
+    # Translators: a date format of Django's; weekday, day, month and year in the order of the language.
+    return date_format(local(at_ms), gettext("D, j F Y"))
+
+
+@register.filter
 def month(at_ms: int) -> str:
     """Return the market-local month in the reader's language, "June 2026"."""
     # Translators: a date format of Django's; month and year in the order of the language.
