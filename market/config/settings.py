@@ -188,6 +188,17 @@ CONTENT_SECURITY_POLICY = {
 }
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024 * 1024  # the largest legal body, a batch of 1,000 orders, has about 200 kB
 
+# --- e-mail ----------------------------------------------------------------------------------------------------------
+PUBLIC_URL = envstr("SUNLEDGER_URL", "http://localhost:8000").rstrip("/")  # of links in e-mails
+EMAIL_HOST = envstr("SUNLEDGER_MAIL_HOST", "")  # "" = e-mails are written to the console
+EMAIL_BACKEND = f"django.core.mail.backends.{'smtp' if EMAIL_HOST else 'console'}.EmailBackend"
+EMAIL_PORT = envint("SUNLEDGER_MAIL_PORT", 587)
+EMAIL_USE_TLS = envbool("SUNLEDGER_MAIL_TLS", True)
+EMAIL_HOST_USER = envstr("SUNLEDGER_MAIL_USER", "")
+EMAIL_HOST_PASSWORD = envstr("SUNLEDGER_MAIL_PASSWORD", "")
+EMAIL_TIMEOUT = 20
+DEFAULT_FROM_EMAIL = envstr("SUNLEDGER_MAIL_FROM", "Sunledger <summary@sunledger.example>")
+
 # --- REST ------------------------------------------------------------------------------------------------------------
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [

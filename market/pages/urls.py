@@ -13,6 +13,7 @@ from market.pages import (
     regulator,
     staff,
     statement,
+    summaries,
     trade,
 )
 
@@ -22,6 +23,7 @@ urlpatterns = [
     *privacy.urlpatterns,
     *home.urlpatterns,
     *statement.urlpatterns,
+    *summaries.urlpatterns,
     *trade.urlpatterns,
     *receipts.urlpatterns,
     *staff.urlpatterns,

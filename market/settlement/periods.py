@@ -6,12 +6,14 @@ hours when clocks change, and every interval is in exactly one day, month and ye
 
 from __future__ import annotations
 
+import re
 from datetime import date, datetime, timedelta
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 DAY, MONTH, YEAR = "day", "month", "year"
 KINDS = (DAY, MONTH, YEAR)
+WEEK = "week"  # Monday to Sunday, of the weekly summary
 FIRST_YEAR, LAST_YEAR = 2000, 2199  # whoever asks for others has mistyped; contracts are named with four digits
 MAX_DAYS = 366  # of one period
 
@@ -25,7 +27,10 @@ class Period(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Return "2026-06-06", "2026-06" or "2026"."""
+        """Return "2026-06-06", "2026-06" or "2026"; of a week "2026-W23"."""
+        if self.kind == WEEK:
+            year, week, _day = self.first.isocalendar()
+            return f"{year}-W{week:02d}"
         return self.first.isoformat()[: {DAY: 10, MONTH: 7, YEAR: 4}[self.kind]]
 
     def days(self) -> list[date]:
@@ -53,6 +58,21 @@ def parse_day(text: str) -> date:
     if day is None:
         raise ValueError(f"date: expected YYYY-MM-DD, was {text!r:.40}")
     return day
+
+
+def parse_week(text: str) -> Period:
+    """Return the week of a text YYYY-Www (ISO 8601); raise ``ValueError`` on anything else."""
+    found = re.fullmatch(r"([0-9]{4})-W([0-9]{2})", text, re.ASCII)
+    if found is None or not FIRST_YEAR <= int(found[1]) <= LAST_YEAR:
+        raise ValueError(f"expected YYYY-Www, was {text!r:.40}")
+    first = date.fromisocalendar(int(found[1]), int(found[2]), 1)
+    return Period(WEEK, first, first + timedelta(days=7))
+
+
+def last_week(today: date) -> Period:
+    """Return the last week that is over."""
+    end = today - timedelta(days=today.weekday())
+    return Period(WEEK, end - timedelta(days=7), end)
 
 
 def before(period: Period) -> Period | None:
