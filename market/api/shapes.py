@@ -34,6 +34,7 @@ from market.api.official_shapes import (  # noqa: F401
     SearchedTradePage,
     SettlementPage,
     SettlementState,
+    SettlementWait,
     TariffIn,
 )
 from market.api.order_shapes import (  # noqa: F401

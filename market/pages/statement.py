@@ -23,7 +23,7 @@ from market.households import queries as households
 from market.households.models import Role
 from market.pages.roles import only_for
 from market.settlement import statement_files, statement_queries, statements
-from market.settlement.levies import half_even
+from market.settlement.levies import commercial
 from market.settlement.periods import DAY, KINDS, MONTH, YEAR, Period, parse_day, period_of, start_ms
 from market.settlement.periods import after as after_period
 from market.settlement.periods import before as before_period
@@ -189,7 +189,7 @@ def statement(request: HttpRequest) -> HttpResponse:
         "found": found,
         "total": found.total,
         "sums": found.total.sums,
-        "gain_cents": half_even(found.total.gain_e11, CENT_E11),
+        "gain_cents": commercial(found.total.gain_e11, CENT_E11),
         "rows": rows,
         "charges": found.total.charges,
         "language": get_language() or "en",

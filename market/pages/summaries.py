@@ -28,7 +28,7 @@ from market.households import queries as households
 from market.households.models import Role, User
 from market.pages.roles import only_for
 from market.settlement import statement_queries, subscriptions
-from market.settlement.levies import half_even
+from market.settlement.levies import commercial
 from market.settlement.periods import Period, start_ms
 from market.settlement.statement_queries import Statement
 from market.settlement.statements import CENT_E11
@@ -120,7 +120,7 @@ def _context(user: User, found: Statement) -> dict[str, Any]:
         "found": found,
         "sums": found.total.sums,
         "total": found.total,
-        "gain_cents": half_even(found.total.gain_e11, CENT_E11),
+        "gain_cents": commercial(found.total.gain_e11, CENT_E11),
         "first_ms": start_ms(found.period.first, zone),
         "last_ms": start_ms(last, zone),
         "days": [(start_ms(day, zone), sums) for day, sums in found.days.items()],

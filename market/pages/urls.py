@@ -11,6 +11,7 @@ from market.pages import (
     recall,
     receipts,
     regulator,
+    settlement,
     staff,
     statement,
     summaries,
@@ -31,5 +32,6 @@ urlpatterns = [
     *recall.urlpatterns,
     *connection.urlpatterns,
     *operator.urlpatterns,
+    *settlement.urlpatterns,
     *regulator.urlpatterns,
 ]

@@ -137,7 +137,7 @@ def charged(table: Table, amounts: Mapping[str, tuple[int, int]]) -> list[Charge
     """Return what the charges of a version come to. ``amounts``: energy (Wh) and money (e7, with its sign) by base.
 
     What comes on top is linear: the charges of sums are the sums of the charges. A levy always costs; a tax has the sign
-    of what it is on. An included tax is ``money x rate / (1 + rate)``, rounded half to even to e11: it is only told.
+    of what it is on. An included tax is ``money x rate / (1 + rate)``, rounded to e11: it is only told.
     """
     found: list[Charged] = []
     levied_e7: dict[str, int] = {}
@@ -149,16 +149,15 @@ def charged(table: Table, amounts: Mapping[str, tuple[int, int]]) -> list[Charge
         base_e7 = sum(levied_e7.get(base, 0) + amounts.get(base, (0, 0))[1] for base in charge.on)
         amount_e11 = base_e7 * charge.percent_bp
         if charge.included:
-            amount_e11 = half_even(amount_e11 * FULL_BP, FULL_BP + charge.percent_bp)
+            amount_e11 = commercial(amount_e11 * FULL_BP, FULL_BP + charge.percent_bp)
         found.append(Charged(charge, amount_e11))
     return found
 
 
-def half_even(value: int, step: int) -> int:
-    """Return ``value / step`` rounded to the nearest whole number, halves to the even one."""
-    whole, rest = divmod(value, step)
-    twice = 2 * rest
-    return whole + (twice > step or (twice == step and whole % 2 == 1))
+def commercial(value: int, step: int) -> int:
+    """Return ``value / step`` rounded to the nearest whole number, halves away from zero (DIN 1333), as pages round."""
+    whole = (2 * abs(value) + step) // (2 * step)
+    return whole if value >= 0 else -whole
 
 
 def e11_text(amount_e11: int) -> str:

@@ -17,7 +17,7 @@ from fpdf.enums import XPos, YPos
 
 from market.exchange.units import at_text, kwh_text, money_text
 from market.settlement import statements
-from market.settlement.levies import e11_text, half_even
+from market.settlement.levies import commercial, e11_text
 from market.settlement.periods import DAY, MONTH, YEAR
 from market.settlement.statement_csv import cents_text
 from market.settlement.statement_queries import Statement, local_clock
@@ -132,7 +132,7 @@ def _summary(sheet: Sheet, found: Statement, currency: str, language: str) -> No
     sheet.ink(MUTED)
     better = gettext("Better by %(amount)s than without the market, with all from and to the grid.")
     worse = gettext("Worse by %(amount)s than without the market, with all from and to the grid.")
-    gain = f"{cents_text(abs(half_even(total.gain_e11, CENT_E11)))} {currency}"
+    gain = f"{cents_text(abs(commercial(total.gain_e11, CENT_E11)))} {currency}"
     sheet.cell(h=5, text=(worse if total.gain_e11 < 0 else better) % {"amount": gain})
     sheet.line_break(8)
     pairs = [

@@ -5,7 +5,7 @@ interval are exactly what its ledger entries moved: what was bought left the wal
 ``proceeds + margin - short`` and the spill, and put the top-up on the supply bill; the margin goes in and comes back.
 
 Integers only: energy Wh, prices e4 per kWh, money e7 into the home's pocket (negative: out of it). Taxes and levies and
-the total are e11, see ``levies``; the total alone is rounded to cents, half to even, and the rounding is a line.
+the total are e11, see ``levies``; the total alone is rounded to cents, halves away from zero, and the rounding is a line.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from datetime import date
 from typing import NamedTuple
 
 from market.exchange.views import LineView
-from market.settlement.levies import E11, Charged, Table, charged, half_even, table_at
+from market.settlement.levies import E11, Charged, Table, charged, commercial, table_at
 from market.settlement.rules import ESTIMATED, Tariff
 
 OWN, BOUGHT, TOPUP, SOLD, SHORT, SPILL, CORRECTED = "own", "bought", "topup", "sold", "short", "spill", "corrected"
@@ -303,7 +303,7 @@ def total(days: Mapping[date, Sums], tables: tuple[Table, ...]) -> Total:
         charges += found
         net_e11 += part.net_e7 * E11 + on_top_e11(found)
         without_e11 += part.without_e7 * E11 + on_top_e11(charged(table, part.by_base_without()))
-    cents = half_even(net_e11, CENT_E11)
+    cents = commercial(net_e11, CENT_E11)
     return Total(
         add(days.values()), tuple(charges), net_e11, without_e11, cents * CENT_E11 - net_e11, cents
     )  # fmt: skip

@@ -75,7 +75,7 @@ def test_a_day_with_its_lines(city: City, settled: str) -> None:
     total = found.total
     assert Decimal(total.net) == sum(Decimal(row.sums.net) for row in found.results)
     assert Decimal(total.total) == Decimal(total.net) + Decimal(total.rounding)
-    assert (total.total, total.rounding, total.gain) == ("0.10", "-0.00500000000", "0.04900000000")
+    assert (total.total, total.rounding, total.gain) == ("0.11", "0.00500000000", "0.04900000000")
 
 
 def test_fees_and_taxes_stand_apart(city: City, settled: str) -> None:
@@ -148,8 +148,8 @@ def test_the_csv_file_adds_up_to_the_total(city: City, settled: str) -> None:
 
 def test_the_pdf_file_can_be_read_and_searched(city: City, settled: str) -> None:
     for language, words in (
-        ("en", ("Statement", "You get 0.10 EUR", "Rounding to cents", "Ledger entries")),
-        ("zh-Hans", ("账单", "您收入 0.10 EUR", "舍入到分", "账本条目")),
+        ("en", ("Statement", "You get 0.11 EUR", "Rounding to cents", "Ledger entries")),
+        ("zh-Hans", ("账单", "您收入 0.11 EUR", "舍入到分", "账本条目")),
     ):
         for period in ("day", "month", "year"):
             response = city.alice.request(

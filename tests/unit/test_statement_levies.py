@@ -72,10 +72,10 @@ def test_the_version_of_the_day_holds() -> None:
 
 @pytest.mark.parametrize(
     ("value", "cents"),
-    [(0, 0), (5, 0), (15, 2), (25, 2), (-5, 0), (-15, -2), (-25, -2), (14, 1), (16, 2), (-14, -1), (-16, -2)],
+    [(0, 0), (4, 0), (5, 1), (15, 2), (25, 3), (-4, 0), (-5, -1), (-15, -2), (-25, -3), (14, 1), (16, 2), (-14, -1)],
 )
-def test_halves_go_to_the_even_neighbour(value: int, cents: int) -> None:
-    assert levies.half_even(value, 10) == cents
+def test_halves_go_away_from_zero(value: int, cents: int) -> None:
+    assert levies.commercial(value, 10) == cents
 
 
 def test_names_follow_the_language() -> None:

@@ -15,7 +15,7 @@ from django.utils.translation import gettext, gettext_lazy
 
 from market.engine.contracts import contract_start_ms
 from market.pages.context import currency_symbol, local
-from market.settlement.levies import Charge, half_even
+from market.settlement.levies import Charge, commercial
 from market.settlement.statements import CENT_E11
 
 register = template.Library()
@@ -81,7 +81,7 @@ def exact_e11(amount_e11: int) -> str:
 @register.filter
 def cents_of_e11(amount_e11: int) -> str:
     """Return an amount for reading only, in cents and without its sign."""
-    return cents(half_even(abs(amount_e11), CENT_E11))
+    return cents(commercial(abs(amount_e11), CENT_E11))
 
 
 @register.filter
