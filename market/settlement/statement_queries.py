@@ -119,7 +119,7 @@ def statement(accounts: Collection[int], period: Period) -> Statement:
     corrections = _corrections(mine, span)
     zone = market_zone()
     days = period.days()
-    starts = [start_ms(day, zone) for day in days]
+    starts = [contract_name(start_ms(day, zone)) for day in days]  # names sort by time: nothing is parsed
     by_day: list[list[Sums]] = [[] for _ in days]
     settled: set[Place] = set()
     for row in _rows(mine, span):
@@ -132,7 +132,7 @@ def statement(accounts: Collection[int], period: Period) -> Statement:
             own.get(place),
             corrections.get(place, ()),
         )
-        by_day[bisect_right(starts, contract_start_ms(row.contract)) - 1].append(sums)
+        by_day[bisect_right(starts, row.contract) - 1].append(sums)
     found = {day: statements.add(parts) for day, parts in zip(days, by_day, strict=True) if parts}
     waiting = sum(place not in settled for place in traded)
     return Statement(period, mine, found, statements.total(found, levy_tables()), waiting)

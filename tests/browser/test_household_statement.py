@@ -129,3 +129,15 @@ def test_nobody_is_shut_out(visit: Visit, shoot: Shoot, size: tuple[int, int], l
         for link in page.locator(".tabs a").all():
             box = link.bounding_box()
             assert box is not None and box["height"] >= 44
+
+
+def test_the_weekly_summary_is_one_button(visit: Visit, shoot: Shoot) -> None:
+    visitor = visit("household", size=PHONE)
+    page = visitor.goto("/account")
+    page.get_by_role("button", name="Send me the summary").click()
+    expect(page.get_by_role("button", name="Stop the summaries")).to_be_visible()
+    check_now(page, "/account with a summary")
+    shoot(page, "account-summary-390")
+    page.get_by_role("button", name="Stop the summaries").click()
+    expect(page.get_by_role("button", name="Send me the summary")).to_be_visible()
+    assert visitor.errors == []
