@@ -60,7 +60,8 @@ def exact_money(amount_e7: int) -> str:
 @register.filter
 def signed_money(amount_e7: int, digits: int = 4) -> str:
     """1050000 -> "+€0.1050", -800000 -> "−€0.0800", 0 -> "€0.0000"."""
-    return f"{'+' if amount_e7 > 0 else ''}{money(amount_e7, digits)}"
+    text = money(amount_e7, digits)
+    return f"+{text}" if amount_e7 > 0 and text != money(0, digits) else text
 
 
 @register.filter
