@@ -8,8 +8,8 @@ from django.conf import settings
 from django.http import HttpResponse
 from rest_framework.request import Request
 
-from market.api import cursors, shapes
-from market.api.openapi import PAGE, describe
+from market.api import cursors, shapes, statements
+from market.api.openapi import PAGE, describe, query, ref
 from market.api.problems import Problem
 from market.api.views import ApiView, answer
 from market.exchange import queries
@@ -17,9 +17,21 @@ from market.exchange.units import at_text, money_text
 from market.grid import queries as grid
 from market.households import keys, signing
 from market.households import queries as households
+from market.settlement.statement_queries import market_now_ms, numbers_of
 
 # Movements of one account in one ledger entry: a trade has at most two, a settlement three.
 MAX_LINES_AN_ENTRY = 8
+STATEMENT = (
+    *PAGE,
+    query("period", "day, month or year: the statement of that period instead of single movements"),
+    query("date", "a day in the period, YYYY-MM-DD in the market's time (default: today); only with `period`"),
+    query("format", "json (default), csv or pdf; only with `period`"),
+)
+STATEMENT_ANSWERS = {
+    (200, "application/json"): {"oneOf": [ref(shapes.StatementPage), ref(shapes.StatementOfPeriod)]},
+    (200, "text/csv"): str,
+    (200, "application/pdf"): bytes,
+}
 
 
 class Me(ApiView):
@@ -138,9 +150,13 @@ class Balance(ApiView):
 class Statement(ApiView):
     """Every movement of my money; ``seq`` leads to its ledger entry and receipt."""
 
-    @describe("My statement", shapes.StatementPage, tag="me", parameters=PAGE)
+    @describe("My statement", shapes.StatementPage, tag="me", parameters=STATEMENT, others=STATEMENT_ANSWERS)
     def get(self, request: Request) -> HttpResponse:
-        """Return movements of money, newest first."""
+        """Return movements of money, newest first; with ``period`` the statement of a day, month or year."""
+        if "period" in request.query_params:
+            query = self.query(*statements.FIELDS)
+            accounts = numbers_of(request.user, self.account())
+            return statements.respond(query, accounts, market_now_ms())
         query = self.query("limit", "cursor")
         account, limit = self.account(), cursors.limit_of(query)
         rows = queries.transfers(

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from market.api.order_shapes import Order, Trade
-from market.api.shaping import Contract, Instant, Next, Seq, Shape
+from market.api.shaping import Contract, Instant, Money, Next, Seq, Shape
 
 
 class CapacityIn(Shape):
@@ -167,13 +167,27 @@ class FlowPage(Shape):
     next: Next
 
 
+class SettlementWait(Shape):
+    """An area that is not settled in a delivered contract."""
+
+    area: str
+    homes: int
+    missing: Annotated[int, Meta(description="meters without a reading; 0: the next run settles the area")]
+
+
 class SettlementState(Shape):
     """How far settlement of a contract has come."""
 
     contract: Contract
-    state: str
+    state: Annotated[str, Meta(description="closed, delivered, settled")]
     settled_areas: int
     missing_readings: int
+    stage: Literal["closed", "waiting", "provisional", "corrected", "final"]
+    accounts: Annotated[int, Meta(description="settled so far")]
+    estimated: Annotated[int, Meta(description="of them, on an estimate")]
+    outstanding: Annotated[Money, Meta(description="paid by buyers and not paid out yet")]
+    deadline: Annotated[Instant, Meta(description="when silent meters are estimated")]
+    waits: list[SettlementWait]
 
 
 class SettlementPage(Shape):

@@ -89,15 +89,19 @@ def describe(
     parameters: tuple[OpenApiParameter, ...] = (),
     keyed: bool = False,
     status: int = 200,
+    others: Mapping[tuple[int, str], Any] | None = None,
 ) -> Any:
-    """Return the decorator that describes a view's method."""
+    """Return the decorator that describes a view's method; ``others`` replace the answer's one shape."""
     return extend_schema(
         summary=summary,
         tags=[tag],
         parameters=[*parameters, *([_KEY] if keyed else [])],
         request={"application/json": ref(body)} if body is not None else None,
         responses={
-            status: OpenApiResponse(ref(shape), description=(shape.__doc__ or "").strip().splitlines()[0]),
+            **(
+                others
+                or {status: OpenApiResponse(ref(shape), description=(shape.__doc__ or "").strip().splitlines()[0])}
+            ),
             "default": OpenApiResponse(ref(shapes.Problem), description=_PROBLEM_TEXT),
         },
     )

@@ -17,11 +17,12 @@ from market.engine.engine import Engine
 from market.exchange import operations, queries
 from market.exchange.alerts import with_area
 from market.exchange.outcomes import Outcome
-from market.exchange.units import at_text, parse_at, price_text
+from market.exchange.units import at_text, money_text, parse_at, price_text
 from market.grid import operations as grid
 from market.grid import queries as grid_queries
 from market.households import keys
 from market.households.models import Role
+from market.settlement import board
 from market.settlement import queries as settlement
 
 MAX_INTEGER = 2**53 - 1
@@ -338,24 +339,37 @@ class Settlement(OperatorView):
         "The settlement board",
         shapes.SettlementPage,
         tag="operator",
-        parameters=(query("limit", f"1 to {settlement.MAX_BOARD}", int),),
+        parameters=(
+            query("limit", f"1 to {settlement.MAX_BOARD}", int),
+            PAGE[1],
+            query("stage", f"only those in this stage: {', '.join(board.STAGES)}"),
+        ),
     )
     def get(self, request: Request) -> HttpResponse:
         """Return contracts whose gate has closed, newest first."""
-        query = self.query("limit")
+        query = self.query("limit", "cursor", "stage")
         limit = cursors.integer(query, "limit", low=1, high=settlement.MAX_BOARD) or settlement.MAX_BOARD
-        rows = settlement.board(self.exchange(), limit)
-        return answer(
-            {
-                "results": [
-                    {
-                        "contract": row.contract,
-                        "state": row.state,
-                        "settled_areas": row.settled_areas,
-                        "missing_readings": row.missing_readings,
-                    }
-                    for row in rows
-                ],
-                "next": None,
-            }
-        )
+        stage, before = query.get("stage", ""), cursors.name_cursor(query) or None
+        if "stage" in query and stage not in board.STAGES:
+            raise Problem(400, "invalid_value", "stage")
+        try:
+            found = board.page(self.exchange(), before=before, stage=stage, limit=limit)
+        except ValueError:
+            raise Problem(400, "invalid_cursor", "cursor") from None
+        following = None if found.next is None else cursors.encode(found.next)
+        return answer({"results": [_settlement(row) for row in found.intervals], "next": following})
+
+
+def _settlement(row: board.Interval) -> dict[str, Any]:
+    return {
+        "contract": row.contract,
+        "state": row.state,
+        "settled_areas": row.settled_areas,
+        "missing_readings": row.missing,
+        "stage": row.stage,
+        "accounts": row.accounts,
+        "estimated": row.estimated,
+        "outstanding": money_text(row.outstanding_e7),
+        "deadline": at_text(row.deadline_ms),
+        "waits": [wait._asdict() for wait in row.waits],
+    }

@@ -34,6 +34,7 @@ from market.api.official_shapes import (  # noqa: F401
     SearchedTradePage,
     SettlementPage,
     SettlementState,
+    SettlementWait,
     TariffIn,
 )
 from market.api.order_shapes import (  # noqa: F401
@@ -51,6 +52,15 @@ from market.api.order_shapes import (  # noqa: F401
     Waiting,
 )
 from market.api.shaping import Contract, Instant, Money, Next, Price, Seq, Shape
+from market.api.statement_shapes import (  # noqa: F401
+    StatementCharge,
+    StatementItem,
+    StatementOfPeriod,
+    StatementPart,
+    StatementRow,
+    StatementSums,
+    StatementTotals,
+)
 
 
 # --- the market ------------------------------------------------------------------------------------------------------

@@ -63,6 +63,7 @@ LEDGER_NOTED = "market.api.ledger.note_read"  # who reads them is noted
 MARKET_CURRENCY = envstr("SUNLEDGER_CURRENCY", "EUR")
 MARKET_INTERVAL_MIN = envint("SUNLEDGER_INTERVAL_MIN", 15)
 MARKET_TIME_ZONE = envstr("SUNLEDGER_TIME_ZONE", "Europe/Berlin")
+LEVIES_FILE = envstr("SUNLEDGER_LEVIES", "")  # taxes and levies on statements; "" = the table we ship
 
 # --- Django ----------------------------------------------------------------------------------------------------------
 INSTALLED_APPS = [
@@ -189,6 +190,17 @@ CONTENT_SECURITY_POLICY = {
 }
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024 * 1024  # the largest legal body, a batch of 1,000 orders, has about 200 kB
 
+# --- e-mail ----------------------------------------------------------------------------------------------------------
+PUBLIC_URL = envstr("SUNLEDGER_URL", "http://localhost:8000").rstrip("/")  # of links in e-mails
+EMAIL_HOST = envstr("SUNLEDGER_MAIL_HOST", "")  # "" = e-mails are written to the console
+EMAIL_BACKEND = f"django.core.mail.backends.{'smtp' if EMAIL_HOST else 'console'}.EmailBackend"
+EMAIL_PORT = envint("SUNLEDGER_MAIL_PORT", 587)
+EMAIL_USE_TLS = envbool("SUNLEDGER_MAIL_TLS", True)
+EMAIL_HOST_USER = envstr("SUNLEDGER_MAIL_USER", "")
+EMAIL_HOST_PASSWORD = envstr("SUNLEDGER_MAIL_PASSWORD", "")
+EMAIL_TIMEOUT = 20
+DEFAULT_FROM_EMAIL = envstr("SUNLEDGER_MAIL_FROM", "Sunledger <summary@sunledger.example>")
+
 # --- REST ------------------------------------------------------------------------------------------------------------
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
@@ -217,5 +229,6 @@ LOGGING = {
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
     "filters": {"no_trace": {"()": "market.config.logs.NoTraceOfRefusals"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["no_trace"]}},
+    "loggers": {"fontTools": {"level": "WARNING"}, "fpdf": {"level": "WARNING"}},  # a line for every glyph of a PDF
     "root": {"handlers": ["console"], "level": envstr("SUNLEDGER_LOG_LEVEL", "INFO")},
 }

@@ -21,6 +21,7 @@ from market.households.operations import HouseholdError
 from market.pages import privacy
 from market.pages.forms import SCOPE_WORDS, DepositForm, KeyForm, ProfileForm
 from market.pages.roles import only_for
+from market.settlement import subscriptions
 
 USED_KEPT = 20  # form tokens remembered in a session: a repeated sending follows soon or never
 SHOWN_DEPOSITS = 12
@@ -158,6 +159,7 @@ def _show(
         "balance": exchange_queries.balance(mine.index) if mine is not None else None,
         "deposits": queries.deposits_of(mine.index)[:SHOWN_DEPOSITS] if mine is not None else [],
         "account_request": queries.request_of(user),
+        "summary_on": subscriptions.is_subscribed(user),
         **privacy.context_of(user),
     }
     return render(request, "account/account.html", context, status=422 if wrong else 200)

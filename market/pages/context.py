@@ -20,6 +20,7 @@ from market.exchange.outcomes import NotRunning
 from market.households import queries as households
 from market.households.queries import AccountInfo
 from market.pages.messages import catalogue
+from market.settlement.periods import start_ms
 
 SYMBOLS = {"EUR": "€", "USD": "$", "GBP": "£", "CNY": "¥", "JPY": "¥", "CHF": "CHF "}
 
@@ -56,10 +57,7 @@ def local(at_ms: int) -> datetime:
 def day_span_ms(day: date) -> tuple[int, int]:
     """Return the start and end of a market-local day, ms since epoch UTC; 23 or 25 hours apart when clocks change."""
     zone = market_zone()
-    start = datetime(day.year, day.month, day.day, tzinfo=zone)
-    after = day + timedelta(days=1)
-    end = datetime(after.year, after.month, after.day, tzinfo=zone)
-    return round(start.timestamp() * 1000), round(end.timestamp() * 1000)
+    return start_ms(day, zone), start_ms(day + timedelta(days=1), zone)
 
 
 def running_exchange() -> Exchange | None:

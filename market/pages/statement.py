@@ -1,23 +1,40 @@
-"""A household's statement: every movement of its money, each with the ledger entry that proves it."""
+"""A household's statement: a day, month or year with its lines, and every movement of its money.
+
+Each line and each movement leads to the ledger entry that proves it.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
+from urllib.parse import urlencode
 
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.urls import path
+from django.urls import path, reverse
+from django.utils.translation import get_language
+from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from market.engine.contracts import contract_start_ms
 from market.exchange import queries as exchange
 from market.exchange.queries import LineView, TransferView
 from market.households import queries as households
 from market.households.models import Role
 from market.pages.roles import only_for
+from market.settlement import statement_files, statement_queries, statements
+from market.settlement.levies import commercial
+from market.settlement.periods import DAY, KINDS, MONTH, YEAR, Period, parse_day, period_of, start_ms
+from market.settlement.periods import after as after_period
+from market.settlement.periods import before as before_period
+from market.settlement.statement_queries import Statement
+from market.settlement.statements import CENT_E11, Interval, Sums
 
 PAGE_ENTRIES = 40
 MOVES_AN_ENTRY = 5  # of one account in one entry: two of a trade, up to five of a settlement
 MONEY = "e7"
+SHOWN_LINES = 12  # of one interval; the file has all of them
+MAX_ROWS = 1_000  # intervals of one day, every number a home has had included
 
 
 @dataclass(frozen=True)
@@ -78,7 +95,7 @@ def lines(account: int, before: int | None) -> tuple[list[Line], int | None]:
 
 @require_safe
 @only_for(Role.HOUSEHOLD)
-def statement(request: HttpRequest) -> HttpResponse:
+def movements(request: HttpRequest) -> HttpResponse:
     """Show the movements of a household's money."""
     account = households.account_of(request.user)
     if account is None:
@@ -86,8 +103,119 @@ def statement(request: HttpRequest) -> HttpResponse:
     text = request.GET.get("before", "")
     before = int(text) if text.isascii() and text.isdigit() and len(text) <= 15 else None
     found, older = lines(account.index, before)
-    context = {"lines": found, "older": older, "balance": exchange.balance(account.index), "newest": before is None}
+    context = {
+        "lines": found,
+        "older": older,
+        "balance": exchange.balance(account.index),
+        "newest": before is None,
+        "tab": "movements",
+    }
+    return render(request, "home/movements.html", context)
+
+
+# --- a day, a month, a year -------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Row:
+    """A row of the table: an interval with its lines, or a day or month that leads to its own statement.
+
+    ``interval`` is None in the latter, ``link`` "" in the former.
+    """
+
+    name: str
+    start_ms: int
+    sums: Sums
+    interval: Interval | None
+    link: str
+
+    @property
+    def listed(self) -> tuple[statements.Line, ...]:
+        """Return the lines to show."""
+        return () if self.interval is None else self.interval.lines[:SHOWN_LINES]
+
+    @property
+    def left_out(self) -> int:
+        """Return how many lines only the file has."""
+        return 0 if self.interval is None else max(0, len(self.interval.lines) - SHOWN_LINES)
+
+
+def _period(request: HttpRequest) -> Period:
+    """Return the period that is asked for; today's where it makes no sense."""
+    today = statement_queries.local_day(statement_queries.market_now_ms())
+    kind = request.GET.get("period", DAY)
+    kind = kind if kind in KINDS else DAY
+    try:
+        return period_of(kind, parse_day(request.GET["date"])) if "date" in request.GET else period_of(kind, today)
+    except ValueError:
+        return period_of(kind, today)
+
+
+def _rows(found: Statement) -> list[Row]:
+    zone = statement_queries.market_zone()
+    kind = found.period.kind
+    if kind == DAY:
+        intervals = statement_queries.intervals(found.accounts, found.period)
+        return [Row(one.contract, contract_start_ms(one.contract), one.sums, one, "") for one in intervals[:MAX_ROWS]]
+    days = [(f"{day.isoformat()}", day, sums) for day, sums in found.days.items()]
+    if kind == YEAR:
+        days = [(name, date.fromisoformat(f"{name}-01"), sums) for name, sums in found.months()]
+    below = DAY if kind == MONTH else MONTH
+    return [Row(name, start_ms(day, zone), sums, None, _link(period_of(below, day))) for name, day, sums in days]
+
+
+def _link(period: Period | None) -> str:
+    return "" if period is None else f"?period={period.kind}&date={period.first.isoformat()}"
+
+
+@never_cache
+@require_safe
+@only_for(Role.HOUSEHOLD)
+def statement(request: HttpRequest) -> HttpResponse:
+    """Show a household its day, month or year: what it earned and paid, and every line with its receipt."""
+    account = households.account_of(request.user)
+    if account is None:
+        return redirect("home")
+    if "before" in request.GET:  # a page of movements, where they used to be
+        return redirect(f"{reverse('movements')}?{urlencode({'before': request.GET['before']})}")
+    period = _period(request)
+    found = statement_queries.statement(statement_queries.numbers_of(request.user, account.index), period)
+    rows = _rows(found)
+    context = {
+        "tab": "statement",
+        "period": period,
+        "start_ms": start_ms(period.first, statement_queries.market_zone()),
+        "kinds": [(kind, _link(period_of(kind, period.first)), kind == period.kind) for kind in KINDS],
+        "earlier": _link(before_period(period)),
+        "later": _link(after_period(period)),
+        "found": found,
+        "total": found.total,
+        "sums": found.total.sums,
+        "gain_cents": commercial(found.total.gain_e11, CENT_E11),
+        "rows": rows,
+        "charges": found.total.charges,
+        "language": get_language() or "en",
+        "query": _link(period),
+    }
     return render(request, "home/statement.html", context)
 
 
-urlpatterns = [path("statement", statement, name="statement")]
+@never_cache
+@require_safe
+@only_for(Role.HOUSEHOLD)
+def statement_file(request: HttpRequest, kind: str) -> HttpResponse:
+    """Hand out the statement of a period as a file, ``kind`` csv or pdf."""
+    account = households.account_of(request.user)
+    if account is None:
+        return redirect("home")
+    if kind not in statement_files.FORMATS:
+        raise Http404
+    found = statement_queries.statement(
+        statement_queries.numbers_of(request.user, account.index), _period(request)
+    )  # fmt: skip
+    return statement_files.response(found, kind, now_ms=statement_queries.market_now_ms())
+
+
+urlpatterns = [
+    path("statement", statement, name="statement"),
+    path("statement/movements", movements, name="movements"),
+    path("statement/file.<str:kind>", statement_file, name="statement-file"),
+]

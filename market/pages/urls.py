@@ -11,8 +11,10 @@ from market.pages import (
     recall,
     receipts,
     regulator,
+    settlement,
     staff,
     statement,
+    summaries,
     trade,
 )
 
@@ -22,6 +24,7 @@ urlpatterns = [
     *privacy.urlpatterns,
     *home.urlpatterns,
     *statement.urlpatterns,
+    *summaries.urlpatterns,
     *trade.urlpatterns,
     *receipts.urlpatterns,
     *staff.urlpatterns,
@@ -29,5 +32,6 @@ urlpatterns = [
     *recall.urlpatterns,
     *connection.urlpatterns,
     *operator.urlpatterns,
+    *settlement.urlpatterns,
     *regulator.urlpatterns,
 ]

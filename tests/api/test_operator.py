@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from market.api import shapes
+from market.api import cursors, shapes
 from market.grid import queries as grid
 from tests.api.conftest import CSRF, City, Person, refused, shaped
 
@@ -166,5 +166,9 @@ def test_flows_against_capacities(city: City, alice: Person, charlie: Person, ol
 
 def test_the_settlement_board(city: City, olga: Person) -> None:
     shaped(olga.get(f"{BASE}/settlement"), shapes.SettlementPage)
+    assert shaped(olga.get(f"{BASE}/settlement", stage="final"), shapes.SettlementPage).results == []
+    refused(olga.get(f"{BASE}/settlement", stage="done"), 400, "invalid_value", "stage")
+    refused(olga.get(f"{BASE}/settlement", cursor="x"), 400, "invalid_cursor", "cursor")
+    refused(olga.get(f"{BASE}/settlement", cursor=cursors.encode("x")), 400, "invalid_cursor", "cursor")
     refused(olga.get(f"{BASE}/settlement", limit=0), 400, "out_of_range", "limit")
     refused(city.alice.get(f"{BASE}/settlement"), 403, "forbidden")

@@ -47,6 +47,21 @@ def test_its_last_price_and_volume_are_those_of_its_trades(city: City, settled: 
     assert {(row.last_price, row.volume_wh) for row in untraded} == {(None, 0)}
 
 
+def test_it_is_on_the_board_page_by_page(city: City, settled: str) -> None:
+    rows: list[shapes.SettlementState] = []
+    cursor: dict[str, str] = {}
+    for _ in range(20):
+        page = shaped(city.olga.get("/api/v1/operator/settlement", limit=3, **cursor), shapes.SettlementPage)
+        rows += page.results
+        if page.next is None:
+            break
+        cursor = {"cursor": page.next}
+    assert [row.contract for row in rows] == sorted({row.contract for row in rows}, reverse=True)
+    row = next(row for row in rows if row.contract == settled)
+    assert (row.state, row.stage, row.outstanding, row.waits) == ("settled", "provisional", "0.0000000", [])
+    assert (row.accounts, row.estimated, row.missing_readings, row.settled_areas) == (2, 2, 0, 3)
+
+
 def test_its_book_is_empty(city: City, alice: Person, settled: str) -> None:
     book = shaped(alice.get(f"/api/v1/contracts/{settled}/book"), shapes.Book)
     assert (book.state, book.bids, book.asks) == ("settled", [], [])

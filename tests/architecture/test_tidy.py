@@ -17,7 +17,10 @@ PURE = (
     "market/audit/meters.py",
     "market/audit/older.py",
     "market/audit/resume.py",
+    "market/settlement/levies.py",
+    "market/settlement/periods.py",
     "market/settlement/rules.py",
+    "market/settlement/statements.py",
     "market/agents/strategies",
     "market/streaming/protocol.py",
 )

@@ -62,7 +62,7 @@ def test_a_recalled_trade_is_marked_for_household_staff_and_regulator(
     # The household's open page says so by itself.
     expect(tape).to_contain_text("taken back")
     expect(page.locator("market-ticket")).not_to_contain_text("bought 300 Wh")
-    expect(household.goto("/statement").locator("table.statement")).to_contain_text("trade taken back")
+    expect(household.goto("/statement/movements").locator("table.statement")).to_contain_text("trade taken back")
     expect(household.goto("/home").locator("main")).to_contain_text("taken back")
     regulator = visit("regulator")
     row = regulator.goto(f"/regulator/contracts/{made.contract}").locator("tbody tr", has_text=str(made.seq))

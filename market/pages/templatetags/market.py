@@ -11,12 +11,24 @@ from django import template
 from django.conf import settings
 from django.utils.formats import date_format
 from django.utils.timesince import timesince
-from django.utils.translation import gettext
+from django.utils.translation import gettext, gettext_lazy
 
 from market.engine.contracts import contract_start_ms
 from market.pages.context import currency_symbol, local
+from market.settlement.levies import Charge, commercial
+from market.settlement.statements import CENT_E11
 
 register = template.Library()
+
+LINE_WORDS = {
+    "own": gettext_lazy("own use"),
+    "bought": gettext_lazy("bought"),
+    "topup": gettext_lazy("from the grid"),
+    "sold": gettext_lazy("sold"),
+    "short": gettext_lazy("not delivered"),
+    "spill": gettext_lazy("to the grid"),
+    "corrected": gettext_lazy("corrected"),
+}
 
 MINUS = "−"
 TINY_E7 = 50_000  # half a cent: below it two digits would show earned money as none
@@ -43,6 +55,62 @@ def exact_money(amount_e7: int) -> str:
     """4275000 -> "0.4275000": every digit, for statements and auditors."""
     whole, rest = divmod(abs(amount_e7), 10**7)
     return f"{MINUS if amount_e7 < 0 else ''}{whole:,}.{rest:07d}"
+
+
+@register.filter
+def signed_money(amount_e7: int, digits: int = 4) -> str:
+    """1050000 -> "+€0.1050", -800000 -> "−€0.0800", 0 -> "€0.0000"."""
+    text = money(amount_e7, digits)
+    return f"+{text}" if amount_e7 > 0 and text != money(0, digits) else text
+
+
+@register.filter
+def cents(amount_cents: int) -> str:
+    """-1234 -> "−€12.34"; a statement's total, rounded once and not again here."""
+    return money(amount_cents * 100_000)
+
+
+@register.filter
+def exact_e11(amount_e11: int) -> str:
+    """-371000000 -> "−€0.00371": every digit, at least two."""
+    whole, rest = divmod(abs(amount_e11), 10**11)
+    digits = f"{rest:011d}".rstrip("0").ljust(2, "0")
+    sign = MINUS if amount_e11 < 0 else "+" if amount_e11 > 0 else ""
+    return f"{sign}{currency_symbol()}{whole:,}.{digits}"
+
+
+@register.filter
+def cents_of_e11(amount_e11: int) -> str:
+    """Return an amount for reading only, in cents and without its sign."""
+    return cents(commercial(abs(amount_e11), CENT_E11))
+
+
+@register.filter
+def size_of(amount: int) -> int:
+    """Return an amount without its sign."""
+    return abs(amount)
+
+
+@register.filter
+def negative(amount: int) -> int:
+    """Return an amount with the other sign: what was paid, as what it did to the pocket."""
+    return -amount
+
+
+@register.filter
+def charge_name(charge: Charge, language: str) -> str:
+    """Return a tax or levy with its rate, "Value added tax 19 %"."""
+    name = charge.name(language)
+    if charge.percent_bp:
+        whole, rest = divmod(charge.percent_bp, 100)
+        return f"{name} {whole}{f'.{rest:02d}'.rstrip('0') if rest else ''} %"
+    return gettext("%(name)s %(price)s/kWh") % {"name": name, "price": unit_price(charge.price_e4)}
+
+
+@register.filter
+def line_word(kind: str) -> str:
+    """Return what a line of a statement is called."""
+    return str(LINE_WORDS[kind])
 
 
 @register.filter
@@ -97,6 +165,20 @@ def day(at_ms: int) -> str:
     """Return the market-local date in the reader's language, "Sat, 6 Jun"."""
     # Translators: a date format of Django's; weekday, day and month in the order of the language.
     return date_format(local(at_ms), gettext("D, j M"))
+
+
+@register.filter
+def long_day(at_ms: int) -> str:
+    """Return the market-local date with its year in the reader's language, "Sat, 6 June 2026"."""
+    # Translators: a date format of Django's; weekday, day, month and year in the order of the language.
+    return date_format(local(at_ms), gettext("D, j F Y"))
+
+
+@register.filter
+def month(at_ms: int) -> str:
+    """Return the market-local month in the reader's language, "June 2026"."""
+    # Translators: a date format of Django's; month and year in the order of the language.
+    return date_format(local(at_ms), gettext("F Y"))
 
 
 @register.filter

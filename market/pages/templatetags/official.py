@@ -19,6 +19,9 @@ WORDS = {
     "closed": _("gate closed"),
     "delivered": _("delivered"),
     "settled": _("settled"),
+    "waiting": _("waiting"),
+    "provisional": _("provisional"),
+    "final": _("final"),
     # orders
     "filled": _("filled"),
     "cancelled": _("cancelled"),

@@ -197,7 +197,7 @@ def test_a_trade_is_taken_back_once_and_marked_everywhere(town: Town) -> None:
     bought, sold = (statement.lines(index, None)[0][0] for index in (town.bob.account, town.alice.account))
     assert (bought.kind, bought.energy_wh, bought.amount_e7) == ("recalled", 1_000, trade.cost_e7)
     assert (sold.kind, sold.amount_e7) == ("recalled", trade.margin_e7)
-    assert "trade taken back" in town.bob.html("/statement")
+    assert "trade taken back" in town.bob.html("/statement/movements")
     assert "taken back" in town.bob.html(f"/trade/{trade.contract}")
 
 

@@ -21,7 +21,7 @@ from market.pages.homeview import MIN_OFFER_WH, load
 from market.pages.tradeview import ORDERS
 from tests.integration.pages.conftest import Town, Visitor
 
-PAGES = ("/home", "/home/now", "/trade", "/statement")
+PAGES = ("/home", "/home/now", "/trade", "/statement", "/statement/movements")
 _numbers = count(1)
 
 
@@ -158,13 +158,15 @@ def test_there_is_no_page_for_an_interval_that_is_not(street: Street, name: str)
 def test_the_statement_leads_to_the_ledger(street: Street) -> None:
     street.market.place(street.alice.account, "sell", "0.2000", 1_000)
     sold = street.market.buys(street.bob.account, "0.2000", 1_000).events[-1].seq  # type: ignore[union-attr]
-    html = street.bob.html("/statement")
+    html = street.bob.html("/statement/movements")
     assert f'href="/receipts/{sold}"' in html
     assert "−€0.2000" in html
-    assert f"/receipts/{sold}" not in street.charlie.html("/statement")
-    assert f"/receipts/{sold}" not in street.bob.html("/statement", before=str(sold))
+    assert f"/receipts/{sold}" not in street.charlie.html("/statement/movements")
+    assert f"/receipts/{sold}" not in street.bob.html("/statement/movements", before=str(sold))
     for nonsense in ("x", "-1", "9" * 30, "１２"):
-        assert street.bob.get("/statement", before=nonsense).status_code == 200
+        assert street.bob.get("/statement/movements", before=nonsense).status_code == 200
+    # A page of movements is found where it was.
+    assert street.bob.get("/statement", before="7&x")["Location"] == "/statement/movements?before=7%26x"
 
 
 @pytest.mark.parametrize("path", PAGES)

@@ -1,0 +1,41 @@
+"""The operator's settlement board: read, filtered and taken home, in both languages and sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.barriers import LOOKS, check
+from tests.browser.conftest import Visitor
+from tests.browser.test_household_statement import settled
+
+Visit = Callable[..., Visitor]
+Shoot = Callable[[Page, str], None]
+
+pytestmark = pytest.mark.browser
+
+
+def test_stages_choose_without_a_second_click(visit: Visit) -> None:
+    settled(visit("household"))
+    visitor = visit("operator")
+    page = visitor.goto("/operator/settlement")
+    expect(page.get_by_role("heading", name="Meters by area")).to_be_visible()
+    page.get_by_label("State").select_option("closed")
+    page.wait_for_url("**/operator/settlement?stage=closed")
+    expect(page.locator("table[aria-labelledby=intervals] tbody tr").first).to_contain_text("gate closed")
+    assert visitor.errors == []
+
+
+@pytest.mark.parametrize(("size", "language", "scheme"), LOOKS)
+def test_the_settlement_board_is_for_everybody_in_office(
+    visit: Visit, shoot: Shoot, size: tuple[int, int], language: str, scheme: str
+) -> None:
+    settled(visit("household"))
+    visitor = visit("operator", size=size, language=language, scheme=scheme)
+    check(visitor, "/operator/settlement")
+    shoot(visitor.page, f"settlement-{language}-{size[0]}-{scheme}")
+    with visitor.page.expect_download() as downloading:
+        visitor.page.locator("a[download]").click()
+    assert downloading.value.suggested_filename == "settlement.csv"

@@ -1,0 +1,154 @@
+"""The operator's settlement board: stages, missing and estimated meters, money outstanding, pages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from market.engine.commands import BUY, SELL
+from market.engine.contracts import contract_start_ms
+from market.metering.operations import ReadingIn, record_batches
+from market.settlement import board
+from market.settlement.board import AreaMeters, Interval, Wait
+from market.settlement.operations import DEADLINE_MS, settle_due
+from tests.factories import Market, running_market
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def market() -> Iterator[Market]:
+    """Alice has sold 1,000 Wh to Charlie across the city in the first interval and 500 to Bob in the second."""
+    with running_market() as market:
+        first, second = market.contract(), market.contract(2)
+        market.place(market.alice, SELL, "0.2000", 1_000, contract=first)
+        market.place(market.charlie, BUY, "0.3000", 1_000, contract=first)
+        market.place(market.alice, SELL, "0.2000", 500, contract=second)
+        market.place(market.bob, BUY, "0.2000", 500, contract=second)
+        yield market
+
+
+def move(market: Market, minutes: float) -> None:
+    market.clock.advance(minutes=minutes)
+    market.member("LV1.2", deposit_e7=0)
+
+
+def meter(market: Market, contract: str, **nets: tuple[int, int]) -> None:
+    batches: dict[str, list[ReadingIn]] = {}
+    for name, (import_wh, export_wh) in nets.items():
+        area = "LV2.1" if name == "charlie" else "LV1.1"
+        batches.setdefault(area, []).append(ReadingIn(getattr(market, name), import_wh, export_wh))
+    record_batches(exchange=market.exchange, contract=contract, batches=batches, now_ms=market.clock.at_ms)
+
+
+def by_name(found: board.Page) -> dict[str, Interval]:
+    return {one.contract: one for one in found.intervals}
+
+
+def test_an_interval_goes_from_stage_to_stage(market: Market) -> None:
+    first, second = market.contract(), market.contract(2)
+    assert board.page(market.exchange).intervals == []
+    move(market, 15)
+    assert {name: one.stage for name, one in by_name(board.page(market.exchange)).items()} == {first: "closed"}
+    move(market, 15)
+    meter(market, first, alice=(0, 900), charlie=(950, 0))
+    settle_due(exchange=market.exchange, now_ms=market.clock.at_ms)
+    found = by_name(board.page(market.exchange))
+    assert found[second].stage == "closed"
+    waiting = found[first]
+    assert (waiting.state, waiting.stage, waiting.areas, waiting.settled_areas) == ("delivered", "waiting", 3, 1)
+    # Bob's meter is silent in LV1.1; two newcomers of LV1.2 have none.
+    assert waiting.waits == (Wait("LV1.1", 2, 1), Wait("LV1.2", 2, 2))
+    assert (waiting.missing, waiting.accounts, waiting.estimated) == (3, 1, 0)
+    # What clearing holds for Alice: her proceeds and her margin.
+    assert waiting.outstanding_e7 == (2_000 + 2_000) * 1_000
+    assert waiting.deadline_ms == contract_start_ms(first) + 15 * 60_000 + DEADLINE_MS
+    market.clock.at_ms = waiting.deadline_ms
+    move(market, 0)
+    settle_due(exchange=market.exchange, now_ms=market.clock.at_ms)
+    settled = by_name(board.page(market.exchange))[first]
+    assert (settled.state, settled.stage, settled.waits, settled.outstanding_e7) == ("settled", "provisional", (), 0)
+    assert (settled.accounts, settled.estimated, settled.settled_areas) == (2, 0, 3), "Bob had nothing to settle"
+
+
+def test_silent_meters_are_counted_by_area(market: Market) -> None:
+    first, second = market.contract(), market.contract(2)
+    move(market, 45)
+    meter(market, first, bob=(0, 0), charlie=(1_000, 0))
+    found = board.page(market.exchange)
+    assert found.areas == [AreaMeters("LV1.1", 0, 0, 3, 2), AreaMeters("LV2.1", 0, 0, 1, 2)], "the worst first"
+    market.clock.advance(ms=DEADLINE_MS)
+    move(market, 0)
+    settle_due(exchange=market.exchange, now_ms=market.clock.at_ms)
+    found = board.page(market.exchange, stage="provisional")
+    estimates = {area.area: (area.settled, area.estimated, area.missing) for area in found.areas}
+    # Who neither traded nor was metered has no row: Alice twice, Bob in the second interval.
+    assert estimates == {"LV1.1": (4, 3, 0)}
+    assert found.areas[0].estimated_permille == 750
+    rows = list(board.export_rows(found))
+    assert rows[0][2:] == ["area", "settled accounts", "estimated accounts", "missing meters"]
+    assert [row[0] for row in rows[1:]] == sorted([row[0] for row in rows[1:]], reverse=True)
+    assert sum(row[4] for row in rows[1:]) == 3
+    assert [second, "provisional", "LV1.1", 2, 2, 0] in rows
+
+
+def test_money_outstanding(market: Market) -> None:
+    before = board.outstanding()
+    assert (before.clearing_e7, before.bill_e7, before.arrears, before.fees_e7) == (6_300_000, 0, 0, 0)
+    first = market.contract()
+    move(market, 30)
+    meter(market, first, alice=(0, 1_000), bob=(300, 0), charlie=(1_000, 0))
+    settle_due(exchange=market.exchange, now_ms=market.clock.at_ms)
+    after = board.outstanding()
+    assert (after.clearing_e7, after.bill_e7, after.fees_e7) == (2_000_000, 300 * 4_000, 300_000)
+    assert (after.arrears_e7, after.arrears) == (0, 0)
+
+
+def test_pages_follow_each_other_and_stages_choose(market: Market) -> None:
+    names = [market.contract(n) for n in range(1, 5)]
+    move(market, 75)
+    market.clock.advance(ms=DEADLINE_MS - 45 * 60_000)  # the deadline of the first two is over
+    move(market, 0)
+    settle_due(exchange=market.exchange, now_ms=market.clock.at_ms)
+    seen: list[str] = []
+    before = None
+    for _ in range(20):
+        found = board.page(market.exchange, before=before, limit=2)
+        seen += [one.contract for one in found.intervals]
+        before = found.next
+        if before is None:
+            break
+    assert seen == sorted(set(seen), reverse=True)
+    assert set(names) <= set(seen)
+    for stage in board.STAGES:
+        chosen = [one.contract for one in board.page(market.exchange, stage=stage).intervals]
+        assert chosen == [one.contract for one in board.page(market.exchange, limit=96).intervals if one.stage == stage]
+    assert names[0] in [one.contract for one in board.page(market.exchange, stage="provisional").intervals]
+    assert board.page(market.exchange, stage="final").intervals == []
+    for wrong, field in (({"stage": "done"}, "stage"), ({"before": "x"}, "before"), ({"limit": 0}, "limit"),
+                         ({"limit": 97}, "limit")):  # fmt: skip
+        with pytest.raises(ValueError, match=f"^{field}"):
+            board.page(market.exchange, **wrong)
+
+
+def test_what_later_entries_say_is_a_stage(market: Market, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = market.contract(), market.contract(2)
+    move(market, 45)
+    market.clock.advance(ms=DEADLINE_MS)
+    move(market, 0)
+    settle_due(exchange=market.exchange, now_ms=market.clock.at_ms)
+    monkeypatch.setattr(board, "later_stages", lambda names: {first: "final"} if first in names else {})
+    found = by_name(board.page(market.exchange))
+    assert (found[first].stage, found[second].stage) == ("final", "provisional")
+    assert [one.contract for one in board.page(market.exchange, stage="final").intervals] == [first]
+    assert first not in by_name(board.page(market.exchange, stage="provisional"))
+
+
+def test_a_page_asks_as_often_however_many_areas_wait(market: Market) -> None:
+    move(market, 30)
+    with CaptureQueriesContext(connection) as captured:
+        board.page(market.exchange)
+    assert len(captured) <= 5
