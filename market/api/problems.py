@@ -48,6 +48,8 @@ _STATUS = {
     "already_settled": 409,
     "already_founded": 409,
     "already_decided": 409,
+    "idempotency_conflict": 409,
+    "too_many_payments": 429,
     "not_founded": 409,
     "too_many_orders": 429,
     "too_many_blocks": 429,

@@ -106,6 +106,12 @@ SENTENCES: dict[str, tuple[str, ...]] = {
         _("The signature does not fit: not this order, not this Idempotency-Key, another rulebook or another key."),
     ),
     "nothing_to_change": (_("This would change nothing."),),
+    # --- money in and out
+    "invalid_amount": (_("The amount is too small or too large."),),
+    "invalid_iban": (_("This is not an IBAN: a digit or its length is wrong."),),
+    "invalid_holder": (_("Write the name as the bank has it, in Latin letters, at most 70."),),
+    "arrears": (_("Something is owed on this account. That has to be paid first."),),
+    "too_many_payments": (_("Too many payments wait for the market operator already."),),
     # --- operator
     "unknown_trade": (_("There is no such trade."),),
     "already_recalled": (_("This trade has been taken back already."),),

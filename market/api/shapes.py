@@ -50,6 +50,14 @@ from market.api.order_shapes import (  # noqa: F401
     Trade,
     Waiting,
 )
+from market.api.payment_shapes import (  # noqa: F401
+    Deposit,
+    DepositIn,
+    DepositPage,
+    Withdrawal,
+    WithdrawalIn,
+    WithdrawalPage,
+)
 from market.api.shaping import Contract, Instant, Money, Next, Price, Seq, Shape
 
 

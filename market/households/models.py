@@ -152,19 +152,6 @@ class AccountRequest(models.Model):
         return self.user.person_key
 
 
-class Deposit(models.Model):
-    """Money a member says it has sent; counts only once the market operator has confirmed it."""
-
-    account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="deposits")
-    amount_e7 = models.BigIntegerField()
-    reference = models.CharField(max_length=64, unique=True)
-    requested_at = models.DateTimeField(auto_now_add=True)
-    decided_at = models.DateTimeField(null=True, blank=True)
-    decided_by = models.ForeignKey(User, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
-    accepted = models.BooleanField(null=True, blank=True)
-    seq = models.BigIntegerField(null=True, blank=True)  # the ledger's fund entry
-
-
 class Renewal(models.Model):
     """Money of a member on its way from an earlier account number to the present one, through the bank's account.
 

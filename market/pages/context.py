@@ -26,7 +26,8 @@ SYMBOLS = {"EUR": "€", "USD": "$", "GBP": "£", "CNY": "¥", "JPY": "¥", "CHF
 # Role -> pages in the order of the navigation: (name of the URL, label). A page that is not installed is left out.
 NAVIGATION: dict[str, tuple[tuple[str, Any], ...]] = {
     "household": (
-        ("home", _("Home")), ("trade", _("Trade")), ("statement", _("Statement")), ("account", _("Account")),
+        ("home", _("Home")), ("trade", _("Trade")), ("statement", _("Statement")), ("money", _("Money")),
+        ("account", _("Account")),
     ),
     "operator": (("operator", _("Grid")), ("account", _("Account"))),
     "regulator": (("regulator", _("Ledger")), ("account", _("Account"))),

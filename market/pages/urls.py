@@ -6,6 +6,7 @@ from market.pages import (
     connection,
     halts,
     home,
+    money,
     operator,
     privacy,
     recall,
@@ -14,6 +15,7 @@ from market.pages import (
     staff,
     statement,
     trade,
+    treasury,
 )
 
 urlpatterns = [
@@ -21,10 +23,12 @@ urlpatterns = [
     *account.urlpatterns,
     *privacy.urlpatterns,
     *home.urlpatterns,
+    *money.urlpatterns,
     *statement.urlpatterns,
     *trade.urlpatterns,
     *receipts.urlpatterns,
     *staff.urlpatterns,
+    *treasury.urlpatterns,
     *halts.urlpatterns,
     *recall.urlpatterns,
     *connection.urlpatterns,
