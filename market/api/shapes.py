@@ -11,6 +11,13 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from market.api.dispute_shapes import (  # noqa: F401
+    Dispute,
+    DisputeIn,
+    DisputePage,
+    DisputeStep,
+    ReopenIn,
+)
 from market.api.official_shapes import (  # noqa: F401
     Alert,
     AlertPage,

@@ -7,6 +7,7 @@ from django.urls import path, re_path
 from market.api import (
     areas,
     contracts,
+    disputes,
     events,
     ledger,
     me,
@@ -33,6 +34,9 @@ urlpatterns = [
     path("me/statement", me.Statement.as_view()),
     path("me/deposits", payments.Deposits.as_view()),
     path("me/withdrawals", payments.Withdrawals.as_view()),
+    path("me/disputes", disputes.Disputes.as_view()),
+    path("me/disputes/<int:dispute_id>/reopen", disputes.Reopening.as_view()),
+    path("me/disputes/<int:dispute_id>/close", disputes.Closing.as_view()),
     path("readings", readings.Readings.as_view()),
     path("events", events.Events.as_view()),
     path("ledger/blocks", ledger.Blocks.as_view()),

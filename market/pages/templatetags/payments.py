@@ -26,7 +26,7 @@ OUT_WORDS = {
     "sent": (_("given to the bank"), "good"),
 }
 OUTCOMES = {
-    "matched": (_("is booked"), "good"),
+    "matched": (_("will be booked"), "good"),
     "noted": (_("was confirmed by hand"), ""),
     "unplaced": (_("has to be placed by hand"), "warn"),
     "duplicate": (_("was booked before"), ""),
