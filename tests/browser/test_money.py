@@ -146,6 +146,46 @@ def test_a_statement_is_looked_at_and_then_booked(
     expect(desk.locator(".notice.success")).to_contain_text("set aside")
 
 
+def contest(household: Visitor, text: str) -> None:
+    """Contest the newest reading, once there is one."""
+    page = household.goto("/disputes")
+    page.get_by_label("Interval").wait_for()
+    page.get_by_label("Taken from the grid, by your meter, kWh").fill("0.123")
+    page.get_by_label("In your own words").fill(text)
+    page.get_by_role("button", name="Send the objection").click()
+    expect(page.locator(".notice.success")).to_contain_text("The answer comes here.")
+
+
+def test_an_objection_is_answered_contested_once_and_closed(visit: Visit) -> None:
+    household = visit("household", size=PHONE)
+    page = household.goto("/disputes")
+    for _ in range(120):  # until the first interval has been delivered and metered: two minutes of the demo
+        if page.get_by_label("Interval").count():
+            break
+        page.wait_for_timeout(2_000)
+        page.reload()
+    contest(household, "The display says 0.123.")
+    operator = visit("operator")
+    desk = operator.page
+    desk.get_by_role("link", name="Objections").click()
+    case = desk.locator("form.answer", has_text="The display says 0.123.")
+    case.get_by_label("Answer, for the household to read").fill("We have read it again.")
+    case.get_by_role("button", name="Decline").click()
+    expect(desk.locator(".notice.success")).to_contain_text("Declined.")
+    household.goto("/home").get_by_role("link", name="Read the answer").click()
+    expect(page.locator("main")).to_contain_text("We have read it again.")
+    page.get_by_label("If you do not agree").fill("Look at the photo I sent.")
+    page.get_by_role("button", name="Look at it once more").click()
+    desk.reload()
+    case = desk.locator("form.answer", has_text="Look at the photo I sent.")
+    expect(case).to_contain_text("contested once more")
+    case.get_by_role("button", name="Decline").click()
+    page = household.goto("/disputes")
+    expect(page.get_by_role("button", name="Look at it once more")).to_have_count(0)
+    page.get_by_role("button", name="I agree").click()
+    expect(page.locator("main .tag").first).to_have_text("closed")
+
+
 @pytest.mark.parametrize(("size", "language", "scheme"), LOOKS)
 def test_money_has_no_barriers(
     visit: Visit, size: tuple[int, int], language: str, scheme: str, tmp_path: Path, shoot: Callable[[Page, str], None]
@@ -154,6 +194,9 @@ def test_money_has_no_barriers(
     page = household.goto("/money")
     announce(page, "25")
     take_out(page, "1.00")
+    page = household.goto("/disputes")
+    if page.get_by_label("Interval").count() and not page.locator("main .tag.warn").count():
+        contest(household, "It is wrong.")
     household.context.add_cookies([{"name": "django_language", "value": language, "url": household.url}])
     look = visit("household", size=size, language=language, scheme=scheme)
     check(look, "/money")
@@ -161,3 +204,8 @@ def test_money_has_no_barriers(
     staff = visit("staff", size=size, language=language, scheme=scheme)
     check(staff, "/staff/money")
     shoot(staff.page, f"money-desk-{language}-{size[0]}-{scheme}")
+    check(look, "/disputes")
+    shoot(look.page, f"money-disputes-{language}-{size[0]}-{scheme}")
+    operator = visit("operator", size=size, language=language, scheme=scheme)
+    check(operator, "/operator/disputes")
+    shoot(operator.page, f"money-answers-{language}-{size[0]}-{scheme}")
