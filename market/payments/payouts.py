@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from market.households.models import Role, User
 from market.payments.booking import PaymentError
 from market.payments.formats import pain001
-from market.payments.formats.references import bank_text
+from market.payments.formats.references import bank_text, plain_iban
 from market.payments.models import Direction, Payment, PayoutFile, State
 from market.payments.operations import move
 
@@ -27,10 +27,7 @@ def make(*, by: User, now: datetime) -> PayoutFile:
     """
     if by.role != Role.STAFF:
         raise PaymentError("forbidden", "by", _("Only the market operator's staff may do this."))
-    if not settings.BANK_IBAN:
-        raise PaymentError(
-            "no_bank_account", "file", _("The market's own bank account is not set (SUNLEDGER_BANK_IBAN).")
-        )
+    _check_own_account()
     with transaction.atomic():
         ready = Payment.objects.filter(direction=Direction.OUT, state=State.CONFIRMED, file=None)
         payments = list(ready.select_for_update().order_by("pk")[: pain001.MAX_TRANSFERS])
@@ -49,6 +46,14 @@ def make(*, by: User, now: datetime) -> PayoutFile:
         file.sha256 = hashlib.sha256(_write(file)).hexdigest()
         file.save(update_fields=["sha256"])
     return file
+
+
+def _check_own_account() -> None:
+    try:
+        plain_iban(settings.BANK_IBAN)
+    except ValueError as error:
+        sentence = _("The market's own bank account is not set or has a wrong digit (SUNLEDGER_BANK_IBAN).")
+        raise PaymentError("no_bank_account", "file", sentence) from error
 
 
 def content(file: PayoutFile) -> bytes:

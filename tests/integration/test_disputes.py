@@ -136,6 +136,16 @@ def test_an_answer_is_contested_once(scene: Scene) -> None:
     assert scene.readings() == [(0, 1_000, "measured")]
 
 
+def test_of_two_who_answer_at_the_same_moment_one_does(scene: Scene) -> None:
+    asked = scene.contest()
+    stale = Dispute.objects.select_related("account__user").get(pk=asked.pk)
+    scene.decline(asked)
+    scene.reopen(asked)
+    how: dict[str, Any] = {"now": NOW, "by": scene.olga.pk, "code": "rule", "text": ""}
+    assert why(operations.move, stale, operations.State.DECLINED, **how) == "already_decided"
+    assert [one.state for one in queries.waiting()] == ["open"]
+
+
 def test_a_line_of_the_statement_can_be_contested_once_it_is_settled(scene: Scene) -> None:
     assert why(scene.contest, kind="line") == "not_settled"
     scene.market.clock.advance(minutes=120)

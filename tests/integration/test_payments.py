@@ -288,8 +288,9 @@ def test_each_payout_is_in_one_file(desk: Desk) -> None:
     assert why(payouts.make, by=desk.mia, now=NOW) == "forbidden"
     desk.confirm(waiting)
     assert payouts.make(by=desk.sam, now=NOW).message_id != file.message_id
-    with override_settings(BANK_IBAN=""):
-        assert why(payouts.make, by=desk.sam, now=NOW) == "no_bank_account"
+    for wrong in ("", "DE75512108001245126198"):
+        with override_settings(BANK_IBAN=wrong):
+            assert why(payouts.make, by=desk.sam, now=NOW) == "no_bank_account"
 
 
 def test_a_bank_account_goes_with_its_person(desk: Desk) -> None:
@@ -308,6 +309,9 @@ def test_a_bank_account_goes_with_its_person(desk: Desk) -> None:
     erasure.erase(user=desk.mia)
     left = Payment.objects.get(pk=asked.pk)
     assert (left.iban, left.holder, left.amount_e7) == ("", "", 10 * EUR)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT iban, holder FROM payments_payment")
+        assert cursor.fetchall() == [("", "")]
     assert why(payouts.content, file) == "file_gone"
 
 
