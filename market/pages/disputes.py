@@ -60,10 +60,10 @@ class ClaimForm(forms.Form):
         help_text=gettext_lazy("Only you and the operator read this."),
     )
 
-    def __init__(self, *args: Any, intervals: list[tuple[str, str]], **kwargs: Any):
+    def __init__(self, *args: Any, intervals: list[tuple[str, str]], fixed: bool = False, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.fields["contract"].choices = intervals
-        if len(intervals) == 1:
+        if fixed:
             self.fields["contract"].widget = forms.HiddenInput()
             self.fields["contract"].initial = intervals[0][0]
 
@@ -110,7 +110,7 @@ def contest_line(request: HttpRequest, contract: str) -> HttpResponse:
     mine = households.account_of(request.user)
     if mine is None:
         return redirect("account")
-    form = ClaimForm(request.POST or None, intervals=[(contract, contract)])
+    form = ClaimForm(request.POST or None, intervals=[(contract, contract)], fixed=True)
     if request.method == "POST" and _contested(request, form, mine.index, Kind.LINE):
         return redirect("disputes")
     try:
