@@ -81,7 +81,7 @@ def test_a_household_becomes_a_member_with_money(visit: Visit, shoot: Callable[[
     expect(desk.locator(".notice.success")).to_contain_text("The deposit is in the wallet")
     page.reload()
     expect(page.locator("dt", has_text="Free to use").locator("xpath=following-sibling::dd")).to_have_text("€40.00")
-    expect(page.get_by_text("in your wallet")).to_be_visible()
+    expect(page.get_by_text("in your wallet", exact=True)).to_be_visible()
     desk.locator(".notice.success").get_by_role("link").click()
     expect(desk.locator("table.fields")).to_contain_text("fund")
 
