@@ -106,6 +106,20 @@ SENTENCES: dict[str, tuple[str, ...]] = {
         _("The signature does not fit: not this order, not this Idempotency-Key, another rulebook or another key."),
     ),
     "nothing_to_change": (_("This would change nothing."),),
+    # --- money in and out
+    "invalid_amount": (_("The amount is too small or too large."),),
+    "invalid_iban": (_("This is not an IBAN: a digit or its length is wrong."),),
+    "invalid_holder": (_("Write the name as the bank has it, in Latin letters, at most 70."),),
+    "arrears": (_("Something is owed on this account. That has to be paid first."),),
+    "too_many_payments": (_("Too many payments wait for the market operator already."),),
+    # --- disputes
+    "no_reading": (_("There is no reading of yours for this interval."),),
+    "not_settled": (_("This interval is not settled yet."),),
+    "already_contested": (_("You have contested this already."),),
+    "too_many_disputes": (_("Too many of your objections wait for an answer already."),),
+    "unknown_dispute": (_("There is no such objection of yours."),),
+    "cannot_reopen": (_("An answer can be contested once, while it is not closed."),),
+    "not_answered": (_("This has no answer yet, or is closed already."),),
     # --- operator
     "unknown_trade": (_("There is no such trade."),),
     "already_recalled": (_("This trade has been taken back already."),),

@@ -11,6 +11,13 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from market.api.dispute_shapes import (  # noqa: F401
+    Dispute,
+    DisputeIn,
+    DisputePage,
+    DisputeStep,
+    ReopenIn,
+)
 from market.api.official_shapes import (  # noqa: F401
     Alert,
     AlertPage,
@@ -50,6 +57,14 @@ from market.api.order_shapes import (  # noqa: F401
     Problem,
     Trade,
     Waiting,
+)
+from market.api.payment_shapes import (  # noqa: F401
+    Deposit,
+    DepositIn,
+    DepositPage,
+    Withdrawal,
+    WithdrawalIn,
+    WithdrawalPage,
 )
 from market.api.shaping import Contract, Instant, Money, Next, Price, Seq, Shape
 from market.api.statement_shapes import (  # noqa: F401

@@ -60,6 +60,14 @@ LEDGER_OPEN = envbool("SUNLEDGER_LEDGER_OPEN", DEMO)
 LEDGER_ACCESS = "market.api.ledger.key_may_read"  # whether a request for them carries a key that may
 LEDGER_SNAPSHOTS = "market.exchange.snapshots"  # the module that has the states followers may start from
 LEDGER_NOTED = "market.api.ledger.note_read"  # who reads them is noted
+# What else knows something about a person: modules with ``obstacle(accounts)`` and ``forget(accounts)``.
+PERSONAL_DATA = ["market.payments.personal", "market.disputes.personal"]
+# The account at the bank that members pay into and are paid from; without it no payout file can be made.
+BANK_IBAN = envstr("SUNLEDGER_BANK_IBAN", "DE75512108001245126199" if DEMO else "").replace(" ", "")
+BANK_BIC = envstr("SUNLEDGER_BANK_BIC", "")
+BANK_HOLDER = envstr("SUNLEDGER_BANK_HOLDER", "Sunledger")
+# Whole units of currency; above it a deposit or withdrawal needs two members of staff.
+ONE_PERSON_LIMIT = envint("SUNLEDGER_ONE_PERSON_LIMIT", 1_000)
 MARKET_CURRENCY = envstr("SUNLEDGER_CURRENCY", "EUR")
 MARKET_INTERVAL_MIN = envint("SUNLEDGER_INTERVAL_MIN", 15)
 MARKET_TIME_ZONE = envstr("SUNLEDGER_TIME_ZONE", "Europe/Berlin")
@@ -80,7 +88,9 @@ INSTALLED_APPS = [
     "market.households",
     "market.metering",
     "market.grid",
+    "market.payments",
     "market.settlement",
+    "market.disputes",
     "market.agents",
     "market.follow",
     "market.streaming",

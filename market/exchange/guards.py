@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from django.apps import apps
 from django.db import models as django_models
 from psycopg2 import sql
 
@@ -22,6 +23,13 @@ APPEND_ONLY: tuple[type[django_models.Model], ...] = (
     ledger.Quorum, ledger.Alarm, models.Order, models.OrderDetail, models.Trade, models.OrderChange, models.Recall,
     models.Alert, models.Transfer, models.SettlementLine,
 )  # fmt: skip
+
+
+def append_only() -> tuple[type[django_models.Model], ...]:
+    """Return all tables whose rows are only ever added; packages above say so by ``APPEND_ONLY = True`` in a model."""
+    return (*APPEND_ONLY, *(model for model in apps.get_models() if getattr(model, "APPEND_ONLY", False)))
+
+
 # The state readers see now; a row is never dropped.
 UPDATED: tuple[type[django_models.Model], ...] = (models.Balance, models.Contract)
 # Kept for a while; a row is never changed.
@@ -49,7 +57,7 @@ def install(connection: Any) -> None:
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute(REFUSE)
-        for table in map(table_of, APPEND_ONLY):
+        for table in map(table_of, append_only()):
             if connection.vendor == "postgresql":
                 cursor.execute(
                     f'CREATE OR REPLACE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON "{table}" '
@@ -67,7 +75,7 @@ def install(connection: Any) -> None:
 def remove(connection: Any) -> None:
     """Take away what ``install`` made, for tests and for an owner who knows what he does."""
     with connection.cursor() as cursor:
-        for table in map(table_of, APPEND_ONLY):
+        for table in map(table_of, append_only()):
             if connection.vendor == "postgresql":
                 cursor.execute(f'DROP TRIGGER IF EXISTS append_only ON "{table}"')
                 continue
@@ -114,6 +122,7 @@ def secure(connection: Any, role: str, password: str, tables: Iterable[str]) -> 
         ):
             cursor.execute(sql.SQL(statement).format(database=database, role=name))
         rights = {table_of(model): given for given, found in RIGHTS.items() for model in found}
+        rights |= {table_of(model): "SELECT, INSERT" for model in append_only()}
         for table in sorted({*tables} - {MIGRATIONS}):
             given = sql.SQL(rights.get(table, ALL_RIGHTS))
             cursor.execute(sql.SQL("GRANT {} ON {} TO {}").format(given, sql.Identifier(table), name))

@@ -252,6 +252,14 @@ def fund_seq(*, account: int, reference: str) -> int | None:
     return None
 
 
+def fund_entries(*, account: int, since: int) -> list[int]:
+    """Return the fund entries of an account from a sequence on, oldest first."""
+    rows = models.Transfer.objects.filter(kind="fund", id__gte=since * TRANSFERS_AN_ENTRY)
+    found = {*rows.filter(debit=account).values_list("id", flat=True)}
+    found |= {*rows.filter(credit=account).values_list("id", flat=True)}
+    return sorted(id_ // TRANSFERS_AN_ENTRY for id_ in found)
+
+
 def _trade_transfers(
     account: int | None, after: int | None, before: int | None, limit: int, newest_first: bool
 ) -> list[TransferView]:

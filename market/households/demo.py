@@ -14,7 +14,10 @@ PEOPLE: dict[Role, str] = {
     Role.REGULATOR: "rita",
     Role.STAFF: "sam",
 }
-FIRST_NAMES = {"mia": "Mia", "olga": "Olga", "rita": "Rita", "sam": "Sam"}
+# Above a limit two of the staff confirm a payment: the demo has a second one.
+SECOND = "second"
+SECOND_NAME = "sue"
+FIRST_NAMES = {"sue": "Sue", "mia": "Mia", "olga": "Olga", "rita": "Rita", "sam": "Sam"}
 
 
 def ensure_demo_people(household_account: int | None = None) -> dict[str, User]:
@@ -24,6 +27,7 @@ def ensure_demo_people(household_account: int | None = None) -> dict[str, User]:
     a battery. Who has a home keeps it, so calling this again after a restart is harmless.
     """
     people = {role.value: _person(role, username) for role, username in PEOPLE.items()}
+    _person(Role.STAFF, SECOND_NAME)
     mia = people[Role.HOUSEHOLD.value]
     if queries.account_of(mia) is None:
         index = _sunny_account() if household_account is None else household_account
@@ -34,6 +38,8 @@ def ensure_demo_people(household_account: int | None = None) -> dict[str, User]:
 
 def demo_person(role: str) -> User | None:
     """Return the demo's person in a role, or None when there is none (yet)."""
+    if role == SECOND:
+        return User.objects.filter(username=SECOND_NAME, role=Role.STAFF, is_active=True).first()
     if role not in Role.values:
         return None
     return User.objects.filter(username=PEOPLE[Role(role)], role=role, is_active=True).first()

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import secrets
 from datetime import datetime
-from typing import NamedTuple
+from importlib import import_module
+from typing import Any, NamedTuple
 
+from django.conf import settings
 from django.contrib.sessions.models import Session
 from django.db import connection, transaction
 from django.db.models import Q
@@ -120,6 +122,16 @@ def check_ready(user: User) -> None:
         if balance is not None and balance.cash_e7:
             sentence = _("Account %(number)s still holds %(amount)s. Pay it out first.")
             raise HouseholdError("money_left", "account", sentence % {**number, "amount": money_text(balance.cash_e7)})
+    indexes = list(Account.objects.filter(user=user).values_list("index", flat=True))
+    for module in _elsewhere():
+        obstacle = module.obstacle(indexes)
+        if obstacle is not None:
+            raise obstacle
+
+
+def _elsewhere() -> list[Any]:
+    """Return the modules of packages above that know something about a person, too."""
+    return [import_module(name) for name in settings.PERSONAL_DATA]
 
 
 def erase(*, user: User) -> Erased:
@@ -151,6 +163,8 @@ def _strip(user: User) -> Erased:
         accounts = list(Account.objects.filter(user=user).order_by("index"))
         indexes = [account.index for account in accounts]
         connections = {account.connection for account in accounts} - {""}
+        for module in _elsewhere():
+            module.forget(indexes)
         Renewal.objects.filter(Q(old__in=accounts) | Q(new__in=accounts)).delete()
         Account.objects.filter(pk__in=[account.pk for account in accounts]).update(
             user=None, home=None, salt=b"", identity="", automatic=False

@@ -49,6 +49,8 @@ class People(UserManager["User"]):
 class User(AbstractUser):
     """A person who signs in."""
 
+    OWN_KEY = True
+
     objects = People()  # type: ignore[assignment,misc]
 
     username = NameField(  # type: ignore[assignment]
@@ -71,12 +73,6 @@ class User(AbstractUser):
 
     role = models.CharField(max_length=16, choices=Role.choices, default=Role.HOUSEHOLD)
     language = models.CharField(max_length=16, blank=True, default="")
-
-    def save(self, *args: Any, **kwargs: Any) -> None:
-        """Save the person; who is new gets a key first."""
-        if self._state.adding:
-            keystore.store().make(self.person_key)
-        super().save(*args, **kwargs)
 
     def sealing_key(self) -> str:
         """Return the name of the key that seals what is known about this person."""
@@ -157,19 +153,6 @@ class AccountRequest(models.Model):
     def sealing_key(self) -> str:
         """Return the name of the key of who asks."""
         return self.user.person_key
-
-
-class Deposit(models.Model):
-    """Money a member says it has sent; counts only once the market operator has confirmed it."""
-
-    account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="deposits")
-    amount_e7 = models.BigIntegerField()
-    reference = models.CharField(max_length=64, unique=True)
-    requested_at = models.DateTimeField(auto_now_add=True)
-    decided_at = models.DateTimeField(null=True, blank=True)
-    decided_by = models.ForeignKey(User, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
-    accepted = models.BooleanField(null=True, blank=True)
-    seq = models.BigIntegerField(null=True, blank=True)  # the ledger's fund entry
 
 
 def renewal_token() -> str:

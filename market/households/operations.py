@@ -30,7 +30,6 @@ from market.households.models import (
     AccountRequest,
     ApiKey,
     Connection,
-    Deposit,
     Home,
     Role,
     User,
@@ -39,8 +38,6 @@ from market.households.models import (
 SALT_BYTES = 32
 CONNECTION_BYTES = 32
 MAX_KEYS = 20  # live keys of one person; enough for every device at home
-MAX_OPEN_DEPOSITS = 20  # of one account, so that nobody floods the staff's list
-MAX_DEPOSIT_E7 = 100_000 * 10**7
 OPEN_BATCH = 1_000  # accounts opened together: the exchange's largest batch
 
 
@@ -332,53 +329,6 @@ def claim_account(*, user: User, account_index: int) -> bool:
 def set_automatic(*, account_index: int, automatic: bool) -> None:
     """Let an agent trade for the account, or stop it."""
     Account.objects.filter(index=account_index).update(automatic=automatic)
-
-
-# --- money in --------------------------------------------------------------------------------------------------------
-def request_deposit(*, account_index: int, amount_e7: int) -> Deposit:
-    """Note that a member sends money; the reference to put on the transfer is made here. Raise ``HouseholdError``."""
-    if not 0 < amount_e7 <= MAX_DEPOSIT_E7:
-        raise HouseholdError("invalid_amount", "amount", _("The amount must be between 0 and 100,000."))
-    account = Account.objects.filter(index=account_index, closed_at=None).first()
-    if account is None:
-        raise HouseholdError("unknown_account", "account", _("There is no such account."))
-    if Deposit.objects.filter(account=account, decided_at=None).count() >= MAX_OPEN_DEPOSITS:
-        raise HouseholdError("too_many_deposits", "amount", _("Too many deposits wait for confirmation already."))
-    reference = "SL-" + secrets.token_hex(6).upper()
-    return Deposit.objects.create(account=account, amount_e7=amount_e7, reference=reference)
-
-
-def confirm_deposit(exchange: Exchange, *, deposit_id: int, by: User, now: datetime) -> Deposit:
-    """Book a deposit that has arrived. Safe to repeat: the exchange books it once.
-
-    Raise ``HouseholdError`` when it is decided already, ``Refusal``.
-    """
-    deposit = Deposit.objects.select_related("account").filter(pk=deposit_id).first()
-    if deposit is None or deposit.decided_at is not None:
-        raise HouseholdError("already_decided", "deposit", _("This deposit has been decided already."))
-    outcome = exchange_operations.fund(
-        exchange,
-        account=deposit.account.index,
-        amount_e7=deposit.amount_e7,
-        reason="deposit",
-        reference=salted_hmac("households.deposit", deposit.reference, algorithm="sha256").hexdigest(),
-        key=f"deposit:{deposit.pk}",
-    )
-    if outcome.refused is not None:
-        raise Refusal(outcome.refused)
-    if outcome.conflict is not None:
-        raise HouseholdError("key_conflict", outcome.conflict, _("This deposit was booked with other content."))
-    seq = outcome.events[0].seq  # type: ignore[union-attr]
-    Deposit.objects.filter(pk=deposit.pk).update(decided_at=now, decided_by=by, accepted=True, seq=seq)
-    deposit.refresh_from_db()
-    return deposit
-
-
-def decline_deposit(*, deposit_id: int, by: User, now: datetime) -> None:
-    """Note that a deposit never arrived. Raise ``HouseholdError`` when it is decided already."""
-    done = Deposit.objects.filter(pk=deposit_id, decided_at=None).update(decided_at=now, decided_by=by, accepted=False)
-    if not done:
-        raise HouseholdError("already_decided", "deposit", _("This deposit has been decided already."))
 
 
 # --- keys ------------------------------------------------------------------------------------------------------------

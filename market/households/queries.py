@@ -16,7 +16,7 @@ from django.utils.module_loading import import_string
 from market.households import keys
 from market.households.commitments import commitment_of
 from market.households.identities import CACHE, Identity
-from market.households.models import Account, AccountRequest, ApiKey, Deposit, Home, Role, User
+from market.households.models import Account, AccountRequest, ApiKey, Home, Role, User
 
 MAX_LIST = 500  # rows of a staff list; the oldest come first, so that nothing is overlooked
 
@@ -219,17 +219,6 @@ def open_request(request_id: int) -> AccountRequest | None:
 def open_requests() -> QuerySet[AccountRequest]:
     """Return requests for accounts that wait for a decision, oldest first."""
     return AccountRequest.objects.filter(decided_at=None).select_related("user").order_by("requested_at")[:MAX_LIST]
-
-
-def open_deposits() -> QuerySet[Deposit]:
-    """Return deposits that wait for a decision, oldest first."""
-    rows = Deposit.objects.filter(decided_at=None).select_related("account__user", "account__home")
-    return rows.order_by("requested_at")[:MAX_LIST]
-
-
-def deposits_of(index: int) -> QuerySet[Deposit]:
-    """Return the deposits of an account, newest first."""
-    return Deposit.objects.filter(account__index=index).order_by("-requested_at")[:MAX_LIST]
 
 
 def people(role: Role) -> list[User]:

@@ -20,6 +20,7 @@ class Sealed(str):
 class SealedField(models.TextField):
     """A text encrypted with the key that the instance's ``sealing_key()`` names; "" stays "".
 
+    A model whose ``OWN_KEY`` is true, as that of people is, has a key for each row, made with the row.
     It cannot be searched, and it is written through instances only: ``QuerySet.update`` would not know whose key to take.
     """
 
@@ -30,7 +31,10 @@ class SealedField(models.TextField):
         text: str = getattr(model_instance, self.attname)
         if not text:
             return ""
-        return Sealed(keystore.seal(model_instance.sealing_key(), text, self._place()))  # type: ignore[attr-defined]
+        key: str = model_instance.sealing_key()  # type: ignore[attr-defined]
+        if add and getattr(model_instance, "OWN_KEY", False):
+            keystore.store().make(key)
+        return Sealed(keystore.seal(key, text, self._place()))
 
     def get_prep_value(self, value: Any) -> Any:
         if value in (None, "") or isinstance(value, Sealed):

@@ -19,12 +19,11 @@ from market.households import operations, queries
 from market.households.models import ApiKey
 from market.households.operations import HouseholdError
 from market.pages import privacy
-from market.pages.forms import SCOPE_WORDS, DepositForm, KeyForm, ProfileForm
+from market.pages.forms import SCOPE_WORDS, KeyForm, ProfileForm
 from market.pages.roles import only_for
 from market.settlement import subscriptions
 
 USED_KEPT = 20  # form tokens remembered in a session: a repeated sending follows soon or never
-SHOWN_DEPOSITS = 12
 
 
 @never_cache
@@ -96,34 +95,6 @@ def revoke_key(request: HttpRequest, key_id: int) -> HttpResponse:
     return redirect("account")
 
 
-@never_cache
-@only_for()
-@require_POST
-def request_deposit(request: HttpRequest) -> HttpResponse:
-    """Note money a member is about to send; the reference for the transfer is shown in the list."""
-    form = DepositForm(request.POST)
-    mine = queries.account_of(request.user)
-    if mine is None:
-        messages.error(request, _("You have no open account yet."))
-        return redirect("account")
-    if not form.is_valid():
-        return _show(request, deposit_form=form)
-    if not _first_time(request, form.cleaned_data["once"]):
-        return redirect("account")
-    try:
-        deposit = operations.request_deposit(account_index=mine.index, amount_e7=form.amount_e7())
-    except HouseholdError as error:
-        form.renew()
-        form.add_error(error.field if error.field in form.fields else None, str(error.sentence))
-        return _show(request, deposit_form=form)
-    messages.success(
-        request,
-        _("Send the money with the reference %(reference)s. It counts once the market operator has seen it.")
-        % {"reference": deposit.reference},
-    )
-    return redirect("account")
-
-
 def _first_time(request: HttpRequest, once: str) -> bool:
     """Return whether this form's token is new in the session, and remember it."""
     used: list[str] = request.session.get("used_forms", [])
@@ -138,12 +109,11 @@ def _show(
     *,
     profile: ProfileForm | None = None,
     key_form: KeyForm | None = None,
-    deposit_form: DepositForm | None = None,
     new_key: operations.NewKey | None = None,
 ) -> HttpResponse:
     user = request.user
     mine = queries.account_of(user)
-    wrong = any(form is not None for form in (profile, key_form, deposit_form))
+    wrong = any(form is not None for form in (profile, key_form))
     initial = {
         "first_name": user.first_name,
         "email": user.email,
@@ -152,12 +122,10 @@ def _show(
     context: dict[str, Any] = {
         "profile": profile or ProfileForm(initial=initial),
         "key_form": key_form or KeyForm(role=user.role),
-        "deposit_form": deposit_form or DepositForm(),
         "new_key": new_key,
         "keys": [(key, _scope_words(key)) for key in queries.keys_of(user)],
         "account": mine,
         "balance": exchange_queries.balance(mine.index) if mine is not None else None,
-        "deposits": queries.deposits_of(mine.index)[:SHOWN_DEPOSITS] if mine is not None else [],
         "account_request": queries.request_of(user),
         "summary_on": subscriptions.is_subscribed(user),
         **privacy.context_of(user),
@@ -174,5 +142,4 @@ urlpatterns = [
     path("account/profile", save_profile, name="save-profile"),
     path("account/keys", make_key, name="make-key"),
     path("account/keys/<int:key_id>/revoke", revoke_key, name="revoke-key"),
-    path("account/deposits", request_deposit, name="request-deposit"),
 ]

@@ -24,7 +24,7 @@ from ledger import queries as ledger_queries
 from market.exchange import queries as exchange_queries
 from market.grid import queries as grid_queries
 from market.households import operations as households
-from market.households.demo import PEOPLE, demo_person, ensure_demo_people
+from market.households.demo import PEOPLE, SECOND, demo_person, ensure_demo_people
 from market.households.models import Role, User
 from market.households.operations import HouseholdError
 from market.pages.context import running_exchange
@@ -120,7 +120,7 @@ def demo_sign_in(request: HttpRequest) -> HttpResponse:
     if not settings.DEMO:
         raise Http404
     role = request.POST.get("role", "")
-    if role not in PEOPLE:
+    if role not in {*PEOPLE, SECOND}:
         raise Http404
     person = demo_person(role)
     if person is None:
@@ -209,7 +209,7 @@ def _demo_roles() -> list[tuple[str, str, str]]:
         (Role.HOUSEHOLD.value, _("A household"), _("A home with panels on its roof: sell, buy, see what it earned.")),
         (Role.OPERATOR.value, _("The grid operator"), _("Flows against capacity, fees, halts, settlement.")),
         (Role.REGULATOR.value, _("The regulator"), _("Every entry of the ledger, checked in your own browser.")),
-        (Role.STAFF.value, _("The market operator"), _("Accounts, deposits, limits and the rulebook.")),
+        (Role.STAFF.value, _("The market operator"), _("Accounts, money, limits and the rulebook.")),
     ]
 
 

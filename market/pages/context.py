@@ -14,6 +14,7 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.translation import get_language
 from django.utils.translation import gettext_lazy as _
 
+from market.disputes import queries as disputes
 from market.exchange import gateway
 from market.exchange.exchange import Exchange
 from market.exchange.outcomes import NotRunning
@@ -27,7 +28,8 @@ SYMBOLS = {"EUR": "€", "USD": "$", "GBP": "£", "CNY": "¥", "JPY": "¥", "CHF
 # Role -> pages in the order of the navigation: (name of the URL, label). A page that is not installed is left out.
 NAVIGATION: dict[str, tuple[tuple[str, Any], ...]] = {
     "household": (
-        ("home", _("Home")), ("trade", _("Trade")), ("statement", _("Statement")), ("account", _("Account")),
+        ("home", _("Home")), ("trade", _("Trade")), ("statement", _("Statement")), ("money", _("Money")),
+        ("account", _("Account")),
     ),
     "operator": (("operator", _("Grid")), ("account", _("Account"))),
     "regulator": (("regulator", _("Ledger")), ("account", _("Account"))),
@@ -122,6 +124,13 @@ class Page:
     def account(self) -> AccountInfo | None:
         """The account of the signed-in person, or None."""
         return None if self._user is None else households.account_of(self._user)
+
+    @cached_property
+    def answered(self) -> bool:
+        """Whether an objection of this person has an answer that waits for them; not on the page that shows it."""
+        if self.role != "household" or self.account is None or self._request.path == reverse("disputes"):
+            return False
+        return bool(disputes.answered(self.account.index))
 
     @property
     def role(self) -> str:

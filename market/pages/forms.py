@@ -25,7 +25,6 @@ from market.households.models import AccountRequest, User
 
 ONCE_BYTES = 16
 MAX_KW = 10_000_000  # 10 GW: more than any edge of a city's grid
-MAX_DEPOSIT = 100_000
 MAX_RULEBOOK_LENGTH = 300_000
 
 SCOPE_WORDS = {
@@ -197,22 +196,6 @@ class KeyForm(OnceForm):
         allowed = keys.allowed_scopes(role)
         self.fields["scopes"].choices = [(scope, SCOPE_WORDS[scope]) for scope in keys.SCOPES if scope in allowed]
         self.fields["scopes"].initial = [keys.READ]
-
-
-class DepositForm(OnceForm):
-    """Money a member is about to send."""
-
-    amount = ScaledField(
-        label=format_lazy(_("Amount, {currency}"), currency=settings.MARKET_CURRENCY),
-        decimal_places=2,
-        min_value="0.01",
-        max_value=MAX_DEPOSIT,
-        error_messages={"required": _("How much do you send?")},
-    )
-
-    def amount_e7(self) -> int:
-        """Return the amount in 0.0000001 currency."""
-        return int(self.cleaned_data["amount"]) * 10**5
 
 
 # --- staff -----------------------------------------------------------------------------------------------------------

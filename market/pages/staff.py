@@ -1,4 +1,4 @@
-"""The market operator's pages: accounts, deposits, limits, tariff and rulebook. Each change is a ledger entry."""
+"""The market operator's pages: accounts, limits, tariff and rulebook. Each change is a ledger entry."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from django.views.decorators.http import require_POST, require_safe
 
 from ledger import queries as ledger_queries
 from market.engine.commands import SetParams
-from market.exchange.outcomes import CommitFailed, NotRunning, Overloaded
 from market.exchange.units import parse_at
 from market.grid import operations as grid
 from market.grid import queries as grid_queries
@@ -27,27 +26,26 @@ from market.households.operations import HouseholdError
 from market.pages import privacy
 from market.pages.context import market_now, running_exchange
 from market.pages.forms import ParamsForm, RequestForm, RulebookForm, TariffForm
-from market.pages.roles import attempt, decide, only_for, problem_sentence, tell_entry
+from market.pages.roles import attempt, decide, only_for, tell_entry
 
 SHOWN_DECISIONS = 20
-ACCOUNT_KINDS = ("account", "deposit", "payout", "connection", "recall")
+ACCOUNT_KINDS = ("account", "payout", "connection", "recall")
 RULE_KINDS = ("params", "tariff", "rulebook")
 PRICES = ("max_price", "tick", "collar")  # of the limits
 
 
-# --- accounts and money ----------------------------------------------------------------------------------------------
+# --- accounts ----------------------------------------------------------------------------------------------
 @never_cache
 @only_for(Role.STAFF)
 @require_safe
 def staff(request: HttpRequest) -> HttpResponse:
-    """Show who waits for an account and whose money waits to be confirmed."""
+    """Show who waits for an account and who wants to be erased."""
     return _show_people(request)
 
 
 def _show_people(request: HttpRequest, wrong: RequestForm | None = None) -> HttpResponse:
     areas = _home_areas()
     erasures = privacy.waiting()
-    deposits = list(household_queries.open_deposits())
     forms = [
         wrong if wrong is not None and wrong.request.pk == waiting.pk else RequestForm(areas=areas, request=waiting)
         for waiting in household_queries.open_requests()
@@ -55,13 +53,11 @@ def _show_people(request: HttpRequest, wrong: RequestForm | None = None) -> Http
     context = {
         "tab": "people",
         "forms": forms,
-        "deposits": deposits,
         "erasures": erasures,
         "decisions": grid_queries.decisions(limit=SHOWN_DECISIONS, kinds=ACCOUNT_KINDS),
     }
     named = {form.request.user.pk for form in forms} | {one.user.pk for one in erasures}
     privacy.note(request, accesslog.PEOPLE, people=named)
-    privacy.note(request, accesslog.ACCOUNT, accounts={deposit.account.index for deposit in deposits})
     return render(request, "staff/people.html", context, status=200 if wrong is None else 422)
 
 
@@ -101,31 +97,6 @@ def _declined(request: HttpRequest, waiting: AccountRequest, now: datetime) -> N
         messages.warning(request, str(error.sentence))
     else:
         messages.success(request, _("The request of %(name)s is turned down.") % {"name": waiting.user.username})
-
-
-@never_cache
-@only_for(Role.STAFF)
-@require_POST
-def decide_deposit(request: HttpRequest, deposit_id: int) -> HttpResponse:
-    """Book a deposit that has arrived, or note that it never did."""
-    now = market_now()
-    try:
-        if request.POST.get("decision") == "decline":
-            households.decline_deposit(deposit_id=deposit_id, by=request.user, now=now)
-            messages.success(request, _("The deposit is turned down. Nothing was booked."))
-            return redirect("staff")
-        exchange = running_exchange()
-        if exchange is None:
-            raise NotRunning("no exchange runs in this process")
-        deposit = households.confirm_deposit(exchange, deposit_id=deposit_id, by=request.user, now=now)
-    except (HouseholdError, NotRunning, Overloaded, CommitFailed, TimeoutError) as error:
-        messages.error(request, problem_sentence(error))
-        return redirect("staff")
-    assert deposit.seq is not None, "a booked deposit has its entry"
-    account = deposit.account.index
-    _note(request, seq=deposit.seq, kind="deposit", target=str(account), values={"amount_e7": deposit.amount_e7})
-    tell_entry(request, _("The deposit is in the wallet of account %(number)s.") % {"number": account}, deposit.seq)
-    return redirect("staff")
 
 
 # --- limits, tariff, rulebook ----------------------------------------------------------------------------------------
@@ -244,7 +215,6 @@ def _home_areas() -> list[tuple[str, str]]:
 urlpatterns = [
     path("staff", staff, name="staff"),
     path("staff/requests/<int:request_id>", decide_request, name="decide-request"),
-    path("staff/deposits/<int:deposit_id>", decide_deposit, name="decide-deposit"),
     path("staff/rules", rules, name="staff-rules"),
     path("staff/rules/params", set_params, name="set-params"),
     path("staff/rules/tariff", set_tariff, name="set-tariff"),

@@ -4,8 +4,10 @@ from market.pages import (
     account,
     auth,
     connection,
+    disputes,
     halts,
     home,
+    money,
     operator,
     privacy,
     recall,
@@ -16,6 +18,7 @@ from market.pages import (
     statement,
     summaries,
     trade,
+    treasury,
 )
 
 urlpatterns = [
@@ -23,11 +26,14 @@ urlpatterns = [
     *account.urlpatterns,
     *privacy.urlpatterns,
     *home.urlpatterns,
+    *money.urlpatterns,
+    *disputes.urlpatterns,
     *statement.urlpatterns,
     *summaries.urlpatterns,
     *trade.urlpatterns,
     *receipts.urlpatterns,
     *staff.urlpatterns,
+    *treasury.urlpatterns,
     *halts.urlpatterns,
     *recall.urlpatterns,
     *connection.urlpatterns,

@@ -1,4 +1,4 @@
-"""Households: sign-up, accounts, deposits, keys; what the account pages and staff pages call."""
+"""Households: sign-up, accounts, keys; what the account pages and staff pages call."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from market.households import keys, operations, queries
 from market.households.identities import Identity, IdentityCache
-from market.households.models import Account, AccountRequest, ApiKey, Deposit, Home, Role
+from market.households.models import Account, AccountRequest, ApiKey, Home, Role
 from tests.api.conftest import NOW, City
 
 PASSWORD = "a-long-enough-secret-7"
@@ -37,16 +37,6 @@ def test_from_sign_up_to_an_account_with_money(city: City) -> None:
         operations.accept_request(city.exchange, request_id=request.pk, now=NOW)
     assert Account.objects.filter(user=user).count() == 1
 
-    deposit = operations.request_deposit(account_index=account.index, amount_e7=50 * 10**7)
-    assert [row.pk for row in queries.open_deposits() if row.account_id == account.pk] == [deposit.pk]
-    booked = operations.confirm_deposit(city.exchange, deposit_id=deposit.pk, by=city.sam.user, now=NOW)
-    assert city.exchange.read(lambda engine: engine.accounts[account.index].cash_e7) == 50 * 10**7
-    entry = city.rita.get(f"/api/v1/ledger/entries/{booked.seq}").json()["entry"]
-    assert (entry["type"], entry["amount_e7"], entry["reason"]) == ("fund", 50 * 10**7, "deposit")
-    assert deposit.reference not in str(entry)
-    with pytest.raises(operations.HouseholdError, match="already_decided"):
-        operations.confirm_deposit(city.exchange, deposit_id=deposit.pk, by=city.sam.user, now=NOW)
-
 
 def test_identity_is_committed_and_nowhere_on_the_ledger(city: City) -> None:
     user = sign_up("petra", address="Mondgasse 9")
@@ -62,28 +52,12 @@ def test_identity_is_committed_and_nowhere_on_the_ledger(city: City) -> None:
     assert not any(word in str(entries) for word in ("petra", "Mondgasse"))
 
 
-def test_a_deposit_that_was_booked_but_not_noted_is_booked_once(city: City) -> None:
-    account = city.person("quinn", area="LV1.2").account
-    assert account is not None
-    deposit = operations.request_deposit(account_index=account, amount_e7=10**7)
-    before = city.exchange.read(lambda engine: engine.accounts[account].cash_e7)
-    first = operations.confirm_deposit(city.exchange, deposit_id=deposit.pk, by=city.sam.user, now=NOW)
-    Deposit.objects.filter(pk=deposit.pk).update(decided_at=None, accepted=None, seq=None)  # the crash
-    again = operations.confirm_deposit(city.exchange, deposit_id=deposit.pk, by=city.sam.user, now=NOW)
-    assert again.seq == first.seq
-    assert city.exchange.read(lambda engine: engine.accounts[account].cash_e7) == before + 10**7
-
-
-def test_requests_and_deposits_can_be_declined(city: City) -> None:
+def test_requests_can_be_declined(city: City) -> None:
     user = sign_up("rolf")
     request = AccountRequest.objects.get(user=user)
     operations.decline_request(request_id=request.pk, now=NOW)
     with pytest.raises(operations.HouseholdError, match="already_decided"):
         operations.accept_request(city.exchange, request_id=request.pk, now=NOW)
-    deposit = operations.request_deposit(account_index=city.alice.account, amount_e7=10**7)
-    operations.decline_deposit(deposit_id=deposit.pk, by=city.sam.user, now=NOW)
-    with pytest.raises(operations.HouseholdError, match="already_decided"):
-        operations.confirm_deposit(city.exchange, deposit_id=deposit.pk, by=city.sam.user, now=NOW)
 
 
 def test_a_request_for_an_area_that_does_not_exist_can_be_tried_again(city: City) -> None:
@@ -117,22 +91,6 @@ def test_bad_sign_ups(city: City, name: str, changes: dict[str, str], field: str
     assert caught.value.field == field
     assert str(caught.value.sentence)
     assert not AccountRequest.objects.filter(user__username=name).exists()
-
-
-@pytest.mark.parametrize("amount_e7", [0, -1, operations.MAX_DEPOSIT_E7 + 1])
-def test_bad_deposits(city: City, amount_e7: int) -> None:
-    with pytest.raises(operations.HouseholdError, match="invalid_amount"):
-        operations.request_deposit(account_index=city.alice.account, amount_e7=amount_e7)
-
-
-def test_open_deposits_are_bounded(city: City) -> None:
-    account = city.person("ulla", area="LV1.2").account
-    for _ in range(operations.MAX_OPEN_DEPOSITS):
-        operations.request_deposit(account_index=account, amount_e7=10**7)
-    with pytest.raises(operations.HouseholdError, match="too_many_deposits"):
-        operations.request_deposit(account_index=account, amount_e7=10**7)
-    with pytest.raises(operations.HouseholdError, match="unknown_account"):
-        operations.request_deposit(account_index=10**9, amount_e7=10**7)
 
 
 def test_homes_get_accounts_and_people_take_them(city: City) -> None:

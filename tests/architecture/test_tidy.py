@@ -17,6 +17,7 @@ PURE = (
     "market/audit/meters.py",
     "market/audit/older.py",
     "market/audit/resume.py",
+    "market/payments/formats",
     "market/settlement/levies.py",
     "market/settlement/periods.py",
     "market/settlement/rules.py",

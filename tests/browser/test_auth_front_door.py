@@ -72,17 +72,17 @@ def test_a_household_becomes_a_member_with_money(visit: Visit, shoot: Callable[[
     told = desk.locator(".notice.success")
     expect(told).to_contain_text(re.compile(r"Account \d+ is open in LV1\.101\. Ledger entry \d+"))
 
-    page.reload()
-    page.get_by_label("Amount, EUR").fill("40")
+    newcomer.goto("/money")
+    page.get_by_label("Amount, EUR").first.fill("40")
     page.get_by_role("button", name="Get a reference").click()
-    reference = page.locator("table code", has_text=re.compile("^SL-")).first.inner_text()
-    desk.reload()
+    reference = page.locator("table code", has_text=re.compile("^RF")).first.inner_text()
+    desk = staff.goto("/staff/money")
     desk.locator("form.case", has_text=reference).get_by_role("button", name="It has arrived").click()
     expect(desk.locator(".notice.success")).to_contain_text("The deposit is in the wallet")
     page.reload()
     expect(page.locator("dt", has_text="Free to use").locator("xpath=following-sibling::dd")).to_have_text("€40.00")
-    expect(page.get_by_text("booked")).to_be_visible()
-    told.get_by_role("link").click()
+    expect(page.get_by_text("in your wallet", exact=True)).to_be_visible()
+    desk.locator(".notice.success").get_by_role("link").click()
     expect(desk.locator("table.fields")).to_contain_text("fund")
 
 

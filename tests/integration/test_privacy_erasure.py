@@ -31,6 +31,7 @@ from market.households import accesslog, erasure, keystore, operations, queries
 from market.households.models import Access, Account, AccountRequest, ApiKey, Connection, Home, Renewal, Role, User
 from market.households.operations import HouseholdError
 from market.metering.operations import ReadingIn, record_batches
+from market.payments import operations as payments
 from market.settlement.operations import settle_due
 from tests.factories import DEPOSIT_E7, Market, running_market
 from tests.integration.witness_http import wait_for
@@ -140,9 +141,9 @@ def joins(market: Market) -> tuple[User, int, Client]:
     operations.set_profile(user=user, first_name=CALLED, email=TEXTS["email"])
     now = datetime(2026, 6, 6, 10, tzinfo=UTC)
     account = operations.accept_request(market.exchange, request_id=AccountRequest.objects.get(user=user).pk, now=now)
-    deposit = operations.request_deposit(account_index=account.index, amount_e7=DEPOSIT_E7)
+    deposit = payments.request_deposit(account_index=account.index, amount_e7=DEPOSIT_E7, now=now)
     staff = operations.create_person(username="sam", password=PASSWORD, role=Role.STAFF)
-    operations.confirm_deposit(market.exchange, deposit_id=deposit.pk, by=staff, now=now)
+    payments.confirm(market.exchange, payment_id=deposit.pk, by=staff, now=now)
     operations.issue_key(user=user, name=KEY_NAME, scopes={"trade", "read"}, now=now)
     browser = Client()
     assert browser.post("/sign-in", {"username": NAME, "password": PASSWORD}).status_code == 302

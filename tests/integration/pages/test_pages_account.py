@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from market.households import queries
-from market.households.models import Deposit, User
+from market.households.models import User
 from tests.integration.pages.conftest import Town, Visitor
 
 KEY = {"name": "my script", "scopes": ["read"]}
@@ -88,34 +88,6 @@ def test_nobody_revokes_somebody_elses_key(town: Town) -> None:
     town.charlie.post(f"/account/keys/{key.pk}/revoke", page="/account")
     key.refresh_from_db()
     assert key.revoked_at is None
-
-
-def test_a_deposit_gets_a_reference_and_counts_only_later(town: Town) -> None:
-    wallet = town.state()[1]
-    response = town.charlie.post("/account/deposits", page="/account", once="d1", amount="25.50")
-    assert response["Location"] == "/account"
-    town.charlie.post("/account/deposits", page="/account", once="d1", amount="25.50")
-    [deposit] = Deposit.objects.filter(account__index=town.charlie.account)
-    assert deposit.amount_e7 == 255_000_000
-    html = town.charlie.html("/account")
-    assert deposit.reference in html
-    assert "on its way" in html
-    assert town.state()[1] == wallet
-
-
-def test_impossible_deposits_are_refused_at_the_field(town: Town) -> None:
-    for amount in ("", "0", "-5", "0.001", "100000.01", "NaN", "ten"):
-        response = town.bob.post("/account/deposits", page="/account", once="d2", amount=amount)
-        assert response.status_code == 422, amount
-        assert 'id="id_amount_error"' in response.content.decode(), amount
-    assert not Deposit.objects.filter(account__index=town.bob.account).exists()
-
-
-def test_without_an_account_there_is_no_deposit(town: Town) -> None:
-    visitor = town.person("newcomer")
-    assert "no account for you yet" in visitor.html("/account")
-    visitor.post("/account/deposits", page="/account", once="d3", amount="5")
-    assert not Deposit.objects.filter(account__user=visitor.user).exists()
 
 
 def test_the_account_page_survives_a_closed_market(closed: Town) -> None:

@@ -178,6 +178,11 @@ def test_changing_the_password_needs_the_old_one(town: Town) -> None:
 ROLES = {
     "/account": {"alice", "olga", "rita", "sam"},
     "/staff": {"sam"},
+    "/staff/money": {"sam"},
+    "/staff/money/statements/1": {"sam"},
+    "/money": {"alice"},
+    "/disputes": {"alice"},
+    "/operator/disputes": {"olga", "sam"},
     "/staff/halts": {"sam"},
     "/staff/rules": {"sam"},
     "/operator": {"olga", "sam"},
@@ -205,7 +210,9 @@ def test_every_door_opens_for_its_roles_only(town: Town, path: str) -> None:
 
 
 WRITES = [
-    "/staff/requests/1", "/staff/deposits/1", "/staff/halts", "/staff/halts/resume", "/staff/rules/params",
+    "/staff/requests/1", "/staff/money/payments/1", "/staff/money/statements", "/staff/money/statements/1/decide",
+    "/staff/money/transfers/1", "/staff/money/payouts", "/operator/disputes/1",
+    "/staff/halts", "/staff/halts/resume", "/staff/rules/params",
     "/staff/rules/tariff", "/staff/rules/rulebook", "/operator/areas/LV1.1/capacity", "/operator/areas/LV1.1/fee",
     "/operator/areas/LV1.1/halt",
 ]  # fmt: skip

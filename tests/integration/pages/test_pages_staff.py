@@ -13,7 +13,8 @@ from market.exchange.operations import rulebook_sha256
 from market.grid import queries as grid
 from market.households import operations as households
 from market.households import queries
-from market.households.models import AccountRequest, Deposit
+from market.households.models import AccountRequest
+from market.payments import operations as payments
 from tests.integration.pages.conftest import NOW, Town
 
 PARAMS = {
@@ -41,12 +42,6 @@ def request_of(name: str, area: str = "LV1.1") -> AccountRequest:
         username=name, password="a kettle and a lamp", area=area, address="2 Sun Street", meter_number=f"M-{name}"
     )
     return AccountRequest.objects.get(user__username=name)
-
-
-def deposit_of(town: Town, amount_e7: int = 10**8) -> Deposit:
-    """Let Alice announce money."""
-    assert town.alice.account is not None
-    return households.request_deposit(account_index=town.alice.account, amount_e7=amount_e7)
 
 
 def entry_told(html: str) -> int:
@@ -106,30 +101,6 @@ def test_an_area_that_is_not_there_opens_nothing(town: Town) -> None:
     waiting.refresh_from_db()
     assert waiting.decided_at is None
     households.decline_request(request_id=waiting.pk, now=NOW)
-
-
-# --- deposits --------------------------------------------------------------------------------------------------------
-def test_a_confirmed_deposit_is_in_the_wallet_once(town: Town) -> None:
-    deposit = deposit_of(town)
-    before = town.exchange.read(lambda engine: engine.accounts[town.alice.account].cash_e7)
-    assert deposit.reference in town.sam.html("/staff")
-    town.sam.post(f"/staff/deposits/{deposit.pk}", page="/staff", decision="confirm")
-    deposit.refresh_from_db()
-    assert entry_told(town.sam.html("/staff")) == deposit.seq
-    assert ledger.entry(deposit.seq)["amount_e7"] == 10**8
-    town.sam.post(f"/staff/deposits/{deposit.pk}", page="/staff", decision="confirm")
-    assert "decided already" in town.sam.html("/staff")
-    after = town.exchange.read(lambda engine: engine.accounts[town.alice.account].cash_e7)
-    assert after - before == 10**8
-
-
-def test_a_refused_deposit_books_nothing(town: Town) -> None:
-    deposit = deposit_of(town)
-    before = town.state()
-    town.sam.post(f"/staff/deposits/{deposit.pk}", page="/staff", decision="decline")
-    deposit.refresh_from_db()
-    assert (deposit.accepted, deposit.seq) == (False, None)
-    assert town.state() == before
 
 
 # --- halts -----------------------------------------------------------------------------------------------------------
@@ -251,15 +222,16 @@ def test_pages_are_there_while_the_market_is_closed(closed: Town, path: str) -> 
 
 
 def test_nothing_is_done_while_the_market_is_closed(town: Town, monkeypatch: Any) -> None:
-    deposit = deposit_of(town)
+    assert town.alice.account is not None
+    deposit = payments.request_deposit(account_index=town.alice.account, amount_e7=10**8, now=NOW)
     before = (town.seq(), town.state())
     with monkeypatch.context() as patch:
         patch.setattr("market.exchange.gateway._current", None)
         response = town.sam.post("/staff/halts", once="c1", scope="market", target="", reason="fault")
         assert response.status_code == 422
         assert "Nothing was done." in response.content.decode()
-        town.sam.post(f"/staff/deposits/{deposit.pk}", page="/staff", decision="confirm")
-        assert "Nothing was done." in town.sam.html("/staff")
+        town.sam.post(f"/staff/money/payments/{deposit.pk}", page="/staff/money", decision="confirm")
+        assert "Nothing was done." in town.sam.html("/staff/money")
     deposit.refresh_from_db()
     assert deposit.decided_at is None
     assert (town.seq(), town.state()) == before

@@ -1,0 +1,268 @@
+"""A household contests a reading or a statement line; the operator answers; nothing is ever overwritten.
+
+What is accepted becomes a corrected version of the reading, from which settlement makes its ``adjust`` entry. The reading
+comes first and the answer second: cut short in between, answering again finds the reading and goes on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from datetime import datetime
+
+from django.db import IntegrityError, transaction
+from django.db.models import F
+from django.utils.translation import gettext_lazy as _
+
+from market.disputes.models import Dispute, Kind, State, Step
+from market.disputes.reasons import ACCEPTED, CLAIMS, DECLINED
+from market.engine.contracts import contract_start_ms
+from market.exchange.exchange import Exchange
+from market.households.models import Account, Role, User
+from market.households.operations import HouseholdError
+from market.metering import operations as metering
+from market.metering import queries as readings
+from market.metering.models import Quality
+from market.metering.queries import ReadingLine
+from market.settlement import queries as settlement
+
+MAX_OPEN = 20  # of one account, so that nobody floods the operator's list
+MAX_TEXT = 1_000
+SALT_BYTES = 16
+ANSWERED = (State.ACCEPTED, State.DECLINED)
+OFFICIALS = (Role.OPERATOR, Role.STAFF)
+
+
+class DisputeError(HouseholdError):
+    """Nothing was changed. ``code`` is stable, ``field`` names the input at fault, ``sentence`` says it to a person."""
+
+
+def reading_of(account_index: int, contract: str) -> ReadingLine | None:
+    """Return an account's newest reading in a contract, or None."""
+    start_ms = contract_start_ms(contract)
+    found = readings.day(account_index, start_ms=start_ms, end_ms=start_ms + 1)
+    return found[0] if found else None
+
+
+# --- by the household -------------------------------------------------------------------------------------------------
+def contest(
+    *,
+    account_index: int,
+    kind: str,
+    contract: str,
+    code: str,
+    text: str,
+    now: datetime,
+    import_wh: int | None = None,
+    export_wh: int | None = None,
+) -> Dispute:
+    """Contest the newest reading of an account in a contract, or its settlement; the same thing once.
+
+    ``import_wh``/``export_wh``: what the household says it was. Raise ``DisputeError`` (unknown_contract, no_reading,
+    not_settled, already_contested, …).
+    """
+    _check_claim(code, text, import_wh, export_wh)
+    account = Account.objects.select_related("user").filter(index=account_index).first()
+    if account is None or account.user is None:
+        raise DisputeError("unknown_account", "account", _("There is no such account."))
+    try:
+        reading = reading_of(account_index, contract)
+    except ValueError:
+        raise DisputeError("unknown_contract", "contract", _("There is no such interval.")) from None
+    if kind == Kind.READING:
+        if reading is None:
+            raise DisputeError("no_reading", "contract", _("There is no reading of yours for this interval."))
+        seq = reading.seq
+    elif kind == Kind.LINE:
+        line = settlement.line(account_index, contract)
+        if line is None:
+            raise DisputeError("not_settled", "contract", _("This interval is not settled yet."))
+        seq = line.seq
+    else:
+        raise DisputeError("invalid_value", "kind", _("A reading or a line can be contested."))
+    if Dispute.objects.filter(account=account, state=State.OPEN).count() >= MAX_OPEN:
+        raise DisputeError(
+            "too_many_disputes", "contract", _("Too many of your objections wait for an answer already.")
+        )
+    try:
+        with transaction.atomic():
+            dispute = Dispute.objects.create(
+                account=account, kind=kind, contract=contract, seq=seq, opened_at=now, steps=1,
+                import_wh=None if reading is None else reading.import_wh,
+                export_wh=None if reading is None else reading.export_wh,
+            )  # fmt: skip
+            _note(dispute, 0, "", State.OPEN, now=now, by=None, code=code, text=text, values=(import_wh, export_wh))
+    except IntegrityError:
+        raise DisputeError("already_contested", "contract", _("You have contested this already.")) from None
+    return dispute
+
+
+def reopen(*, dispute_id: int, account_index: int, text: str, now: datetime) -> Dispute:
+    """Contest an answer, once. Raise ``DisputeError``."""
+    dispute = _own(dispute_id, account_index)
+    if not text.strip():
+        raise DisputeError("invalid_value", "text", _("Say what is still wrong."))
+    _check_text(text)
+    if dispute.state != State.DECLINED or dispute.reopened:
+        raise DisputeError("cannot_reopen", "dispute", _("An answer can be contested once, while it is not closed."))
+    move(dispute, State.OPEN, now=now, by=None, code="again", text=text, reopened=True)
+    return dispute
+
+
+def close(*, dispute_id: int, account_index: int, now: datetime) -> Dispute:
+    """Agree with an answer. Raise ``DisputeError``."""
+    dispute = _own(dispute_id, account_index)
+    if dispute.state not in ANSWERED:
+        raise DisputeError("not_answered", "dispute", _("This has no answer yet, or is closed already."))
+    move(dispute, State.CLOSED, now=now, by=None, code="agreed", text="")
+    return dispute
+
+
+def _own(dispute_id: int, account_index: int) -> Dispute:
+    dispute = Dispute.objects.select_related("account__user").filter(
+        pk=dispute_id, account__index=account_index
+    ).first()  # fmt: skip
+    if dispute is None:
+        raise DisputeError("unknown_dispute", "dispute", _("There is no such objection of yours."))
+    return dispute
+
+
+def _check_claim(code: str, text: str, import_wh: int | None, export_wh: int | None) -> None:
+    if code not in CLAIMS:
+        raise DisputeError("invalid_value", "code", _("Choose a reason."))
+    _check_text(text)
+    _check_energy(import_wh, "import_wh")
+    _check_energy(export_wh, "export_wh")
+
+
+def _check_text(text: str) -> None:
+    if len(text) > MAX_TEXT or "\0" in text:
+        raise DisputeError("invalid_value", "text", _("The text may have at most 1,000 characters."))
+
+
+def _check_energy(value: int | None, field: str) -> None:
+    if value is not None and not 0 <= value <= metering.MAX_READING_WH:
+        raise DisputeError("energy_out_of_range", field, _("This is no energy a home's meter can show."))
+
+
+# --- by the operator --------------------------------------------------------------------------------------------------
+def decline(*, dispute_id: int, by: User, code: str, text: str, now: datetime) -> Dispute:
+    """Answer that the value or line stands. Raise ``DisputeError``."""
+    dispute = _open(dispute_id, by)
+    if code not in DECLINED:
+        raise DisputeError("invalid_value", "code", _("Choose a reason."))
+    _check_text(text)
+    move(dispute, State.DECLINED, now=now, by=by.pk, code=code, text=text)
+    return dispute
+
+
+def accept(
+    exchange: Exchange,
+    *,
+    dispute_id: int,
+    by: User,
+    code: str,
+    text: str,
+    import_wh: int,
+    export_wh: int,
+    now: datetime,
+) -> Dispute:
+    """Answer with the right value, in Wh: a corrected version of the reading, which settlement adjusts by.
+
+    Raise ``DisputeError``; what metering does not take (nothing_to_change, already_settled, …) is not answered.
+    """
+    dispute = _open(dispute_id, by)
+    if code not in ACCEPTED:
+        raise DisputeError("invalid_value", "code", _("Choose a reason."))
+    _check_text(text)
+    _check_energy(import_wh, "import_wh")
+    _check_energy(export_wh, "export_wh")
+    seq = _correct(exchange, dispute, import_wh, export_wh)
+    values = (import_wh, export_wh)
+    move(dispute, State.ACCEPTED, now=now, by=by.pk, code=code, text=text, values=values, corrected_seq=seq)
+    return dispute
+
+
+def _open(dispute_id: int, by: User) -> Dispute:
+    dispute = Dispute.objects.select_related("account__user").filter(pk=dispute_id).first()
+    if dispute is None:
+        raise DisputeError("unknown_dispute", "dispute", _("There is no such objection."))
+    if by.role not in OFFICIALS or by.pk == dispute.account.user_id:
+        raise DisputeError("forbidden", "by", _("Only the operators answer objections."))
+    if dispute.state != State.OPEN:
+        raise _answered()
+    return dispute
+
+
+def _answered() -> DisputeError:
+    return DisputeError("already_decided", "dispute", _("This objection has been answered already."))
+
+
+def _correct(exchange: Exchange, dispute: Dispute, import_wh: int, export_wh: int) -> int:
+    """Record the right value and return its readings entry; one that is there already since the dispute began counts."""
+    account = dispute.account
+    known = reading_of(account.index, dispute.contract)
+    if known is not None and (known.import_wh, known.export_wh) == (import_wh, export_wh):
+        contested = (dispute.import_wh, dispute.export_wh)
+        if contested == (import_wh, export_wh):
+            raise DisputeError("nothing_to_change", "import_wh", _("This is the value that is contested."))
+        return known.seq
+    corrected = metering.ReadingIn(
+        account.index,
+        import_wh,
+        export_wh,
+        None if known is None else known.produced_wh,
+        None if known is None else known.used_wh,
+        Quality.CORRECTED.value,
+    )
+    try:
+        done = metering.record_readings(
+            exchange=exchange,
+            contract=dispute.contract,
+            area=account.area,
+            readings=[corrected],
+            now_ms=exchange.now_ms(),
+        )
+    except (metering.InvalidReading, metering.ReadingsRefused) as error:
+        sentence = _("No corrected reading is taken for this interval any more.")
+        raise DisputeError(error.code, "contract", sentence) from error
+    assert done.seq is not None, "a value other than the known one is new"
+    return done.seq
+
+
+def move(
+    dispute: Dispute,
+    after: State,
+    *,
+    now: datetime,
+    by: int | None,
+    code: str,
+    text: str,
+    values: tuple[int | None, int | None] = (None, None),
+    **changes: object,
+) -> None:
+    """Take a dispute to its next state and note who did; of two at the same moment one gets ``already_decided``."""
+    before = dispute.state
+    with transaction.atomic():
+        unmoved = Dispute.objects.filter(pk=dispute.pk, state=before, steps=dispute.steps)
+        if not unmoved.update(state=after, steps=F("steps") + 1, **changes):
+            raise _answered()
+        _note(dispute, dispute.steps, before, after, now=now, by=by, code=code, text=text, values=values)
+    for name, value in {"state": after, **changes}.items():
+        setattr(dispute, name, value)
+    dispute.steps += 1
+
+
+def _note(
+    dispute: Dispute, n: int, before: str, after: str, *, now: datetime, by: int | None, code: str, text: str,
+    values: tuple[int | None, int | None],
+) -> None:  # fmt: skip
+    text = text.strip()
+    salt = secrets.token_hex(SALT_BYTES)
+    Step.objects.create(
+        dispute=dispute, n=n, before=before, after=after, at=now, by=by, code=code,
+        # The salt stands before the text: who may read the text can check the commitment.
+        text=f"{salt}:{text}" if text else "",
+        commitment=hashlib.sha256(f"{salt}:{text}".encode()).hexdigest() if text else "",
+        import_wh=values[0], export_wh=values[1],
+    )  # fmt: skip

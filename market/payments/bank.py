@@ -1,0 +1,360 @@
+"""What the bank says has arrived: statements are read, shown, and booked when somebody of the staff says so.
+
+A transfer that names a deposit's reference is booked as what arrived, whatever was announced; what nobody can place waits for
+the staff. Whatever a file says twice, or two files say, is booked once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from datetime import datetime
+from typing import NamedTuple
+
+import orjson
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.utils.translation import gettext_lazy as _
+
+from market.exchange.exchange import Exchange
+from market.households import keystore
+from market.households.models import Account, User
+from market.households.operations import HouseholdError
+from market.payments import operations
+from market.payments.booking import PaymentError, wallet_of
+from market.payments.formats import camt053, safexml
+from market.payments.models import BankFile, BankItem, Direction, Payment, State
+from market.payments.reasons import ASIDE_REASONS
+
+BOOKED_AT_ONCE = 500  # transfers of one call; more are booked by calling again
+QUERY_KEYS = 500  # keys of one query
+WAITING_FILES = 20  # statements that are read and not booked yet
+
+_SENTENCES = {
+    "file_too_large": _("The file is too large. A statement has at most 8 MB and 10,000 payments."),
+    "file_encoding": _("The file is not in UTF-8, as bank statements are."),
+    "file_entities": _("The file declares a document type or entities. No bank sends that; it was not read."),
+    "file_malformed": _("The file is damaged or is no XML."),
+    "file_kind": _("The file is no bank statement (camt.053, version 08 or 02)."),
+}
+
+# What becomes of a transfer when its file is booked.
+MATCHED, NOTED, UNPLACED, DUPLICATE, OUTGOING, PENDING = (
+    "matched", "noted", "unplaced", "duplicate", "outgoing", "pending",
+)  # fmt: skip
+
+
+class Line(NamedTuple):
+    """A transfer of a statement and what becomes of it.
+
+    ``payment`` is the deposit it names, ``fresh`` that it needs another one for the same account.
+    """
+
+    item: camt053.Item
+    outcome: str
+    why: str = ""
+    payment: Payment | None = None
+    fresh: bool = False
+    again: bool = False  # booking it was cut short
+
+    @property
+    def account(self) -> int | None:
+        """Return the number of the account the money is for."""
+        return None if self.payment is None else self.payment.account.index
+
+    @property
+    def differs(self) -> bool:
+        """Return whether another amount was announced."""
+        return self.payment is not None and not self.fresh and self.payment.asked_e7 != self.item.amount_e7
+
+    @property
+    def needs_two(self) -> bool:
+        """Return whether a second person has to confirm it."""
+        return self.outcome == MATCHED and operations.needs_two(self.item.amount_e7)
+
+
+class Done(NamedTuple):
+    """What booking a file came to."""
+
+    booked: int
+    waiting: int  # for a second person, or for another decision
+    unplaced: int
+    left: int  # not looked at yet: call again
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+def take(*, data: bytes, by: User | None, now: datetime) -> BankFile:
+    """Keep a statement to look at; nothing is booked. Raise ``PaymentError``: file_…, file_known, file_of_another."""
+    read = _read(data)
+    for statement in read.statements:
+        if settings.BANK_IBAN and statement.account != settings.BANK_IBAN:
+            sentence = _("This is the statement of another account: %(account)s.") % {"account": statement.account}
+            raise PaymentError("file_of_another", "file", sentence)
+    digest = hashlib.sha256(data).hexdigest()
+    known = BankFile.objects.filter(sha256=digest).exclude(state=BankFile.DISCARDED).first()
+    if known is not None:
+        raise PaymentError("file_known", "file", _("This file was read already."))
+    if BankFile.objects.filter(state=BankFile.PREVIEW).count() >= WAITING_FILES:
+        raise PaymentError("too_many_files", "file", _("Too many statements wait. Book or discard them first."))
+    return BankFile.objects.create(
+        sha256=digest,
+        message_id=read.message_id[:80],
+        received_at=now,
+        by=None if by is None else by.pk,
+        text=data.decode("utf-8-sig"),
+    )
+
+
+def check_size(size: int) -> None:
+    """Raise ``PaymentError`` when a file is too large to be read at all."""
+    try:
+        safexml.check_size(size)
+    except safexml.UnreadableFile as error:
+        raise PaymentError(error.code, "file", _SENTENCES[error.code]) from None
+
+
+def _read(data: bytes) -> camt053.BankFile:
+    try:
+        return camt053.read(data)
+    except safexml.UnreadableFile as error:
+        raise PaymentError(error.code, "file", _SENTENCES[error.code]) from error
+
+
+def look(file: BankFile) -> list[Line]:
+    """Return what a kept statement says and what booking it would do. [] once its text is gone."""
+    return _lines(_items(file), file)
+
+
+def _items(file: BankFile) -> list[camt053.Item]:
+    if not file.text:
+        return []
+    return [item for statement in _read(file.text.encode()).statements for item in statement.items]
+
+
+def _lines(items: list[camt053.Item], file: BankFile) -> list[Line]:
+    keys = _rows(BankItem.objects.all(), "key", {item.key for item in items})
+    elsewhere = BankItem.objects.exclude(file=file)
+    likes = {row.like for row in _rows(elsewhere, "like", {item.like for item in items if item.like})}
+    ours = Payment.objects.select_related("account__user")
+    named = {name for item in items for name in item.references} | {item.end_to_end for item in items}
+    payments = {row.reference: row for row in _rows(ours, "reference", named - {""})}
+    seen = {row.key for row in keys if not _unfinished(row, file)}
+    again = {row.key: row for row in keys if _unfinished(row, file)}
+    by_hand = {row.pk for row in payments.values()} - {
+        row.payment_id for row in _rows(BankItem.objects.all(), "payment_id", {row.pk for row in payments.values()})
+    }
+    lines: list[Line] = []
+    used: set[int] = set()
+    for item in items:
+        line = _line(item, payments, used, by_hand, seen, likes)
+        if item.key in again:
+            line = Line(item, MATCHED, payment=_of(again[item.key]), again=True)
+        lines.append(line)
+        seen.add(item.key)
+        if line.payment is not None:
+            used.add(line.payment.pk)
+    return lines
+
+
+def _unfinished(row: BankItem, file: BankFile) -> bool:
+    """Return whether booking this file was cut short between the transfer's row and its payment's decision."""
+    payment = row.payment
+    return row.file_id == file.pk and row.state == BankItem.BOOKED and payment is not None and (
+        payment.state == State.REQUESTED or (payment.state == State.CONFIRMED and payment.seq is None)
+    )  # fmt: skip
+
+
+def _of(row: BankItem) -> Payment:
+    assert row.payment is not None
+    return row.payment
+
+
+def _rows(rows, field: str, values: Iterable[object]) -> list:  # type: ignore[no-untyped-def,type-arg]
+    """Return the rows whose field has one of many values."""
+    wanted = sorted(values)  # type: ignore[type-var]
+    if rows.model is BankItem:
+        rows = rows.select_related("payment__account__user")
+    found = []
+    for start in range(0, len(wanted), QUERY_KEYS):
+        found += list(rows.filter(**{f"{field}__in": wanted[start : start + QUERY_KEYS]}))
+    return found
+
+
+def _line(
+    item: camt053.Item,
+    payments: dict[str, Payment],
+    used: set[int],
+    by_hand: set[int],
+    seen: set[str],
+    likes: set[str],
+) -> Line:
+    if not item.booked:
+        return Line(item, PENDING)
+    if not item.credit:
+        return Line(item, OUTGOING)
+    if item.key in seen:
+        return Line(item, DUPLICATE)
+    named = [payments[name] for name in item.references if name in payments]
+    incoming = [payment for payment in named if payment.direction == Direction.IN]
+    payment = incoming[0] if len(incoming) == 1 else None
+    why = ""
+    if item.amount_e7 == 0 or item.currency != settings.MARKET_CURRENCY:
+        why = "other_currency"
+    elif item.reversal:
+        why = "reversal"
+    elif item.like in likes:
+        why = "possible_duplicate"
+    elif len(incoming) > 1:
+        why = "several_references"
+    elif payment is None:
+        paid_out = payments.get(item.end_to_end)
+        why = "unknown_reference" if item.references else "no_reference"
+        if paid_out is not None and paid_out.state == State.SENT:
+            why = "payout_returned"
+    elif wallet_of(payment.account) is None:
+        why = "account_closed"
+    if why or payment is None:
+        return Line(item, UNPLACED, why)
+    if payment.pk in used or payment.state == State.REFUSED:
+        return Line(item, MATCHED, payment=payment, fresh=True)
+    if payment.state == State.REQUESTED:
+        return Line(item, MATCHED, payment=payment)
+    if payment.pk not in by_hand:
+        return Line(item, MATCHED, payment=payment, fresh=True)
+    if payment.amount_e7 == item.amount_e7:  # somebody saw it at the bank before the statement came
+        return Line(item, NOTED, payment=payment)
+    return Line(item, UNPLACED, "booked_by_hand", payment)
+
+
+# --- booking ----------------------------------------------------------------------------------------------------------
+def book(exchange: Exchange, *, file_id: int, by: User, now: datetime) -> Done:
+    """Book what a kept statement says; call again while something is left. Raise ``PaymentError``, ``Refusal``.
+
+    Cut short, it goes on where it stopped: each transfer's row comes first and holds its place.
+    """
+    file = _waiting(file_id)
+    booked = waiting = unplaced = done = left = 0
+    for line in _lines(_items(file), file):
+        if line.outcome not in (MATCHED, NOTED, UNPLACED):
+            continue
+        if done >= BOOKED_AT_ONCE:
+            left += 1
+            continue
+        done += 1
+        if line.outcome == UNPLACED:
+            unplaced += _keep(file, line)
+            continue
+        payment = _claim(file, line, now)
+        if payment is None or line.outcome == NOTED:
+            continue
+        try:
+            payment = operations.confirm(
+                exchange, payment_id=payment.pk, by=by, now=now, arrived_e7=line.item.amount_e7
+            )
+        except HouseholdError:  # it stays on the staff's list, which says why; the others do not wait for it
+            waiting += 1
+            continue
+        booked += payment.state == State.CONFIRMED
+        waiting += payment.state == State.SECOND
+    if not left:
+        _forget_text(file, BankFile.BOOKED)
+    return Done(booked, waiting, unplaced, left)
+
+
+def discard(*, file_id: int) -> None:
+    """Forget a statement that was not booked. Raise ``PaymentError``."""
+    file = _waiting(file_id)
+    state = BankFile.BOOKED if file.items.exists() else BankFile.DISCARDED
+    _forget_text(file, state)
+
+
+def _waiting(file_id: int) -> BankFile:
+    file = BankFile.objects.filter(pk=file_id, state=BankFile.PREVIEW).first()
+    if file is None:
+        raise PaymentError("already_decided", "file", _("This statement was booked or discarded already."))
+    return file
+
+
+def _forget_text(file: BankFile, state: str) -> None:
+    BankFile.objects.filter(pk=file.pk).update(state=state, text="")
+    keystore.store().destroy(file.key)
+
+
+def _row(file: BankFile, line: Line, **fields: object) -> BankItem:
+    item = line.item
+    return BankItem(
+        file=file, key=item.key, like=item.like, amount_e7=item.amount_e7, currency=item.currency[:3],
+        booked_on=item.booked_on, **fields,
+    )  # fmt: skip
+
+
+def _keep(file: BankFile, line: Line) -> int:
+    """Keep a transfer that somebody has to place; return whether it is new."""
+    item = line.item
+    details = orjson.dumps({"payer": item.payer, "iban": item.payer_iban, "text": item.text}).decode()
+    try:
+        with transaction.atomic():
+            _row(file, line, state=BankItem.OPEN, why=line.why, details=details).save()
+    except IntegrityError:
+        return 0
+    return 1
+
+
+def _claim(file: BankFile, line: Line, now: datetime) -> Payment | None:
+    """Tie a transfer to its deposit, or to another one for the same account; None when somebody else just did."""
+    payment = line.payment
+    assert payment is not None
+    known = BankItem.objects.filter(key=line.item.key).select_related("payment").first()
+    if known is not None:
+        return known.payment if line.again else None
+    try:
+        with transaction.atomic():
+            if line.fresh:
+                payment = operations.new_payment(
+                    account=payment.account, direction=Direction.IN, amount_e7=line.item.amount_e7,
+                    once=f"item:{line.item.key}", now=now,
+                )  # fmt: skip
+            _row(file, line, state=BankItem.BOOKED, payment=payment).save()
+    except IntegrityError:
+        return None
+    return payment
+
+
+# --- by hand ----------------------------------------------------------------------------------------------------------
+def assign(exchange: Exchange, *, item_id: int, account_index: int, by: User, now: datetime) -> Payment:
+    """Book a transfer nobody could place into an account. Raise ``PaymentError``, ``Refusal``."""
+    item = _open_item(item_id)
+    account = Account.objects.select_related("user").filter(index=account_index).first()
+    if account is None or account.user_id is None or wallet_of(account) is None:
+        raise PaymentError("unknown_account", "account", _("There is no such open account of a member."))
+    if item.currency != settings.MARKET_CURRENCY or item.amount_e7 == 0:
+        raise PaymentError("other_currency", "account", _("It is in another currency: it can only be set aside."))
+    with transaction.atomic():
+        payment = operations.new_payment(
+            account=account, direction=Direction.IN, amount_e7=item.amount_e7, once=f"item:{item.key}", now=now
+        )
+        decided = {"state": BankItem.BOOKED, "payment": payment, "decided_at": now, "decided_by": by.pk}
+        if not BankItem.objects.filter(pk=item.pk, state=BankItem.OPEN).update(**decided):
+            raise _placed()
+    return operations.confirm(exchange, payment_id=payment.pk, by=by, now=now)
+
+
+def set_aside(*, item_id: int, by: User, reason: str, now: datetime) -> None:
+    """Note that a transfer is not booked into any account. Raise ``PaymentError``."""
+    if reason not in ASIDE_REASONS:
+        raise PaymentError("invalid_value", "reason", _("Choose a reason."))
+    item = _open_item(item_id)
+    decided = {"state": BankItem.ASIDE, "reason": reason, "decided_at": now, "decided_by": by.pk}
+    if not BankItem.objects.filter(pk=item.pk, state=BankItem.OPEN).update(**decided):
+        raise _placed()
+
+
+def _open_item(item_id: int) -> BankItem:
+    item = BankItem.objects.filter(pk=item_id, state=BankItem.OPEN).first()
+    if item is None:
+        raise _placed()
+    return item
+
+
+def _placed() -> PaymentError:
+    return PaymentError("already_decided", "item", _("Somebody has placed this transfer already."))

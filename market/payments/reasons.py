@@ -1,0 +1,45 @@
+"""Why a payment was refused or an incoming transfer left aside: a code that is kept, a word for the screen."""
+
+from __future__ import annotations
+
+from django.utils.translation import gettext_lazy as _
+
+DEPOSIT_REASONS = {
+    "not_received": _("It never came"),
+    "returned": _("Sent back to the payer"),
+    "request": _("At the member's request"),
+}
+WITHDRAWAL_REASONS = {
+    "wrong_account": _("The bank account is not the member's"),
+    "suspicion": _("Under examination"),
+    "request": _("At the member's request"),
+}
+ASIDE_REASONS = {
+    "not_ours": _("Not meant for a member"),
+    "returned": _("Sent back to the payer"),
+    "duplicate": _("The same transfer again"),
+}
+# Why an incoming transfer was not booked by itself.
+WHY = {
+    "no_reference": _("It names no reference of ours."),
+    "unknown_reference": _("Its reference is none of ours."),
+    "several_references": _("It names several references."),
+    "other_currency": _("It is in another currency."),
+    "possible_duplicate": _("The bank has sent the same transfer in another statement."),
+    "reversal": _("The bank takes a booking back."),
+    "booked_by_hand": _("Its deposit was confirmed by hand with another amount."),
+    "account_closed": _("Its account is closed."),
+    "payout_returned": _("A payout came back."),
+}
+_BY_THE_MARKET = {"insufficient_funds": _("Too little free money"), "account_closed": _("The account is closed")}
+REASONS = {**DEPOSIT_REASONS, **WITHDRAWAL_REASONS, **ASIDE_REASONS, **_BY_THE_MARKET}
+
+
+def reason_text(code: str) -> str:
+    """Return the word for a reason's code; an unknown code stands for itself."""
+    return str(REASONS.get(code, code))
+
+
+def why_text(code: str) -> str:
+    """Return why a transfer waits for somebody to place it."""
+    return str(WHY.get(code, code))
