@@ -321,6 +321,7 @@ def begin(now_ms: Callable[[], int]) -> Witnessing | None:
     if not loaded.policy.witnesses:
         return None
     _current = Witnessing(loaded, now_ms)
+    cosigning.ask_by(loaded)
     _current.start()
     return _current
 
@@ -330,6 +331,7 @@ def end() -> None:
     global _current
     if _current is not None:
         _current.stop()
+        cosigning.ask_by(None)
         _current = None
 
 
