@@ -453,9 +453,9 @@ test("keys that a site does not name for a moment are no alarm, and no bad recei
   const text = utf8(`sunledger-key/v1\n${ORIGIN}\n${next.text}\n`);
   const [possession, approval] = [next, LOG_KEY].map((key) => base64(sign(null, text, key.key)));
   const rotated = [
-    `{"type":"genesis","vkey":${JSON.stringify(LOG_KEY.text)}}`,
-    `{"action":"add","approval":"${approval}","possession":"${possession}","type":"key","vkey":${JSON.stringify(next.text)}}`,
-    `{"action":"revoke","type":"key","vkey":${JSON.stringify(LOG_KEY.text)}}`,
+    `{"seq":2000,"type":"genesis","vkey":${JSON.stringify(LOG_KEY.text)}}`,
+    `{"action":"add","approval":"${approval}","possession":"${possession}","seq":2001,"type":"key","vkey":${JSON.stringify(next.text)}}`,
+    `{"action":"revoke","seq":2002,"type":"key","vkey":${JSON.stringify(LOG_KEY.text)}}`,
   ].join("\n");
   let listener: (event: unknown) => void = () => undefined;
   let posted: (data: Work) => void = () => undefined;
