@@ -45,8 +45,22 @@ def load_policy() -> LoadedPolicy | None:
         raise PolicyError(f"{where}: {error}") from error
 
 
+_asked_by: LoadedPolicy | None = None  # the policy by which this process asks witnesses
+
+
+def ask_by(loaded: LoadedPolicy | None) -> None:
+    """Tell readers in this process by which policy witnesses are asked (None: none are): a new file waits for a start."""
+    global _asked_by
+    _asked_by = loaded
+
+
 def policy_in_force() -> LoadedPolicy | None:
-    """Return the policy for readers: one that cannot be read counts as none, the client of the witnesses says so loudly."""
+    """Return the policy for readers: the one witnesses are asked by here, and else the file's.
+
+    One that cannot be read counts as none, the client of the witnesses says so loudly.
+    """
+    if _asked_by is not None:
+        return _asked_by
     try:
         return load_policy()
     except PolicyError:

@@ -3,21 +3,68 @@
 from __future__ import annotations
 
 import http.client
+import io
 import os
+import socket
+import time
+from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
+from ledger.core.note import MAX_NOTE_BYTES
 from ledger.core.policy import Policy, PolicyError, parse_policy
 from ledger.core.source import Missing, Source
+from ledger.core.tiles import HASH_TILE_BYTES, MAX_BUNDLE_BYTES
 
-TIMEOUT_S = 30
+TIMEOUT_S = 30.0  # of one step on the socket
+DEADLINE_S = 60.0  # of a file with all attempts, however slowly it drips; and a second more for each
+MIN_BYTES_S = 16_384  # bytes that have come
 ATTEMPTS = 3  # of one request: a kept connection may have been closed by the server in between
-MAX_FILE_BYTES = 512 * 1024 * 1024  # the rows of one entry are the largest files; a bundle has at most 16 MiB
+MAX_FILE_BYTES = 512 * 1024 * 1024  # the rows of one entry and the market's state are the largest files
 MOUNT = "/ledger"  # where a market serves its log, when only its address is given
 
 
 class SourceFailed(Exception):
     """The log cannot be read at all: no connection, no permission, no such folder."""
+
+
+def limit_of(path: str) -> int:
+    """Return how many bytes the file at a path may have."""
+    if path.startswith("tile/") and not path.startswith("tile/entries/"):
+        return HASH_TILE_BYTES
+    if path.startswith("tile/entries/"):
+        return MAX_BUNDLE_BYTES
+    return MAX_FILE_BYTES if path.startswith(("rows/", "snapshot/")) else MAX_NOTE_BYTES
+
+
+class _Timely(io.RawIOBase):
+    """What comes from a socket until a deadline, which what has come puts off: every wait ends with it, in the headers, too."""
+
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket, until_s: float):
+        self._raw, self._sock, self._until_s = raw, sock, until_s
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left_s = self._until_s - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError("it drips")
+        self._sock.settimeout(min(TIMEOUT_S, left_s))
+        got: int | None = self._raw.readinto(buffer)
+        self._until_s += (got or 0) / MIN_BYTES_S
+        return got
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Answer(http.client.HTTPResponse):
+    def __init__(self, until_s: float, sock: socket.socket, *arguments: Any, **options: Any):
+        super().__init__(sock, *arguments, **options)
+        self.fp = io.BufferedReader(_Timely(self.fp.detach(), sock, until_s))
 
 
 class HttpSource:
@@ -39,18 +86,24 @@ class HttpSource:
 
     def __call__(self, path: str) -> bytes:
         """Return the file at a path; raise ``Missing`` or ``SourceFailed``."""
+        until_s = time.monotonic() + DEADLINE_S
+        limit = limit_of(path)
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                status, data = self._get(path)
+                status, data = self._get(path, limit, until_s)
             except (OSError, http.client.HTTPException) as error:
                 self._connection.close()
+                if time.monotonic() > until_s:
+                    what = f"expected it within {DEADLINE_S:g} s and a second for each {MIN_BYTES_S} bytes"
+                    raise SourceFailed(f"{self._url}: {path}: {what}: {type(error).__name__}: {error}") from error
                 if attempt == ATTEMPTS:
                     raise SourceFailed(f"{self._url}: {type(error).__name__}: {error}") from error
             else:
                 break
         if status == 200:
-            if len(data) > MAX_FILE_BYTES:
-                raise SourceFailed(f"{path}: expected at most {MAX_FILE_BYTES} bytes")
+            if len(data) > limit:
+                self._connection.close()
+                raise SourceFailed(f"{path}: expected at most {limit} bytes")
             return data
         if status in (401, 403):
             raise SourceFailed(
@@ -60,10 +113,13 @@ class HttpSource:
             raise Missing(path, "404")
         raise SourceFailed(f"{self._url}: {path}: expected an answer of status 200, was {status}")
 
-    def _get(self, path: str) -> tuple[int, bytes]:
+    def _get(self, path: str, limit: int, until_s: float) -> tuple[int, bytes]:
+        self._connection.response_class = partial(_Answer, until_s)  # type: ignore[assignment]
+        if self._connection.sock is not None:
+            self._connection.sock.settimeout(TIMEOUT_S)  # the answer before may have left less
         self._connection.request("GET", f"{self._prefix}/{path}", headers=self._headers)
         response = self._connection.getresponse()
-        return response.status, response.read(MAX_FILE_BYTES + 1)
+        return response.status, response.read(limit + 1)
 
 
 class FolderSource:

@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 
 KEY_FILE = "witness_key"
 STATE_FILE = "witness.sqlite3"
+BODY_S = 10.0  # within which a request's body must be here: places are few
 BUSY_MS = 20_000  # to wait for another process that keeps a head
 PLAIN = "text/plain; charset=utf-8"
 _SCHEMA = """
@@ -178,6 +179,8 @@ class WitnessApp:
             status, kind, body = 503, PLAIN, "the witness cannot keep what it sees\n"
         data = body.encode()
         headers = [(b"content-type", kind.encode()), (b"content-length", b"%d" % len(data))]
+        if status == 408:
+            headers.append((b"connection", b"close"))
         if status == 405:
             headers.append((b"allow", b"POST" if scope["path"].endswith("/add-checkpoint") else b"GET, HEAD"))
         await send({"type": "http.response.start", "status": status, "headers": headers})
@@ -188,7 +191,11 @@ class WitnessApp:
         if path == "/add-checkpoint":
             if method != "POST":
                 raise Refused(405, "expected POST")
-            body = await _body(receive)
+            try:
+                async with asyncio.timeout(BODY_S):
+                    body = await _body(receive)
+            except TimeoutError:
+                raise Refused(408, f"expected the whole request within {BODY_S:g} s") from None
             return 200, PLAIN, await asyncio.to_thread(self._witness.add, body)
         hash_, slash, rest = path.removeprefix("/").partition("/")
         if slash and rest == "checkpoint":

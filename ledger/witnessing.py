@@ -334,6 +334,7 @@ def begin(now_ms: Callable[[], int], raised: Callable[[int], None] | None = None
     if not loaded.policy.witnesses:
         return None
     _current = Witnessing(loaded, now_ms, raised)
+    cosigning.ask_by(loaded)
     _current.start()
     return _current
 
@@ -343,6 +344,7 @@ def end() -> None:
     global _current
     if _current is not None:
         _current.stop()
+        cosigning.ask_by(None)
         _current = None
 
 

@@ -11,6 +11,8 @@ from ledger.core.merkle import HASH_BYTES, Frontier, NodeReader, pair_up
 
 TILE_HEIGHT = 8
 TILE_WIDTH = 1 << TILE_HEIGHT
+HASH_TILE_BYTES = TILE_WIDTH * HASH_BYTES
+MAX_BUNDLE_BYTES = TILE_WIDTH * (2 + MAX_LEAF_BYTES)  # each entry behind its length
 MAX_LEVEL = 7  # 256 ** 8 leaves are all that 64 bits can count
 
 _PATH = re.compile(r"tile/(entries|[0-9])/((?:x[0-9]{3}/){0,6}[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?", re.ASCII)

@@ -142,6 +142,33 @@ def test_a_rotation_that_was_interrupted_is_taken_up_again(own: Path) -> None:
     assert signers() == [queries.valid_keys()[0], waiting]
 
 
+def test_a_revocation_that_was_cut_short_is_taken_up_again(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The entry is on the ledger and the secret still in its file: nobody else would destroy it."""
+    trade_once(own)
+    old = queries.valid_keys()[0]
+    command("rotate")
+    new = queries.valid_keys()[1]
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(FileKeys, "drop", killed)
+    with pytest.raises(KeyboardInterrupt):
+        command("revoke", old)
+    monkeypatch.undo()
+    assert (queries.valid_keys(), keys.signing_keys().vkeys()) == ([new], [old, new])
+    size = queries.sealed_size()
+    assert f"{old} was revoked before; its secret is destroyed" in command("revoke", old.split("+")[1])
+    assert keys.signing_keys().vkeys() == [new]
+    assert queries.sealed_size() == size  # nothing new on the ledger
+    for done in (old, "00000000"):
+        with pytest.raises(CommandError, match="expected one of the valid keys"):
+            command("revoke", done)
+    waiting = keys.signing_keys().make()  # one that no entry names yet is not revoked
+    with pytest.raises(CommandError, match="expected one of the valid keys"):
+        command("revoke", waiting)
+
+
 def test_what_may_not_be(own: Path) -> None:
     with pytest.raises(CommandError, match="not been founded"):
         command("rotate")

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 from django.conf import settings as django_settings
 from django.core.management import CommandError, call_command
 
-from ledger import queries
+from ledger import queries, witness_server
 from ledger.core.note import Signer, parse_vkey
 from ledger.core.witness import format_request
 from ledger.models import Checkpoint
@@ -55,6 +56,23 @@ def test_the_protocol_over_http(tmp_path: Path) -> None:
         assert get(station.url, "/")[0] == 404
     with station.open():  # started again: it knows what it has cosigned
         assert post(station.url, first) == (409, "text/x.tlog.size", b"%d\n" % heads[1].size)
+
+
+def test_a_client_that_drips_holds_no_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Places are few, and a log that finds none is not witnessed."""
+    monkeypatch.setattr(witness_server, "BODY_S", 0.3)
+    writer = write_log(5)
+    station = Station(tmp_path / "w", [parse_vkey(writer.log.vkey)])
+    body = format_request(0, [], queries.newest().note)  # type: ignore[union-attr]
+    head = f"POST /add-checkpoint HTTP/1.1\r\nHost: w\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with station.open(), socket.create_connection(("127.0.0.1", station.port), timeout=5) as slow:
+        slow.sendall(head + body[:10])
+        answer = b""
+        while part := slow.recv(65_536):  # until it lets go
+            answer += part
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert b"expected the whole request within 0.3 s" in answer
+        assert post(station.url, body)[0] == 200
 
 
 def test_the_command_serves_without_the_market(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from django.conf import settings
 from django.db import OperationalError
 
 from ledger import cosigning, queries, witnessing
@@ -49,6 +50,7 @@ def test_a_database_that_fails_neither_ends_a_witness_thread_nor_loses_the_fork_
     def answers(*_: object) -> None:
         raise says
 
+    cosign = WitnessClient.cosign
     monkeypatch.setattr(WitnessClient, "cosign", answers)
     with policy(tmp_path, station), asking() as asker:
         alarm = wait_for(lambda: Alarm.objects.filter(kind="fork").first())
@@ -57,9 +59,8 @@ def test_a_database_that_fails_neither_ends_a_witness_thread_nor_loses_the_fork_
         assert asker.status().state == "refused"
         time.sleep(0.3)
         assert Alarm.objects.count() == 1  # once it is kept, not again
-        monkeypatch.undo()
         with station.open():
-            asker.notify()
+            monkeypatch.setattr(WitnessClient, "cosign", cosign)
             wait_for(lambda: asker.status().state == "ok")  # the thread goes on asking
     assert json.loads(alarm.detail)["reason"] == "refused"
 
@@ -74,3 +75,28 @@ def test_a_database_that_fails_does_not_lose_the_lag_alarm(tmp_path: Path, monke
         assert failing.left == 0
         time.sleep(0.3)
         assert Alarm.objects.count() == 1
+
+
+@pytest.mark.parametrize("text", ["# another word\n{}", "nonsense\n", None], ids=["changed", "broken", "gone"])
+def test_a_policy_that_changes_while_the_market_runs_waits_for_the_next_start(tmp_path: Path, text: str | None) -> None:
+    """Who asks the witnesses and who tells what is witnessed go by the same policy."""
+    station = Station(tmp_path / "w", [log_key()])
+    writer = write_log(5)
+    with policy(tmp_path, station), station.open():
+        file = Path(settings.LEDGER_POLICY_FILE)
+        assert witnessing.begin(lambda: 1_000) is not None
+        try:
+            wait_for(lambda: cosigning.witnessed_size() == writer.log.sealed_size)
+            if text is None:
+                file.unlink()
+            else:
+                file.write_text(text.format(file.read_text()))
+            assert cosigning.witnessed_size() == writer.log.sealed_size
+            assert cosigning.witness_keys() == [station.vkey]
+            writer.orders(3)
+            writer.seal()
+            writer.commit()
+            wait_for(lambda: cosigning.witnessed_size() == writer.log.sealed_size)
+        finally:
+            witnessing.end()
+        assert cosigning.witnessed_size() == (0 if text and "{}" in text else None)  # what readers of the file see

@@ -11,10 +11,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from ledger import keys
 from ledger.core.cosign import find_cosignature
 from ledger.core.forks import Evidence, Unusable, Verdict, compare, format_evidence, judge, parse_evidence
-from ledger.core.note import NoteError, VerifierKey, parse_note, parse_vkey
+from ledger.core.note import MAX_NOTE_BYTES, NoteError, VerifierKey, parse_note, parse_vkey
 from ledger.core.policy import PolicyError, parse_policy
 from ledger.core.source import Missing, Source
-from ledger.files import MAX_FILE_BYTES
 from ledger.management.commands.verify_ledger import own_keys
 from ledger.sources import SourceFailed, open_source
 
@@ -97,7 +96,7 @@ def _head(where: str) -> tuple[bytes, Source | None]:
     """Return a signed head, and where its log's tiles are read from, None where there can be none."""
     if "://" not in where and not Path(where).is_dir():
         with Path(where).open("rb") as file:
-            return file.read(MAX_FILE_BYTES), None
+            return file.read(MAX_NOTE_BYTES + 1), None
     source = open_source(where.removesuffix(f"/{HEAD}"))
     try:
         return source(HEAD), source

@@ -78,17 +78,23 @@ class Command(BaseCommand):
         self.stdout.write("Give the new key to witnesses and readers; then revoke the old one.")
 
     def _revoke(self, held: SigningKeys, valid: list[str], wanted: str) -> None:
-        found = [vkey for vkey in valid if vkey == wanted or (wanted and vkey.split("+")[1] == wanted)]
+        # One whose revocation got to its entry and not to its secret is taken up again.
+        begun = [vkey for vkey in held.vkeys() if vkey in queries.known_keys() and vkey not in valid]
+        found = [vkey for vkey in [*valid, *begun] if vkey == wanted or (wanted and vkey.split("+")[1] == wanted)]
         if len(found) != 1:
             raise CommandError(f"expected one of the valid keys: {', '.join(valid)}")
         (vkey,) = found
-        self._register(RegisterKey("revoke", vkey))
-        self.stdout.write(f"revoked {vkey}")
-        if vkey in held.vkeys():
-            try:
-                held.drop(vkey)
-            except keys.KeyFileError as error:
-                self.stdout.write(f"its secret is still there: {error}")
+        if vkey in valid:
+            self._register(RegisterKey("revoke", vkey))
+            self.stdout.write(f"revoked {vkey}")
+            if vkey not in held.vkeys():
+                return
+        try:
+            held.drop(vkey)
+        except keys.KeyFileError as error:
+            self.stdout.write(f"its secret is still there: {error}")
+        else:
+            self.stdout.write(f"{vkey} was revoked{'' if vkey in valid else ' before'}; its secret is destroyed")
 
     def _register(self, command: RegisterKey) -> None:
         exchange = Exchange(_standing_still)
