@@ -26,6 +26,8 @@ class Readings(ApiView):
         account = self.account()
         body = self.decode(shapes.ReadingsIn)
         self.query()
+        if body.readings is None:
+            raise Problem(400, "missing_field", "readings")
         if len(body.readings) > MAX_READINGS:
             raise Problem(422, "too_many_readings", "readings", params={"limit": MAX_READINGS})
         readings: dict[str, metering.ReadingIn] = {}

@@ -119,6 +119,7 @@ SENTENCES: dict[str, tuple[str, ...]] = {
     "too_many_readings": (_("At most %(limit)s readings at once."), _("Too many readings at once.")),
     "duplicate_contract": (_("There are two readings for this contract."),),
     "duplicate_reading": (_("There are two readings for this connection."),),
+    "unknown_device": (_("There is no such device, or it has been revoked before."),),
     "already_founded": (_("The market has been founded already."),),
     "conservation": (_("These transfers do not add up, so nothing was done."),),
     "insufficient_clearing": (_("What was paid in does not cover this, so nothing was done."),),

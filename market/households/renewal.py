@@ -22,7 +22,7 @@ from market.exchange import queries as exchange_queries
 from market.exchange.exchange import Exchange
 from market.households.commitments import identity_text
 from market.households.identities import CACHE
-from market.households.models import Account, Renewal, User
+from market.households.models import Account, Device, Renewal, User
 from market.households.operations import (
     CONNECTION_BYTES,
     HouseholdError,
@@ -85,6 +85,8 @@ def _open_again(exchange: Exchange, old: Account, now: datetime) -> Account:
     with transaction.atomic():
         home, old.home = old.home, None
         old.save(update_fields=["home"])
+        # Evidence of signed readings names the device's key: the same key under both numbers would join them.
+        Device.objects.filter(user=old.user).update(public_key="")
         return Account.objects.create(
             index=exchange_operations.opened_account(outcome),
             account_id=command.account_id,

@@ -4,6 +4,7 @@ from market.pages import (
     account,
     auth,
     connection,
+    devices,
     halts,
     home,
     operator,
@@ -19,6 +20,7 @@ from market.pages import (
 urlpatterns = [
     *auth.urlpatterns,
     *account.urlpatterns,
+    *devices.urlpatterns,
     *privacy.urlpatterns,
     *home.urlpatterns,
     *statement.urlpatterns,

@@ -1,0 +1,156 @@
+"""What sends readings for a home, and what the grid operator confirms of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import path
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_POST, require_safe
+
+from market.exchange.outcomes import CommitFailed, NotRunning, Overloaded
+from market.grid import devices as grid_devices
+from market.grid.operations import GridError
+from market.households import accesslog, devices, queries
+from market.households.models import Role
+from market.households.operations import HouseholdError
+from market.pages import privacy
+from market.pages.context import market_now, running_exchange
+from market.pages.forms import DeviceForm
+from market.pages.roles import only_for, problem_sentence, tell_entry
+
+OPERATORS = (Role.OPERATOR, Role.STAFF)
+TROUBLE = (HouseholdError, GridError, NotRunning, Overloaded, CommitFailed, TimeoutError)
+
+
+def _now_ms() -> int:
+    return int(market_now().timestamp() * 1_000)
+
+
+# --- a household's own -----------------------------------------------------------------------------------------------
+@never_cache
+@only_for(Role.HOUSEHOLD)
+@require_safe
+def own_devices(request: HttpRequest) -> HttpResponse:
+    """Show a household's devices and what registers another one."""
+    return _show(request)
+
+
+@never_cache
+@only_for(Role.HOUSEHOLD)
+@require_POST
+def register(request: HttpRequest) -> HttpResponse:
+    """Register a device and show its key, this once."""
+    form = DeviceForm(request.POST)
+    if not form.is_valid():
+        return _show(request, form=form)
+    asked = form.cleaned_data
+    try:
+        made = devices.register(
+            user=request.user,
+            kind=asked["kind"],
+            name=asked["name"],
+            rating_w=asked["rating_w"],
+            register_digits=asked["register_digits"] or 0,
+            once=asked["once"],
+            now=timezone.now(),
+            now_ms=_now_ms(),
+        )
+    except HouseholdError as error:
+        form.renew()
+        form.add_error(error.field if error.field in form.fields else None, str(error.sentence))
+        return _show(request, form=form)
+    if not made.token:
+        messages.warning(request, _("This device has been registered already. Its key is not shown a second time."))
+        return redirect("devices")
+    return _show(request, made=made)
+
+
+@never_cache
+@only_for(Role.HOUSEHOLD)
+@require_POST
+def revoke(request: HttpRequest, device: str) -> HttpResponse:
+    """Revoke a lost or removed device."""
+    try:
+        devices.revoke(user=request.user, device_id=device, now=timezone.now(), now_ms=_now_ms())
+    except HouseholdError as error:
+        messages.warning(request, str(error.sentence))
+    else:
+        messages.success(request, _("The device is revoked: nothing it sends is taken any more."))
+    return redirect("devices")
+
+
+@never_cache
+@only_for(Role.HOUSEHOLD)
+@require_POST
+def rekey(request: HttpRequest, device: str) -> HttpResponse:
+    """Give a device a new key and show it, this once."""
+    try:
+        made = devices.rekey(user=request.user, device_id=device, now=timezone.now())
+    except HouseholdError as error:
+        messages.warning(request, str(error.sentence))
+        return redirect("devices")
+    return _show(request, made=made)
+
+
+def _show(
+    request: HttpRequest, *, form: DeviceForm | None = None, made: devices.Registered | None = None
+) -> HttpResponse:
+    context: dict[str, Any] = {
+        "account": queries.account_of(request.user),
+        "devices": devices.devices_of(request.user),
+        "form": form or DeviceForm(),
+        "made": made,
+    }
+    return render(request, "account/devices.html", context, status=200 if form is None else 422)
+
+
+# --- the grid operator -----------------------------------------------------------------------------------------------
+@never_cache
+@only_for(*OPERATORS)
+@require_safe
+def waiting(request: HttpRequest) -> HttpResponse:
+    """Show the inverters whose rating is to be confirmed."""
+    found = devices.waiting()
+    privacy.note(request, accesslog.ACCOUNT, accounts={account for _device, account, _area in found})
+    return render(request, "operator/devices.html", {"tab": "devices", "waiting": found})
+
+
+@never_cache
+@only_for(*OPERATORS)
+@require_POST
+def decide(request: HttpRequest, device: str) -> HttpResponse:
+    """Confirm what an inverter may give, or turn it down."""
+    now = timezone.now()
+    try:
+        if request.POST.get("decision") == "decline":
+            grid_devices.refuse(by=request.user, device_id=device, now=now)
+            messages.success(request, _("The device is turned down. The connection's limits stay as they are."))
+            return redirect("operator-devices")
+        exchange = running_exchange()
+        if exchange is None:
+            raise NotRunning("no exchange runs in this process")
+        made = grid_devices.confirm(exchange, by=request.user, once=f"device-{device}"[:64], device_id=device, now=now)
+    except TROUBLE as error:
+        messages.error(request, problem_sentence(error))
+        return redirect("operator-devices")
+    if made is None:
+        messages.success(request, _("Confirmed. The connection has this limit already."))
+    else:
+        tell_entry(request, _("Confirmed. The connection's new export limit is in force."), made.seq)
+    return redirect("operator-devices")
+
+
+urlpatterns = [
+    path("account/devices", own_devices, name="devices"),
+    path("account/devices/register", register, name="register-device"),
+    path("account/devices/<str:device>/revoke", revoke, name="revoke-device"),
+    path("account/devices/<str:device>/key", rekey, name="rekey-device"),
+    path("operator/devices", waiting, name="operator-devices"),
+    path("operator/devices/<str:device>", decide, name="decide-device"),
+]
