@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from market.api.shaping import Contract, Instant, Seq, Shape
+from market.metering.formats.jsonbatch import DeviceValueIn
 
 Kind = Literal["meter", "inverter", "battery", "charger", "substation"]
 WH = Annotated[int, Meta(ge=0, le=2**53 - 1)]
@@ -113,22 +114,6 @@ class ReadingIn(Shape):
     export_wh: WH
     produced_wh: WH | None = None
     used_wh: WH | None = None
-
-
-class DeviceValueIn(Shape):
-    """A value of a device: energy from ``start`` for ``duration_s``, or (``register``) what its counters showed at ``start``.
-
-    ``device`` may be left out where a device sends. ``revision`` counts corrections of the same value.
-    """
-
-    start: Annotated[str, Meta(description="RFC 3339, UTC", examples=["2026-06-06T12:15:00Z"])]
-    import_wh: WH
-    export_wh: WH = 0
-    duration_s: Annotated[int, Meta(ge=0, le=86_400)] = 900
-    register: bool = False
-    quality: Literal["measured", "estimated"] = "measured"
-    revision: Annotated[int, Meta(ge=1, le=32_767)] | None = None
-    device: str = ""
 
 
 class ReadingsIn(Shape):
