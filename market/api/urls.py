@@ -34,6 +34,7 @@ urlpatterns = [
     path("me/devices", devices.Devices.as_view()),
     path("me/devices/<str:device>", devices.OneDevice.as_view()),
     path("me/devices/<str:device>/key", devices.DeviceKey.as_view()),
+    path("me/readings", readings.MyReadings.as_view()),
     path("readings", readings.Readings.as_view()),
     path("events", events.Events.as_view()),
     path("ledger/blocks", ledger.Blocks.as_view()),
