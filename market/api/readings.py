@@ -44,6 +44,8 @@ class Readings(ApiView):
         exchange = self.exchange()
         content_type = request.META.get("CONTENT_TYPE", "").split(";")[0].strip().lower()
         if content_type == CSV:
+            if getattr(request._request, "evidence", None) is not None:
+                raise Problem(415, "unsupported_media_type", "Content-Type")  # an auditor reads JSON only
             try:
                 values = csvbatch.parse(request._request.body, received_ms=exchange.now_ms())
             except FormatError as error:
