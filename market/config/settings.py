@@ -64,6 +64,9 @@ MARKET_CURRENCY = envstr("SUNLEDGER_CURRENCY", "EUR")
 MARKET_INTERVAL_MIN = envint("SUNLEDGER_INTERVAL_MIN", 15)
 MARKET_TIME_ZONE = envstr("SUNLEDGER_TIME_ZONE", "Europe/Berlin")
 
+MQTT_USER = envstr("SUNLEDGER_MQTT_USER", "")  # of ``mqtt_gateway`` at its broker
+MQTT_PASSWORD = envstr("SUNLEDGER_MQTT_PASSWORD", "")
+
 # --- Django ----------------------------------------------------------------------------------------------------------
 INSTALLED_APPS = [
     "django.contrib.auth",

@@ -286,6 +286,15 @@ def by_ids(device_ids: set[str]) -> dict[str, DeviceInfo]:
     return {one.device_id: one for one in _infos(list(rows))}
 
 
+def by_tokens(tokens: set[str]) -> dict[str, DeviceInfo]:
+    """Return live devices by their API keys: many at once, for a gateway."""
+    digests = {keys.digest(token): token for token in tokens if len(token) <= keys.MAX_TOKEN_LENGTH}
+    rows = ApiKey.objects.filter(digest__in=list(digests), revoked_at=None, device__revoked_ms=None)
+    found = {key.device: digests[key.digest] for key in rows.filter(user__is_active=True).select_related("device")}
+    some = [device for device in found if device is not None]
+    return {found[device]: info for device, info in zip(some, _infos(some), strict=True)}
+
+
 def substations(area: str = "") -> list[DeviceInfo]:
     """Return the substation meters of an area, or of all, revoked ones included."""
     rows = Device.objects.filter(kind=DeviceKind.SUBSTATION)
