@@ -301,6 +301,11 @@ def substations(area: str = "") -> list[DeviceInfo]:
     return _infos(list((rows.filter(area=area) if area else rows).order_by("pk")[:MAX_AREA_DEVICES]))
 
 
+def names(pks: list[int]) -> dict[int, str]:
+    """Return what devices are called by their owners."""
+    return dict(Device.objects.filter(pk__in=pks).values_list("pk", "name"))
+
+
 def has_meter(account: int) -> bool:
     """Return whether a live meter is registered for the person behind an account."""
     return Device.objects.filter(user__accounts__index=account, kind=DeviceKind.METER, revoked_ms=None).exists()

@@ -21,7 +21,7 @@ from market.metering.formats.values import Value
 from market.metering.models import Batch, DeviceValue
 from market.metering.operations import InvalidReading, ReadingIn, Recorded
 
-MAX_BATCHES = 500  # of one call
+MAX_BATCHES = 50_000  # of one call; a gateway takes a message of each home at once
 MAX_CALL_VALUES = 50_000  # after which a call takes no further batch
 MINUTE_MS = 60_000
 LOCK_TIMEOUT_S = 30.0

@@ -73,6 +73,12 @@ def latest(account: int) -> ReadingLine | None:
     return found[0] if found else None
 
 
+def newest(account: int, *, limit: int) -> list[ReadingLine]:
+    """Return an account's readings of its latest contracts, newest first."""
+    rows = Reading.objects.filter(account=account).order_by("-start_ms", "-version").values_list(*VALUES)
+    return _newest(rows[: 2 * limit])[:limit]
+
+
 def day(account: int, *, start_ms: int, end_ms: int) -> list[ReadingLine]:
     """Return an account's readings of contracts with start_ms <= start < end_ms, oldest first; at most ``MAX_DAY``."""
     rows = Reading.objects.filter(account=account, start_ms__gte=start_ms, start_ms__lt=end_ms)

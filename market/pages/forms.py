@@ -226,6 +226,21 @@ class DeviceForm(OnceForm):
     )
 
 
+class UploadForm(forms.Form):
+    """A file of readings, and the device they are of."""
+
+    device = forms.ChoiceField(label=_("Device"))
+    file = forms.FileField(
+        label=_("File"),
+        help_text=_("Green Button (XML) or CSV, at most 12 MB. Nothing is taken before you have seen what is in it."),
+        widget=forms.ClearableFileInput(attrs={"accept": ".csv,.xml,text/csv,application/xml,text/xml"}),
+    )
+
+    def __init__(self, *args: Any, devices: list[tuple[str, str]], **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.fields["device"].choices = devices
+
+
 class DepositForm(OnceForm):
     """Money a member is about to send."""
 

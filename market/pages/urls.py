@@ -15,12 +15,14 @@ from market.pages import (
     staff,
     statement,
     trade,
+    uploads,
 )
 
 urlpatterns = [
     *auth.urlpatterns,
     *account.urlpatterns,
     *devices.urlpatterns,
+    *uploads.urlpatterns,
     *privacy.urlpatterns,
     *home.urlpatterns,
     *statement.urlpatterns,
