@@ -165,3 +165,35 @@ class MyReadingPage(Shape):
 
     results: list[MyReading]
     next: str | None
+
+
+class BalanceRow(Shape):
+    """An interval of an area. ``residual_wh`` null: an edge is not measured; ``allowed_wh``: what losses explain."""
+
+    contract: Contract
+    residual_wh: int | None
+    allowed_wh: int
+    missing: int
+    cause: str
+
+
+class AreaBalance(Shape):
+    """What flowed into an area and is in no reading, over a window, and the likely cause (docs/metering.md has the rules)."""
+
+    area: str
+    parent: str | None
+    homes: int
+    metered: bool
+    cause: Literal["unknown", "missing_meter", "loss", "clock", "theft", "meter_error", "unclear"]
+    residual_wh: int
+    allowed_wh: int
+    intervals: int
+    beyond: int
+    rows: list[BalanceRow]
+
+
+class BalancePage(Shape):
+    """The balances of all areas, those with most left unexplained first."""
+
+    results: list[AreaBalance]
+    next: str | None

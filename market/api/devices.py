@@ -8,16 +8,19 @@ from django.http import HttpResponse
 from django.utils import timezone
 from rest_framework.request import Request
 
-from market.api import shapes
-from market.api.openapi import describe
+from market.api import cursors, shapes
+from market.api.openapi import describe, query
 from market.api.operator import OperatorView
+from market.api.orders_in import MAX_AT_MS
 from market.api.problems import Problem
 from market.api.views import ApiView, answer, area_of
-from market.exchange.units import at_text
+from market.engine.contracts import contract_name
+from market.exchange.units import at_text, parse_at
 from market.grid import devices as grid_devices
 from market.grid.operations import GridError
 from market.households import accesslog, devices, keys
-from market.households.models import Device
+from market.households.models import Device, Role
+from market.metering import balances
 
 MAX_ONCE = 64
 
@@ -188,3 +191,59 @@ class Substations(OperatorView):
             now_ms=self.exchange().now_ms(),
         )
         return _registered(made)
+
+
+class Balances(OperatorView):
+    """Whether the energy of areas adds up."""
+
+    roles = OperatorView.roles | {Role.REGULATOR.value}
+
+    @describe(
+        "Balance of areas",
+        shapes.BalancePage,
+        tag="operator",
+        parameters=(
+            query("end", "RFC 3339, UTC: the end of the window; default: what has come in"),
+            query("intervals", f"1 to {balances.MAX_INTERVALS}, default {balances.WINDOW}", int),
+        ),
+    )
+    def get(self, request: Request) -> HttpResponse:
+        """Return what flowed into each area and is in no reading, with the likely cause."""
+        asked = self.query("end", "intervals")
+        count = cursors.integer(asked, "intervals", low=1, high=balances.MAX_INTERVALS) or balances.WINDOW
+        end_ms = None
+        if "end" in asked:
+            try:
+                end_ms = parse_at(asked["end"])
+            except (ValueError, OverflowError):
+                raise Problem(400, "invalid_value", "end") from None
+            if not 0 <= end_ms <= MAX_AT_MS:
+                raise Problem(400, "invalid_value", "end")
+        exchange = self.exchange()
+        start_ms, until_ms, _length_ms = balances.window_of(exchange, end_ms=end_ms, intervals=count)
+        found = balances.of_areas(exchange, start_ms=max(0, start_ms), end_ms=until_ms)
+        return answer({"results": [_balance(one) for one in found], "next": None})
+
+
+def _balance(one: balances.AreaBalance) -> dict[str, Any]:
+    return {
+        "area": one.area,
+        "parent": one.parent or None,
+        "homes": one.homes,
+        "metered": one.metered,
+        "cause": one.verdict.cause,
+        "residual_wh": one.verdict.residual_wh,
+        "allowed_wh": one.verdict.allowed_wh,
+        "intervals": one.verdict.intervals,
+        "beyond": one.verdict.beyond,
+        "rows": [
+            {
+                "contract": contract_name(row.start_ms),
+                "residual_wh": row.residual_wh,
+                "allowed_wh": row.allowed_wh,
+                "missing": row.missing,
+                "cause": row.cause,
+            }
+            for row in one.rows
+        ],
+    }

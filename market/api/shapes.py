@@ -12,6 +12,9 @@ import msgspec
 from msgspec import Meta
 
 from market.api.device_shapes import (  # noqa: F401
+    AreaBalance,
+    BalancePage,
+    BalanceRow,
     Device,
     DeviceAnswer,
     DeviceDecision,

@@ -49,6 +49,7 @@ urlpatterns = [
     path("operator/connections/<str:account_id>", operator.Connection.as_view()),
     path("operator/devices", devices.Waiting.as_view()),
     path("operator/devices/<str:device>", devices.Decide.as_view()),
+    path("operator/balance", devices.Balances.as_view()),
     path("operator/substations", devices.Substations.as_view()),
     path("operator/trades/<int:seq>/recall", operator.Recall.as_view()),
     path("operator/alerts", operator.Alerts.as_view()),

@@ -24,7 +24,6 @@ from market.metering.formats.values import MAX_VALUES, Value
 from market.metering.models import Batch, DeviceValue
 
 DAY_MS = 86_400_000
-WIDE_MS = 2 * DAY_MS  # values that spread further are looked up device by device
 IN_ONE_QUERY = 1_000  # devices
 EVIDENCE_VERSION = 1
 VALUE_FIELDS = ("device", "batch", *(name for name in Value._fields if name != "device"))
@@ -196,12 +195,15 @@ def _look_up(values: Sequence[tuple[DeviceInfo, Value]], known: dict[int, dict[v
     for device, value in values:
         low, high = spans.get(device.pk, (value.start_ms, value.start_ms))
         spans[device.pk] = min(low, value.start_ms), max(high, value.start_ms)
-    first, last = min(low for low, _ in spans.values()), max(high for _, high in spans.values())
-    pks = sorted(spans)
-    if last - first > WIDE_MS:
-        questions = [([pk], *spans[pk]) for pk in pks]
-    else:
-        questions = [(pks[at : at + IN_ONE_QUERY], first, last) for at in range(0, len(pks), IN_ONE_QUERY)]
+    # Devices that tell of the same days are asked about together: one that sends a year makes no long question for others.
+    groups: dict[tuple[int, int], list[int]] = {}
+    for pk, (low, high) in spans.items():
+        groups.setdefault((low // DAY_MS, high // DAY_MS), []).append(pk)
+    questions = [
+        (sorted(pks)[at : at + IN_ONE_QUERY], first * DAY_MS, (last + 1) * DAY_MS - 1)
+        for (first, last), pks in groups.items()
+        for at in range(0, len(pks), IN_ONE_QUERY)
+    ]
     for some, low, high in questions:
         for pk, _batch, value in stored(some, low, high):
             known.setdefault(pk, {}).setdefault(validation.slot(value), []).append(value)

@@ -10,6 +10,7 @@ from django.shortcuts import redirect, render
 from django.urls import path
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
@@ -19,11 +20,13 @@ from market.grid.operations import GridError
 from market.households import accesslog, devices, queries
 from market.households.models import Role
 from market.households.operations import HouseholdError
+from market.metering import balance, balances
 from market.pages import privacy
 from market.pages.context import market_now, running_exchange
 from market.pages.forms import DeviceForm
 from market.pages.roles import only_for, problem_sentence, tell_entry
 
+SHOWN_AREAS = 600
 OPERATORS = (Role.OPERATOR, Role.STAFF)
 TROUBLE = (HouseholdError, GridError, NotRunning, Overloaded, CommitFailed, TimeoutError)
 
@@ -146,11 +149,39 @@ def decide(request: HttpRequest, device: str) -> HttpResponse:
     return redirect("operator-devices")
 
 
+CAUSES = {
+    balance.UNKNOWN: gettext_lazy("no meter at its edge"),
+    balance.MISSING: gettext_lazy("meters missing"),
+    balance.LOSS: gettext_lazy("losses"),
+    balance.CLOCK: gettext_lazy("a clock is off"),
+    balance.THEFT: gettext_lazy("energy taken without a meter"),
+    balance.METER: gettext_lazy("a meter counts too much"),
+    balance.UNCLEAR: gettext_lazy("unclear"),
+}
+
+
+@never_cache
+@only_for(*OPERATORS)
+@require_safe
+def areas_balance(request: HttpRequest) -> HttpResponse:
+    """Show what flowed into each area and is in no reading, with the likely cause."""
+    exchange = running_exchange()
+    rows: list[tuple[balances.AreaBalance, Any]] = []
+    start_ms = end_ms = 0
+    if exchange is not None:
+        start_ms, end_ms, _length_ms = balances.window_of(exchange)
+        found = balances.of_areas(exchange, start_ms=start_ms, end_ms=end_ms)
+        rows = [(one, CAUSES[one.verdict.cause]) for one in found[:SHOWN_AREAS]]
+    context = {"tab": "balance", "rows": rows, "start_ms": start_ms, "end_ms": end_ms, "running": exchange is not None}
+    return render(request, "operator/balance.html", context)
+
+
 urlpatterns = [
     path("account/devices", own_devices, name="devices"),
     path("account/devices/register", register, name="register-device"),
     path("account/devices/<str:device>/revoke", revoke, name="revoke-device"),
     path("account/devices/<str:device>/key", rekey, name="rekey-device"),
+    path("operator/balance", areas_balance, name="operator-balance"),
     path("operator/devices", waiting, name="operator-devices"),
     path("operator/devices/<str:device>", decide, name="decide-device"),
 ]
