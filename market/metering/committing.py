@@ -7,6 +7,7 @@ the batch waiting, and doing it again gives the same.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -19,7 +20,7 @@ from market.households.devices import DeviceInfo
 from market.metering import intake, operations, validation
 from market.metering.formats.values import Value
 from market.metering.models import Batch, DeviceValue
-from market.metering.operations import InvalidReading, ReadingIn, Recorded
+from market.metering.operations import InvalidReading, ReadingIn, ReadingsRefused, Recorded
 
 MAX_BATCHES = 50_000  # of one call; a gateway takes a message of each home at once
 MAX_CALL_VALUES = 50_000  # after which a call takes no further batch
@@ -27,6 +28,9 @@ MINUTE_MS = 60_000
 LOCK_TIMEOUT_S = 30.0
 IN_ONE_QUERY = 1_000  # devices
 
+RETRY_MS = 1_000  # market time: how soon a batch is looked at again whose interval should be delivered already
+
+log = logging.getLogger(__name__)
 _committing = threading.Lock()
 
 
@@ -56,8 +60,7 @@ def commit_due(
 
 def _commit(exchange: Exchange, now_ms: int, only: Sequence[int] | None) -> Committed:
     rows = Batch.objects.filter(committed_ms=None).order_by("pk")
-    if only is not None:
-        rows = rows.filter(pk__in=only)
+    rows = rows.filter(due_ms__lte=now_ms) if only is None else rows.filter(pk__in=only)
     numbers: list[int] = []
     total = 0
     for pk, count in rows.values_list("pk", "count")[:MAX_BATCHES]:
@@ -80,17 +83,32 @@ def _commit(exchange: Exchange, now_ms: int, only: Sequence[int] | None) -> Comm
         recorded += done.accepted
         seq = done.seq if done.seq is not None else seq
     finished = [number for number in numbers if number not in waits]
-    Batch.objects.filter(pk__in=finished).update(committed_ms=now_ms)
+    for some in _some(finished):
+        Batch.objects.filter(pk__in=some).update(committed_ms=now_ms)
+    later: dict[int, list[int]] = {}
+    for number, until_ms in waits.items():
+        later.setdefault(max(until_ms, now_ms + RETRY_MS), []).append(number)
+    for due_ms, waiting in later.items():
+        for some in _some(waiting):
+            Batch.objects.filter(pk__in=some).update(due_ms=due_ms)
     return Committed(len(finished), recorded, seq, len(waits))
+
+
+def _some(numbers: Sequence[int]) -> Iterable[Sequence[int]]:
+    return (numbers[at : at + IN_ONE_QUERY] for at in range(0, len(numbers), IN_ONE_QUERY))
 
 
 def _touched(numbers: Sequence[int]) -> list[tuple[int, int, int, int, int, bool]]:
     """Return (batch, account, device, start, end, register) of the values of homes in these batches, once each."""
-    rows = DeviceValue.objects.filter(batch__in=numbers, account__gte=0)
     fields = ("batch", "account", "device", "start_ms", "duration_ms", "register")
     return [
         (batch, account, device, start_ms, start_ms + duration_ms, register)
-        for batch, account, device, start_ms, duration_ms, register in rows.values_list(*fields).iterator()
+        for some in _some(numbers)
+        for batch, account, device, start_ms, duration_ms, register in DeviceValue.objects.filter(
+            batch__in=some, account__gte=0
+        )
+        .values_list(*fields)
+        .iterator()
     ]
 
 
@@ -108,10 +126,10 @@ def _areas(engine: Engine, accounts: set[int]) -> dict[int, str]:
 
 def _due(
     touched: Sequence[tuple[int, int, int, int, int, bool]], length_ms: int, known: Mapping[str, str]
-) -> tuple[dict[int, dict[int, set[int]]], set[int]]:
-    """Return the accounts of each interval to be made anew, with the batches that touch them, and batches that must wait."""
-    due: dict[int, dict[int, set[int]]] = {}
-    waits: set[int] = set()
+) -> tuple[dict[int, set[int]], dict[int, int]]:
+    """Return the accounts of each interval to be made anew, and until when (ms) batches must wait that touch later ones."""
+    due: dict[int, set[int]] = {}
+    waits: dict[int, int] = {}
     states: dict[int, str | None] = {}
     around = _neighbours(touched)
     for batch, account, device, start_ms, end_ms, register in touched:
@@ -122,9 +140,9 @@ def _due(
                 states[at] = known.get(contract_name(at))
             state = states[at]
             if state == DELIVERED:
-                due.setdefault(at, {}).setdefault(account, set()).add(batch)
+                due.setdefault(at, set()).add(account)
             elif state is not None and state != SETTLED:
-                waits.add(batch)
+                waits[batch] = max(waits.get(batch, 0), at + length_ms)
     return due, waits
 
 
@@ -168,17 +186,50 @@ def _record(
                 metered.reason, source,
             )
         )  # fmt: skip
-    nothing = Recorded(0, 0, 0, None)
-    if not batches:
-        return nothing
+    contract = contract_name(start_ms)
     try:
         return operations.record_batches(
-            exchange=exchange, contract=contract_name(start_ms), batches=batches, now_ms=now_ms, as_given=True
+            exchange=exchange, contract=contract, batches=batches, now_ms=now_ms, as_given=True
         )
     except InvalidReading as error:
         if error.field == "contract":  # settled since it was looked at
-            return nothing
-        raise
+            return Recorded(0, 0, 0, None)
+    except ReadingsRefused:
+        log.exception("readings of %s were refused", contract)
+    # One home must not keep the others out.
+    done = Recorded(0, 0, 0, None)
+    for area, readings in batches.items():
+        done = _added(done, _record_good(exchange, contract, area, readings, now_ms))
+    return done
+
+
+def _record_good(exchange: Exchange, contract: str, area: str, readings: list[ReadingIn], now_ms: int) -> Recorded:
+    """Record the readings of an area that can be; leave out and log those that cannot."""
+    left = list(readings)
+    while left:
+        try:
+            return operations.record_batches(
+                exchange=exchange, contract=contract, batches={area: left}, now_ms=now_ms, as_given=True
+            )
+        except InvalidReading as error:
+            if error.item < 0:
+                log.error("readings of %s in %s are left out: %s", area, contract, error)
+                break
+            log.error("a reading of account %s in %s is left out: %s", left[error.item].account, contract, error)
+            del left[error.item]
+        except ReadingsRefused:
+            log.exception("readings of %s in %s were refused", area, contract)
+            break
+    return Recorded(0, 0, 0, None)
+
+
+def _added(one: Recorded, other: Recorded) -> Recorded:
+    return Recorded(
+        one.accepted + other.accepted,
+        one.corrected + other.corrected,
+        one.duplicates + other.duplicates,
+        other.seq if other.seq is not None else one.seq,
+    )
 
 
 def _evidence(batches: set[int]) -> dict[int, str]:

@@ -57,11 +57,12 @@ class Batch(models.Model):
     received_ms = models.BigIntegerField()  # market time
     count = models.IntegerField()
     evidence = models.CharField(max_length=64, blank=True, default="")
+    due_ms = models.BigIntegerField(default=0)  # not worth looking at before: an interval it touches is not over
     committed_ms = models.BigIntegerField(null=True)
 
     class Meta:
         indexes = [
-            models.Index(fields=["id"], condition=models.Q(committed_ms=None), name="batch_uncommitted"),
+            models.Index(fields=["due_ms"], condition=models.Q(committed_ms=None), name="batch_uncommitted"),
         ]
 
 

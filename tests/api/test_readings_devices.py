@@ -234,8 +234,24 @@ def test_what_is_not_over_yet_waits_for_its_delivery(city: City, delivered: list
     assert Batch.objects.filter(committed_ms=None).exists()
     old = meter.post({"start": at(delivered[0], -24 * 60), "import_wh": 7})  # before the market began
     assert (old.accepted, old.seq) == (1, None)
-    left = commit_due(exchange=city.exchange, now_ms=city.exchange.now_ms())
-    assert left.waiting == 1
+    waiting = Batch.objects.get(committed_ms=None, device=devices.by_ids({meter.id})[meter.id].pk)
+    assert waiting.due_ms == start_ms + 15 * MINUTE_MS  # and nobody looks at it before
+    commit_due(exchange=city.exchange, now_ms=city.exchange.now_ms())
+    waiting.refresh_from_db()
+    assert waiting.committed_ms is None
+
+
+def test_one_home_that_cannot_be_recorded_keeps_no_other_out(city: City, delivered: list[str]) -> None:
+    plant = Meter(city.person("otto", area="LV1.1"), rating_w=10**9)  # its quarter hour is more than any connection's
+    neighbour = Meter(city.person("paul", area="LV1.1"))
+    old = [{"start": at(delivered[1], -24 * 60 * n), "import_wh": 1} for n in range(1, 201)]
+    plant.post({"start": at(delivered[1]), "import_wh": 20_000_000}, *old)
+    neighbour.post({"start": at(delivered[1]), "import_wh": 20}, *old)
+    commit_due(exchange=city.exchange, now_ms=city.exchange.now_ms())
+    assert reading(plant.person, delivered[1]) is None
+    assert reading(neighbour.person, delivered[1]).import_wh == 20
+    pks = [one.pk for one in devices.by_ids({plant.id, neighbour.id}).values()]
+    assert not Batch.objects.filter(committed_ms=None, device__in=pks).exists()
 
 
 def test_a_large_batch_is_taken_at_once_and_committed_after(city: City, delivered: list[str]) -> None:
