@@ -256,6 +256,9 @@ class _Before(NamedTuple):
     quality: str
     revision: int
     source: str
+    reason: str
+    produced_wh: int | None
+    used_wh: int | None
 
 
 def _numbered(reading: ReadingIn) -> ReadingIn:
@@ -269,9 +272,11 @@ def _is_known(reading: ReadingIn, before: _Before, as_given: bool) -> bool:
     if reading.revision != before.revision:
         return reading.revision < before.revision and not as_given
     same = (reading.import_wh, reading.export_wh) == (before.import_wh, before.export_wh)
-    if as_given:
-        return same and (reading.quality, reading.source) == (before.quality, before.source)
-    return same
+    if not as_given or not same:
+        return same
+    return (reading.quality, reading.reason, reading.source, reading.produced_wh, reading.used_wh) == (
+        before.quality, before.reason, before.source, before.produced_wh, before.used_wh,
+    )  # fmt: skip
 
 
 def _known(start_ms: int, batches: Mapping[str, Sequence[ReadingIn]]) -> dict[int, _Before]:

@@ -158,6 +158,23 @@ def segments(values: Iterable[Value], *, rating_w: int, register_digits: int) ->
         )  # fmt: skip
     reset = False
     counters.sort(key=lambda one: one[0].start_ms)
+
+    def possible(before: Value, after: Value) -> bool:
+        taken = _difference(before.import_wh, after.import_wh, register_digits)
+        given = _difference(before.export_wh, after.export_wh, register_digits)
+        if taken is None or given is None:
+            return False
+        return not above(max(taken, given), rating_w, after.start_ms - before.start_ms)
+
+    # One that fits neither the one before nor the one after, which fit each other, is a slip.
+    counters = [
+        one
+        for place, one in enumerate(counters)
+        if not 0 < place < len(counters) - 1
+        or possible(counters[place - 1][0], one[0])
+        or possible(one[0], counters[place + 1][0])
+        or not possible(counters[place - 1][0], counters[place + 1][0])
+    ]
     for (before, revised_before), (after, revised_after) in pairwise(counters):
         span_ms = after.start_ms - before.start_ms
         taken = _difference(before.import_wh, after.import_wh, register_digits)

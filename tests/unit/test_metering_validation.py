@@ -107,6 +107,7 @@ MEASURED = [
     ("a counter rolls over", [counter(0, 9_999_960), counter(15, 40)], (80, 0, "measured", "rollover")),
     ("a counter is reset", [counter(0, 5_000_000), counter(15, 40)], "counter_reset"),
     ("an absurd counter", [counter(0, 1_000), counter(15, 900_000)], "gap"),
+    ("a slip of a counter", [counter(0, 1_000), counter(5, 900_000), counter(15, 1_100)], (100, 0, "measured", "")),
     ("a counter corrected", [counter(0, 0), counter(15, 50), counter(15, 60, revision=1)], (60, 0, "corrected", "revised")),
 ]  # fmt: skip
 
