@@ -23,7 +23,7 @@ from market.exchange.exchange import Exchange
 from market.exchange.units import money_text
 from market.households import keystore
 from market.households.identities import CACHE
-from market.households.models import Access, Account, AccountRequest, Connection, Renewal, Role, User
+from market.households.models import Access, Account, AccountRequest, Connection, Device, Renewal, Role, User
 from market.households.operations import HouseholdError, Refusal, close_account
 
 LOOKED_AT_ONCE = 1_000  # sessions or people of one query
@@ -156,6 +156,8 @@ def _strip(user: User) -> Erased:
         Access.objects.filter(person=pk).delete()
         exchange_operations.forget_keys(accounts=indexes)
         sessions = _end_sessions(pk)
+        # By name, too: what they said stays under the account's number, whose they were does not.
+        Device.objects.filter(user=user).delete()
         User.objects.filter(pk=pk).delete()  # keys and the request for an account go with it
         keystore.store().destroy(key)
     CACHE.forget_user(pk)

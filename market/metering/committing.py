@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from market.engine.contracts import DELIVERED, SETTLED, contract_name
+from market.engine.contracts import SETTLED, contract_name
 from market.engine.engine import Engine
 from market.exchange.exchange import Exchange
 from market.households import devices
@@ -139,9 +139,11 @@ def _due(
             if at not in states:
                 states[at] = known.get(contract_name(at))
             state = states[at]
-            if state == DELIVERED:
+            if state is None:
+                continue  # before the market began, or final
+            if operations.takes_readings(state):
                 due.setdefault(at, set()).add(account)
-            elif state is not None and state != SETTLED:
+            elif state != SETTLED:
                 waits[batch] = max(waits.get(batch, 0), at + length_ms)
     return due, waits
 

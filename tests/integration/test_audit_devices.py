@@ -11,7 +11,11 @@ import orjson
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from ledger.core.merkle import EMPTY_ROOT
+from ledger.core.note import Checkpoint, parse_vkey
 from ledger.exports import export
+from ledger.files import FolderSource
+from ledger.mirror import Mirror, stated
 from market.audit import signatures
 from market.audit.__main__ import main
 from market.engine.contracts import contract_start_ms
@@ -99,6 +103,19 @@ def test_evidence_changed_or_taken_away(market: Market, tmp_path: Path, capsys: 
     file.unlink()
     assert main([str(tmp_path / "log")]) == 0
     assert "1 signed batches are not in this source" in capsys.readouterr().out
+
+
+def test_a_follower_takes_the_evidence_along(market: Market, tmp_path: Path) -> None:
+    signed_batch(market)
+    market.exchange.stop()
+    export(tmp_path / "log")
+    source = FolderSource(tmp_path / "log")
+    note = source("checkpoint")
+    key = parse_vkey(source("log.vkey").decode().strip())
+    mirror = Mirror(tmp_path / "mirror")
+    mirror.fetch(note, Checkpoint(stated(note).origin, 0, EMPTY_ROOT), [key], source)
+    [file] = (tmp_path / "log" / "evidence").iterdir()
+    assert (tmp_path / "mirror" / "evidence" / file.name).read_bytes() == file.read_bytes()
 
 
 def test_quarters_made_of_finer_values_and_counters_are_what_was_signed(
