@@ -193,6 +193,17 @@ class Substations(OperatorView):
         return _registered(made)
 
 
+class Substation(OperatorView):
+    """One meter of the grid."""
+
+    @describe("Revoke a substation meter", shapes.Device, tag="operator")
+    def delete(self, request: Request, device: str) -> HttpResponse:
+        """Revoke a lost or removed substation meter: nothing it sends is taken any more."""
+        self.query()
+        now_ms = self.exchange().now_ms()
+        return answer(_out(devices.revoke_substation(device_id=device_of(device), now=timezone.now(), now_ms=now_ms)))
+
+
 class Balances(OperatorView):
     """Whether the energy of areas adds up."""
 

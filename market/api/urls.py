@@ -51,6 +51,7 @@ urlpatterns = [
     path("operator/devices/<str:device>", devices.Decide.as_view()),
     path("operator/balance", devices.Balances.as_view()),
     path("operator/substations", devices.Substations.as_view()),
+    path("operator/substations/<str:device>", devices.Substation.as_view()),
     path("operator/trades/<int:seq>/recall", operator.Recall.as_view()),
     path("operator/alerts", operator.Alerts.as_view()),
     path("operator/alerts/<int:seq>/acknowledge", operator.Acknowledgement.as_view()),

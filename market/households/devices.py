@@ -26,6 +26,7 @@ MAX_DEVICES = 50  # live devices of one person; a house has a dozen
 MAX_AREA_DEVICES = 2_000  # live substation meters one operator has registered
 MAX_WAITING = 500  # inverters of the operator's list, the oldest first
 MAX_ONCE = 64
+IN_ONE_QUERY = 1_000  # accounts
 MAX_REGISTER_DIGITS = 15
 READINGS_DOMAIN = b"sunledger/readings/v1\n"
 KEY_DOMAIN = b"sunledger/device-key/v1\n"
@@ -189,7 +190,18 @@ def rekey(*, user: User, device_id: str, now: datetime, public_key: str = "", pr
 
 def revoke(*, user: User, device_id: str, now: datetime, now_ms: int) -> Device:
     """Revoke a lost or removed device: from now on nothing of it is taken. Raise ``HouseholdError`` where there is none."""
-    device = _live(user, device_id)
+    return _revoke(_live(user, device_id), now, now_ms)
+
+
+def revoke_substation(*, device_id: str, now: datetime, now_ms: int) -> Device:
+    """Revoke a substation meter, whichever operator registered it. Raise ``HouseholdError`` where there is none."""
+    device = Device.objects.filter(device_id=device_id, kind=DeviceKind.SUBSTATION, revoked_ms=None).first()
+    if device is None:
+        raise HouseholdError("unknown_device", "device", _("There is no such device, or it has been revoked before."))
+    return _revoke(device, now, now_ms)
+
+
+def _revoke(device: Device, now: datetime, now_ms: int) -> Device:
     with transaction.atomic():
         Device.objects.filter(pk=device.pk, revoked_ms=None).update(revoked_ms=now_ms)
         _void_keys(device, now)
@@ -272,11 +284,14 @@ def of_account(account: int) -> list[DeviceInfo]:
 
 def of_accounts(accounts: set[int]) -> dict[int, list[DeviceInfo]]:
     """Return the devices of many accounts, revoked ones included, by account."""
-    rows = Device.objects.filter(user__accounts__index__in=accounts).exclude(kind=DeviceKind.SUBSTATION).distinct()
     found: dict[int, list[DeviceInfo]] = {}
-    for one in _infos(list(rows.order_by("pk"))):
-        if one.account in accounts:
-            found.setdefault(one.account, []).append(one)
+    names = sorted(accounts)
+    for at in range(0, len(names), IN_ONE_QUERY):
+        some = names[at : at + IN_ONE_QUERY]
+        rows = Device.objects.filter(user__accounts__index__in=some).exclude(kind=DeviceKind.SUBSTATION).distinct()
+        for one in _infos(list(rows.order_by("pk"))):
+            if some[0] <= one.account <= some[-1] and one.account in accounts:
+                found.setdefault(one.account, []).append(one)
     return found
 
 

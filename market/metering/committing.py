@@ -236,8 +236,10 @@ def _added(one: Recorded, other: Recorded) -> Recorded:
 
 def _evidence(batches: set[int]) -> dict[int, str]:
     """Return the evidence of the batches that were signed."""
-    rows = Batch.objects.filter(pk__in=batches).exclude(evidence="")
-    return dict(rows.values_list("pk", "evidence"))
+    found: dict[int, str] = {}
+    for some in _some(sorted(batches)):
+        found |= dict(Batch.objects.filter(pk__in=some).exclude(evidence="").values_list("pk", "evidence"))
+    return found
 
 
 class Said(NamedTuple):

@@ -149,7 +149,7 @@ def take_many(*, batches: Sequence[Sent], limits: Mapping[int, tuple[int, int]],
                 verdicts[place] = validation.CORRECTED if value.revision else validation.ACCEPTED
             else:
                 verdicts[place] = validation.judged(value, before)
-                if verdicts[place] == validation.DUPLICATE:
+                if verdicts[place] in (validation.DUPLICATE, validation.TOO_MANY):
                     continue
                 before.append(value)
             new.append(

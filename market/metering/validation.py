@@ -19,6 +19,7 @@ MAX_AGE_MS = 400 * 24 * HOUR_MS  # of what a device sends: older is a clock that
 MAX_FILE_AGE_MS = 20 * 366 * 24 * HOUR_MS  # of what a person uploads: another supplier's records
 MAX_SPAN_MS = 24 * HOUR_MS  # between two readings of a counter, and of one value; longer ones are a gap
 TOLERANCE_PERCENT = 110  # of a rating: plates are rounded, meters have classes
+MAX_VERSIONS = 50  # values kept for one slot of a device: more corrections are a device gone mad
 ROLLED_TENTHS = 1  # a counter that begins again was in its last tenth before and is in its first after
 
 CORRECTED = "corrected"
@@ -27,8 +28,9 @@ CORRECTED = "corrected"
 ACCEPTED, DUPLICATE, SUPERSEDED = "accepted", "duplicate", "superseded"
 TAKEN = frozenset((ACCEPTED, CORRECTED, DUPLICATE, SUPERSEDED))
 # Why a value is refused.
-UNKNOWN_DEVICE, CLOCK_AHEAD, TOO_OLD, OFF_GRID, TOO_LONG, ABOVE_RATING, ABOVE_CONNECTION = (
+UNKNOWN_DEVICE, CLOCK_AHEAD, TOO_OLD, OFF_GRID, TOO_LONG, ABOVE_RATING, ABOVE_CONNECTION, TOO_MANY = (
     "unknown_device", "clock_ahead", "too_old", "off_grid", "too_long", "above_rating", "above_connection",
+    "too_many_versions",
 )  # fmt: skip
 # Why an interval's value is not simply measured, or is none.
 SPLIT, SENDER, ROLLOVER, REVISED = "split", "sender", "rollover", "revised"
@@ -96,6 +98,8 @@ def judged(value: Value, known: Sequence[Value]) -> str:
         return CORRECTED if value.revision else ACCEPTED
     if any(content(value) == content(other) for other in known):
         return DUPLICATE
+    if len(known) >= MAX_VERSIONS:
+        return TOO_MANY
     return CORRECTED if rank(value) > max(map(rank, known)) else SUPERSEDED
 
 

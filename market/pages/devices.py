@@ -16,6 +16,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from market.exchange.outcomes import CommitFailed, NotRunning, Overloaded
 from market.grid import devices as grid_devices
+from market.grid import queries as grid_queries
 from market.grid.operations import GridError
 from market.households import accesslog, devices, queries
 from market.households.models import Role
@@ -23,7 +24,7 @@ from market.households.operations import HouseholdError
 from market.metering import balance, balances
 from market.pages import privacy
 from market.pages.context import market_now, running_exchange
-from market.pages.forms import DeviceForm
+from market.pages.forms import DeviceForm, SubstationForm
 from market.pages.roles import only_for, problem_sentence, tell_entry
 
 SHOWN_AREAS = 600
@@ -118,10 +119,61 @@ def _show(
 @only_for(*OPERATORS)
 @require_safe
 def waiting(request: HttpRequest) -> HttpResponse:
-    """Show the inverters whose rating is to be confirmed."""
+    """Show the inverters whose rating is to be confirmed, and the substation meters."""
+    return _show_waiting(request)
+
+
+def _show_waiting(
+    request: HttpRequest, *, form: SubstationForm | None = None, made: devices.Registered | None = None
+) -> HttpResponse:
     found = devices.waiting()
     privacy.note(request, accesslog.ACCOUNT, accounts={account for _device, account, _area in found})
-    return render(request, "operator/devices.html", {"tab": "devices", "waiting": found})
+    context = {
+        "tab": "devices",
+        "waiting": found,
+        "substations": devices.substations(),
+        "form": form or SubstationForm(areas=_areas()),
+        "made": made,
+    }
+    return render(request, "operator/devices.html", context, status=200 if form is None else 422)
+
+
+def _areas() -> list[tuple[str, str]]:
+    """Return areas in the order of the tree, indented by their depth."""
+    exchange = running_exchange()
+    if exchange is None:
+        return []
+    return [(area.area, "\u2003" * area.depth + area.area) for area in grid_queries.areas(exchange)]
+
+
+@never_cache
+@only_for(*OPERATORS)
+@require_POST
+def register_substation(request: HttpRequest) -> HttpResponse:
+    """Register the meter of an edge and show its key, this once."""
+    form = SubstationForm(request.POST, areas=_areas())
+    if not form.is_valid():
+        return _show_waiting(request, form=form)
+    asked = form.cleaned_data
+    try:
+        made = devices.register(
+            user=request.user,
+            kind="substation",
+            area=asked["area"],
+            name=asked["name"],
+            rating_w=asked["rating_w"],
+            once=asked["once"],
+            now=timezone.now(),
+            now_ms=_now_ms(),
+        )
+    except HouseholdError as error:
+        form.renew()
+        form.add_error(error.field if error.field in form.fields else None, str(error.sentence))
+        return _show_waiting(request, form=form)
+    if not made.token:
+        messages.warning(request, _("This device has been registered already. Its key is not shown a second time."))
+        return redirect("operator-devices")
+    return _show_waiting(request, made=made)
 
 
 @never_cache
@@ -176,6 +228,20 @@ def areas_balance(request: HttpRequest) -> HttpResponse:
     return render(request, "operator/balance.html", context)
 
 
+@never_cache
+@only_for(*OPERATORS)
+@require_POST
+def revoke_substation(request: HttpRequest, device: str) -> HttpResponse:
+    """Revoke a lost or removed substation meter."""
+    try:
+        devices.revoke_substation(device_id=device, now=timezone.now(), now_ms=_now_ms())
+    except HouseholdError as error:
+        messages.warning(request, str(error.sentence))
+    else:
+        messages.success(request, _("The device is revoked: nothing it sends is taken any more."))
+    return redirect("operator-devices")
+
+
 urlpatterns = [
     path("account/devices", own_devices, name="devices"),
     path("account/devices/register", register, name="register-device"),
@@ -183,5 +249,7 @@ urlpatterns = [
     path("account/devices/<str:device>/key", rekey, name="rekey-device"),
     path("operator/balance", areas_balance, name="operator-balance"),
     path("operator/devices", waiting, name="operator-devices"),
+    path("operator/substations", register_substation, name="register-substation"),
+    path("operator/substations/<str:device>/revoke", revoke_substation, name="revoke-substation"),
     path("operator/devices/<str:device>", decide, name="decide-device"),
 ]

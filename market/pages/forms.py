@@ -226,6 +226,18 @@ class DeviceForm(OnceForm):
     )
 
 
+class SubstationForm(OnceForm):
+    """The meter of the edge between an area and its parent."""
+
+    area = forms.ChoiceField(label=_("Area"))
+    name = forms.CharField(label=_("Name of the device"), max_length=DEVICE_NAME_LENGTH)
+    rating_w = power_field(label=_("Rated power, kW"), min_value="0.001")
+
+    def __init__(self, *args: Any, areas: list[tuple[str, str]], **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.fields["area"].choices = areas
+
+
 class UploadForm(forms.Form):
     """A file of readings, and the device they are of."""
 

@@ -61,6 +61,7 @@ VERDICTS = {
     validation.OFF_GRID: gettext_lazy("not on the minute"),
     validation.TOO_LONG: gettext_lazy("longer than a day"),
     validation.ABOVE_RATING: gettext_lazy("more than the device can carry"),
+    validation.TOO_MANY: gettext_lazy("corrected too often"),
     validation.ABOVE_CONNECTION: gettext_lazy("more than your connection can carry"),
 }
 REASONS = {

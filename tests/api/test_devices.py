@@ -162,6 +162,11 @@ def test_substation_meters_are_the_operators(city: City, olga: Person) -> None:
     assert made.device.kind == "substation"
     assert queries.identify_key(made.token).scopes == {"readings:write"}
     assert [one.area for one in devices.substations("LV1.1")] == ["LV1.1"]
+    path = f"/api/v1/operator/substations/{made.device.device}"
+    refused(city.alice.request("DELETE", path), 403, "forbidden")
+    assert shaped(city.sam.request("DELETE", path), shapes.Device).revoked
+    assert queries.identify_key(made.token) is None
+    refused(olga.request("DELETE", path), 404, "unknown_device", "device")
 
 
 def test_too_many(city: City, monkeypatch: pytest.MonkeyPatch) -> None:

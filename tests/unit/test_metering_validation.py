@@ -78,6 +78,8 @@ def test_without_a_known_limit_anything_may_go_through_the_connection() -> None:
         (energy(0, 15, 6, revision=1), [energy(0, 15, 5, received=9)], "corrected"),
         (energy(0, 15, 5, received=9), [energy(0, 15, 6, revision=1)], "superseded"),
         (energy(0, 15, 5, revision=1), [energy(0, 15, 6, revision=2)], "superseded"),
+        (energy(0, 15, 99, revision=99), [energy(0, 15, n, revision=n) for n in range(50)], "too_many_versions"),
+        (energy(0, 15, 7, revision=7), [energy(0, 15, n, revision=n) for n in range(50)], "duplicate"),
     ],
 )
 def test_the_verdict_on_a_value_beside_what_is_known(one: Value, known: list[Value], verdict: str) -> None:

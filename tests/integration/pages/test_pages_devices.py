@@ -67,6 +67,27 @@ def test_the_operator_confirms_and_turns_down(town: Town) -> None:
     assert town.olga.get(PAGE).status_code == 403
 
 
+def test_a_substation_meter_is_registered_for_an_area(town: Town) -> None:
+    page = "/operator/devices"
+    fields = {"area": "MV1", "name": "transformer", "rating_w": "400"}
+    response = town.olga.post("/operator/substations", page=page, once="s", **fields)
+    found = re.search(r'<code id="secret" class="token">(\S+)</code>', response.content.decode())
+    assert found
+    identity = queries.identify_key(found[1])
+    assert identity is not None and identity.scopes == {"readings:write"}
+    assert town.olga.post("/operator/substations", page=page, once="s", **fields).status_code == 302
+    [device] = Device.objects.filter(area="MV1")
+    assert (device.kind, device.rating_w) == ("substation", 400_000)
+    assert found[1] not in town.olga.html(page) and "MV1" in town.olga.html(page)
+    wrong = town.olga.post("/operator/substations", page=page, once="t", **fields | {"area": "LV9"})
+    assert wrong.status_code == 422
+    assert town.alice.post("/operator/substations", page=PAGE, once="u", **fields).status_code == 403
+    assert town.alice.post(f"/operator/substations/{device.device_id}/revoke", page=PAGE).status_code == 403
+    assert queries.identify_key(found[1]) is not None
+    town.olga.post(f"/operator/substations/{device.device_id}/revoke", page=page)
+    assert queries.identify_key(found[1]) is None
+
+
 def test_in_chinese(town: Town) -> None:
     html = town.alice.client.get(PAGE, headers={"accept-language": "zh-hans"}).content.decode()
     assert "登记设备" in html
