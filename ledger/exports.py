@@ -12,10 +12,11 @@ from ledger.core.note import parse_checkpoint, parse_note
 from ledger.core.rows import join_rows
 from ledger.core.tiles import TILE_WIDTH, Place, entries_path, levels, tile_path, widths
 from ledger.files import put_file
-from ledger.models import Row, Rulebook
+from ledger.models import Evidence, Row, Rulebook
 
 VKEY_FILE = "log.vkey"
 READ_ROWS = 5_000  # rows of one read
+READ_EVIDENCE = 20  # signed batches of one read; one has up to 2 MB
 
 
 class Export(NamedTuple):
@@ -55,6 +56,8 @@ def export(folder: Path, *, witnessed: bool = False) -> Export:
     stored = Row.objects.filter(seq__lt=size).order_by("seq", "number").values_list("seq", "data")
     for seq, group in groupby(stored.iterator(chunk_size=READ_ROWS), key=lambda row: row[0]):
         out.write(f"rows/{seq}", join_rows([bytes(data) for _, data in group]))
+    for sha256, data in Evidence.objects.values_list("sha256", "data").iterator(chunk_size=READ_EVIDENCE):
+        out.write(f"evidence/{sha256}", bytes(data))
     for sha256, text in Rulebook.objects.values_list("sha256", "text"):
         out.write(f"rulebook/{sha256}", text.encode())
     for sha256 in queries.snapshots():

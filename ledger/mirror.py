@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ CHECKPOINT = "checkpoint"
 VKEY_FILE = "log.vkey"
 COMMITMENTS = (b'"type":"readings"', b'"type":"settle"')
 RULEBOOKS = (b'"type":"genesis"', b'"type":"rulebook"')
+SOURCE = re.compile(rb'"source":"([0-9a-f]{64})"')
 SNAPSHOT = b'"type":"snapshot"'
 MAX_SNAPSHOTS = 3  # newest ones remembered; a market keeps no more
 
@@ -154,6 +156,7 @@ class Mirror:
                 path = f"rows/{seq}"
                 if not self._fetch_file(path, source, lambda data: _check_rows(data, count, root)):
                     raise Missing(path)
+                self._fetch_evidence(seq, source)
         elif any(kind in leaf for kind in RULEBOOKS):
             fields = _decoded(leaf)
             sha256 = fields.get("rulebook_sha256" if fields.get("type") == "genesis" else "sha256")
@@ -163,6 +166,15 @@ class Mirror:
             fields = _decoded(leaf)
             if is_sha256(fields.get("sha256")):
                 self.snapshots.append(SnapshotEntry(seq, str(fields["sha256"])))
+
+    def _fetch_evidence(self, seq: int, source: Source) -> None:
+        """Fetch the signed batches that rows of readings name."""
+        try:
+            found = SOURCE.findall(self.read(f"rows/{seq}"))
+        except Missing:
+            return
+        for sha256 in dict.fromkeys(name.decode() for name in found):
+            self._fetch_file(f"evidence/{sha256}", source, checker_of(sha256))
 
     def _fetch_file(self, path: str, source: Source, check: Callable[[bytes], None]) -> bool:
         """Put a file that is checked in its place and return whether there is one."""
@@ -198,6 +210,11 @@ def check_sha256(data: bytes, sha256: str) -> None:
     was = hashlib.sha256(data).hexdigest()
     if was != sha256:
         raise ValueError(f"expected bytes with the SHA-256 {sha256}, was {was}")
+
+
+def checker_of(sha256: str) -> Callable[[bytes], None]:
+    """Return what holds bytes against a SHA-256."""
+    return lambda data: check_sha256(data, sha256)
 
 
 def _check_rows(data: bytes, count: int, root: str) -> None:

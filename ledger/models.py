@@ -44,6 +44,13 @@ class Row(models.Model):
     data = models.BinaryField()
 
 
+class Evidence(models.Model):
+    """What rows name by its SHA-256: a batch of readings with the signature of the device that sent it."""
+
+    sha256 = models.CharField(max_length=64, primary_key=True)
+    data = models.BinaryField()
+
+
 class Rulebook(models.Model):
     """A text of the rulebook under its SHA-256, by which entries name it."""
 

@@ -14,7 +14,7 @@ from ledger.core.keyring import KeyringError
 from ledger.core.merkle import leaf_hashes
 from ledger.core.note import body_hash, checkpoint_body, parse_vkey, signature_line
 from ledger.core.tiles import MAX_LEAF_BYTES
-from ledger.models import Checkpoint, Entry, HashTile, KeyEntry, Row, Rulebook
+from ledger.models import Checkpoint, Entry, Evidence, HashTile, KeyEntry, Row, Rulebook
 from ledger.signing import SigningKeys
 
 LogRows = list[tuple[type[models.Model], list[tuple[object, ...]]]]
@@ -186,4 +186,11 @@ def publish_rulebook(text: str) -> str:
     """Keep a text of the rulebook for good and return its SHA-256 in hex, by which entries name it."""
     sha256 = hashlib.sha256(text.encode()).hexdigest()
     Rulebook.objects.get_or_create(sha256=sha256, defaults={"text": text})
+    return sha256
+
+
+def keep_evidence(data: bytes) -> str:
+    """Keep what rows will name by its SHA-256, and return that (hex). Keeping it again changes nothing."""
+    sha256 = hashlib.sha256(data).hexdigest()
+    Evidence.objects.get_or_create(sha256=sha256, defaults={"data": data})
     return sha256

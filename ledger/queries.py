@@ -19,7 +19,7 @@ from ledger.core.rows import join_rows
 from ledger.core.tiles import Place, covers, encode_bundle, entries_path, node_reader, tile_path
 from ledger.core.verify import Head
 from ledger.loading import LogDamaged as LogDamaged
-from ledger.models import Checkpoint, Entry, HashTile, KeyEntry, Row, Rulebook
+from ledger.models import Checkpoint, Entry, Evidence, HashTile, KeyEntry, Row, Rulebook
 
 MAX_ENTRIES = 10_000  # of one page
 MAX_BLOCKS = 1_000
@@ -100,6 +100,14 @@ def rows(seq: int) -> list[bytes]:
         return []
     found = Row.objects.filter(seq=seq).order_by("number").values_list("data", flat=True)
     return [bytes(data) for data in found]
+
+
+def evidence(sha256: str) -> bytes:
+    """Return what rows name by this SHA-256; raise ``NotThere``."""
+    data = Evidence.objects.filter(sha256=sha256).values_list("data", flat=True).first()
+    if data is None:
+        raise NotThere(f"evidence {sha256}")
+    return bytes(data)
 
 
 def rows_file(seq: int, covered: int | None = None) -> bytes:

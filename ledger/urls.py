@@ -12,6 +12,7 @@ urlpatterns = [
     path("witnesses", views.witnesses, name="witnesses"),
     path("tile/<path:rest>", views.tile, name="tile"),
     path("rows/<str:seq>", views.rows, name="rows"),
+    path("evidence/<str:sha256>", views.evidence, name="evidence"),
     path("snapshot/<str:sha256>", views.snapshot, name="snapshot"),
     path("rulebook/<str:sha256>", views.rulebook, name="rulebook"),
     path("<path:path>", views.nothing),

@@ -121,6 +121,14 @@ def rows(request: HttpRequest, seq: str) -> HttpResponse:
 
 
 @_reads
+def evidence(request: HttpRequest, sha256: str) -> HttpResponse:
+    """``GET evidence/<sha256>``: the signed batch that rows of readings name as their source."""
+    if not (may := may_read_entries(request)):
+        return _refused(may is not None)
+    return _file(queries.evidence(sha256), OCTETS, IMMUTABLE, gated=True)
+
+
+@_reads
 def snapshot(request: HttpRequest, sha256: str) -> HttpResponse:
     """``GET snapshot/<sha256>``: the market's state that a ``snapshot`` entry commits to, while it is kept."""
     if not (may := may_read_entries(request)):

@@ -1,4 +1,4 @@
-"""API keys for the REST framework; sessions are its own."""
+"""API keys, and signatures of devices, for the REST framework; sessions are its own."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
 from market.api.problems import Problem
-from market.households import operations, queries
+from market.households import devices, keys, operations, queries
 from market.households.identities import Identity
 from market.households.models import User
+from market.metering import intake
 
 CHALLENGE = (("WWW-Authenticate", "Bearer"),)
 
@@ -44,3 +45,48 @@ class KeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call
 
     def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
         return {"type": "http", "scheme": "bearer", "description": "An API key with the scope the call needs."}
+
+
+class SignatureAuthentication(BaseAuthentication):
+    """`Device: ID` with `Device-Signature: HEX`, over "sunledger/readings/v1", the id, and the very bytes of the body."""
+
+    def authenticate(self, request: Request) -> tuple[User, Identity] | None:
+        signature = request.META.get("HTTP_DEVICE_SIGNATURE")
+        if signature is None:
+            return None
+        name = request.META.get("HTTP_DEVICE", "")
+        device = devices.live(device_id=name) if len(name) == devices.ID_LENGTH else None
+        if device is None:
+            raise Problem(401, "unknown_device", "Device")
+        try:
+            evidence = intake.signed(device, request._request.body, signature)
+        except intake.SignatureInvalid:
+            raise Problem(401, "signature_invalid", "Device-Signature") from None
+        identity = Identity(
+            device.user_id,
+            "device",
+            None if device.account < 0 else device.account,
+            frozenset((keys.READINGS_WRITE,)),
+            area=device.area,
+            device=device.pk,
+        )
+        user = queries.user_with_key(identity)
+        if user is None:
+            raise Problem(401, "unknown_device", "Device")
+        request._request.evidence = evidence  # type: ignore[attr-defined]
+        return user, identity
+
+
+class SignatureScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    """How the OpenAPI document describes signatures of devices."""
+
+    target_class = "market.api.authentication.SignatureAuthentication"
+    name = "device"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        return {
+            "type": "apiKey",
+            "in": "header",
+            "name": "Device-Signature",
+            "description": "Ed25519 signature (hex) of a registered device, its id in the header Device: docs/metering.md",
+        }

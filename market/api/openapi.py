@@ -26,7 +26,7 @@ def _all_shapes() -> list[type]:
         if isinstance(value, type) and issubclass(value, shapes.Shape) and value is not shapes.Shape
     ]
     bodies = (complex_in.SweepIn, complex_in.BlockIn, complex_in.BasketIn, complex_in.LegIn)
-    return [*found, orders_in.OrderIn, orders_in.AmendIn, shapes.SigningKeyIn, *bodies]
+    return [*found, orders_in.OrderIn, orders_in.AmendIn, shapes.SigningKeyIn, shapes.DeviceValueIn, *bodies]
 
 
 def components() -> dict[str, Any]:

@@ -65,6 +65,7 @@ _STATUS = {
     "not_hibernated": 409,
     "unknown_trade": 404,
     "already_recalled": 409,
+    "unknown_device": 404,
 }
 
 

@@ -11,6 +11,28 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from market.api.device_shapes import (  # noqa: F401
+    AreaBalance,
+    BalancePage,
+    BalanceRow,
+    Device,
+    DeviceAnswer,
+    DeviceDecision,
+    DeviceDecisionIn,
+    DeviceIn,
+    DeviceKeyIn,
+    DevicePage,
+    DeviceValueIn,
+    MyReading,
+    MyReadingPage,
+    ReadingIn,
+    ReadingsAnswer,
+    ReadingsIn,
+    SubstationIn,
+    Verdicts,
+    WaitingDevice,
+    WaitingDevicePage,
+)
 from market.api.dispute_shapes import (  # noqa: F401
     Dispute,
     DisputeIn,
@@ -262,31 +284,6 @@ class StatementPage(Shape):
 
     results: list[StatementLine]
     next: Next
-
-
-class ReadingIn(Shape, forbid_unknown_fields=True):
-    """Energy through my connection in one delivery interval, import and export apart."""
-
-    contract: str
-    import_wh: Annotated[int, Meta(ge=0, le=2**53 - 1)]
-    export_wh: Annotated[int, Meta(ge=0, le=2**53 - 1)]
-    produced_wh: Annotated[int, Meta(ge=0, le=2**53 - 1)] | None = None
-    used_wh: Annotated[int, Meta(ge=0, le=2**53 - 1)] | None = None
-
-
-class ReadingsIn(Shape):
-    """A batch of readings, at most one for each contract."""
-
-    readings: Annotated[list[ReadingIn], Meta(min_length=1)]
-
-
-class ReadingsAnswer(Shape):
-    """What became of a batch; duplicates are harmless."""
-
-    accepted: int
-    corrected: int
-    duplicates: int
-    seq: int | None
 
 
 # --- what happened ---------------------------------------------------------------------------------------------------

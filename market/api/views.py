@@ -41,6 +41,7 @@ class ApiView(APIView):
     roles: frozenset[str] = frozenset()
     identity: Identity | None = None
     schema_tag = ""
+    for_devices = False  # whether the key of a device opens it
 
     def get_permissions(self) -> list[Any]:
         return [AllowAny()] if self.public else super().get_permissions()
@@ -53,6 +54,8 @@ class ApiView(APIView):
         self.identity = identity
         if self.public and request.method in SAFE_METHODS:
             return
+        if identity.device is not None and not self.for_devices:
+            raise Problem(403, "forbidden")
         if self.roles and identity.role not in self.roles:
             raise Problem(403, "forbidden")
         needed = keys.READ if request.method in SAFE_METHODS else self.write_scope

@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import time
+from collections import OrderedDict
 from pathlib import Path
 from typing import TextIO
 
@@ -26,10 +27,12 @@ from market.audit import resume
 from market.audit.judge import Figures, Judge, Wrong
 from market.audit.older import Kept, Unusable, any_of
 from market.audit.parallel import COLLECT_AFTER, verify_beside
+from market.audit.signatures import Claim, Evidence, claim_problem, evidence
 
 PASSED, FOUND, UNUSABLE = 0, 1, 2
 MARK_EVERY = 500_000  # entries between two positions that are kept: some ten seconds, writing one takes about one
 MAX_JOBS = 2  # one verifies, one judges
+MAX_EVIDENCE = 20  # signed batches kept at hand: rows of many intervals name the same one
 MAX_KEPT_BYTES = 1 << 20  # of a checkpoint or receipt
 TICK_S = 0.2
 
@@ -74,6 +77,9 @@ class Audit:
         self._last: bytes | None = None  # what is kept once the log has passed
         self._progress = Progress(sys.stderr)
         self.judge = Judge()
+        self.device_keys: dict[str, str] = {}
+        self.signed = self.unsigned = 0  # readings held against their devices' batches; batches this source lacks
+        self._evidence: OrderedDict[str, Evidence | None] = OrderedDict()
         self.began = 0  # entries an earlier run has judged
         self.cosignatures: tuple[Cosignature, ...] = ()  # under the head, of the policy that was demanded
 
@@ -147,6 +153,7 @@ class Audit:
             # The position lies behind a seal, most often within the bundle.
             split = position.size - bundle.first
             judge.take(bundle._replace(entries=bundle.entries[:split]))
+            self._hold()
             if judge.wrong is None:
                 data = resume.written(position, judge)
                 if position.size == bundle.size:
@@ -155,7 +162,34 @@ class Audit:
                     self._keep(data)
             bundle = bundle._replace(first=position.size, entries=bundle.entries[split:])
         judge.take(bundle)
+        self._hold()
         self._progress.show(bundle.first + len(bundle.entries), bundle.size)
+
+    def _hold(self) -> None:
+        """Hold readings that name a signed batch against it; raise ``Wrong``."""
+        for claim in self.judge.take_claims():
+            if claim.source not in self._evidence:
+                self._evidence[claim.source] = self._fetch(claim)
+                if len(self._evidence) > MAX_EVIDENCE:
+                    self._evidence.popitem(last=False)
+            found = self._evidence[claim.source]
+            if found is None:
+                continue
+            problem = claim_problem(claim, found, self.judge.length_ms())
+            if problem:
+                raise Wrong(f"entry {claim.seq} (readings)", f"{claim.contract}: {problem}")
+            self.signed += 1
+
+    def _fetch(self, claim: Claim) -> Evidence | None:
+        try:
+            data = open_files(self._where, self._key)(f"evidence/{claim.source}")
+        except Missing:
+            self.unsigned += 1
+            return None
+        found = evidence(data, claim.source, self.device_keys)
+        if isinstance(found, str):
+            raise Wrong(f"evidence/{claim.source}", found)
+        return found
 
     def _keep(self, data: bytes) -> None:
         """Put a position in its place, whole or not at all."""
@@ -247,6 +281,10 @@ def parser() -> argparse.ArgumentParser:
         "--policy", default="", metavar="FILE",
         help="tlog-policy file: a quorum of its witnesses must have cosigned the checkpoint, and counts under what was kept",
     )  # fmt: skip
+    made.add_argument(
+        "--device-key", action="append", default=[], metavar="DEVICE=KEY",
+        help="the key (hex) of a device you know: readings it signed must be signed with this one; may be repeated",
+    )  # fmt: skip
     made.add_argument("--resume", default="", metavar="FILE", help="go on from this file, and keep the position in it")
     made.add_argument(
         "--resume-every", type=int, default=MARK_EVERY, metavar="N", help="entries between two positions kept"
@@ -271,6 +309,13 @@ def witnesses_of(options: argparse.Namespace) -> Policy | None:
     return any_of(keys) if keys else None
 
 
+def _device_key(text: str) -> tuple[str, str]:
+    device, _, key = text.partition("=")
+    if len(device) != 32 or len(key) != 64:
+        raise Unusable(f"--device-key: expected DEVICE=KEY, was {text!r:.120}")
+    return device, key
+
+
 def judged(options: argparse.Namespace) -> tuple[int, str, dict[str, object]]:
     """Run the audit the options ask for; return exit code, text and the same for programs."""
     started_s = time.monotonic()
@@ -282,6 +327,7 @@ def judged(options: argparse.Namespace) -> tuple[int, str, dict[str, object]]:
         kept = [Kept(name, Path(name).read_bytes()[: MAX_KEPT_BYTES + 1]) for name in options.kept]
         key = options.key or os.environ.get("LEDGER_KEY", "")
         audit = Audit(options.source, key, vkeys, options.jobs, max(1, options.resume_every) if options.resume else 0)
+        audit.device_keys = dict(_device_key(text) for text in options.device_key)
         if options.resume:
             audit.go_on(Path(options.resume))
         audit.judge.allow_missing_rows = options.allow_missing_rows
@@ -297,7 +343,12 @@ def judged(options: argparse.Namespace) -> tuple[int, str, dict[str, object]]:
     values |= figures._asdict() | {"blocks": report.blocks, "origin": report.origin, "root": report.root}
     values |= {"vkey": report.vkey, "trusted": report.trusted, "kept": len(kept)}
     values |= {"cosigned": sum(one.quorum for one in kept), "witnesses": [line.key.name for line in audit.cosignatures]}
-    return PASSED, told(report, figures, audit, kept, seconds), values
+    values |= {"signed_readings": audit.signed, "signed_missing": audit.unsigned}
+    text = told(report, figures, audit, kept, seconds)
+    if audit.signed or audit.unsigned:
+        text += f"\nsigned {audit.signed} readings are what their devices signed"
+        text += f", {audit.unsigned} signed batches are not in this source" if audit.unsigned else ""
+    return PASSED, text, values
 
 
 def main(arguments: list[str] | None = None) -> int:

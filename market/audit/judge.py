@@ -15,7 +15,7 @@ from ledger.core.blocks import totals_text
 from ledger.core.encoding import EncodingError, decode_many
 from ledger.core.findings import Bundle
 from market.audit.meters import Meters
-from market.audit.signatures import Signatures
+from market.audit.signatures import Claim, Signatures
 from market.engine import contracts as states
 from market.engine.accounts import MEMBER
 from market.engine.contracts import MINUTE_MS, Contract, contract_start_ms
@@ -216,6 +216,15 @@ class Judge:
 
     def _before_seal(self, entry: Fields, rows: Mapping[int, list[bytes]]) -> None:
         """Nothing: what it says is checked once the engine has sealed."""
+
+    def take_claims(self) -> list[Claim]:
+        """Return the readings taken since the last call whose rows name what a device signed."""
+        claims, self._meters.claims = self._meters.claims, []
+        return claims
+
+    def length_ms(self) -> int:
+        """Return the length of a delivery interval."""
+        return self.engine.interval_min * MINUTE_MS
 
     # --- accounts ----------------------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from market.audit.signatures import Claim, is_sha256
 from market.engine.accounts import MEMBER
 from market.engine.commands import SettleRow
 from market.engine.engine import Engine
@@ -17,6 +18,7 @@ from market.settlement.rules import ESTIMATED, MEASURED, Metered, Tariff, settle
 GRACE_BLOCKS = 120
 
 _READING_FIELDS = frozenset(("account", "contract", "import_wh", "export_wh", "quality", "salt"))
+_SIGNED_FIELDS = _READING_FIELDS | {"source"}
 _ROW_FIELDS = frozenset((*SettleRow._fields, "salt"))
 
 Fields = Mapping[str, Any]
@@ -39,6 +41,7 @@ class Meters:
         self.rows = 0  # settled
         self.passed_over = 0  # rows without a reading that had only just come in
         self.unseen = 0  # readings entries without rows
+        self.claims: list[Claim] = []  # readings that a device has signed, to be held against what it signed
         self._found: dict[str, dict[int, list[Reading]]] = {}
         self._incomplete: set[tuple[str, str]] = (
             set()
@@ -59,6 +62,9 @@ class Meters:
                 return f"row {number}: {problem}"
             account = row["account"]
             seen.add(account)
+            if "source" in row:
+                energies = row["import_wh"], row["export_wh"]
+                self.claims.append(Claim(row["source"], engine.accounts[account].id, contract, *energies, engine.seq))
             quality = ESTIMATED if row["quality"] == ESTIMATED else MEASURED
             kept.setdefault(account, []).append(Reading(row["import_wh"], row["export_wh"], quality, engine.height))
         for name in ("import_wh", "export_wh"):
@@ -70,7 +76,9 @@ class Meters:
 
     @staticmethod
     def _reading_problem(row: Fields, entry: Fields, engine: Engine, seen: set[int]) -> str:
-        if row.keys() != _READING_FIELDS:
+        if "source" in row and not is_sha256(row["source"]):
+            return f"source: expected the SHA-256 of a signed batch, was {row['source']!r:.40}"
+        if row.keys() != _READING_FIELDS and row.keys() != _SIGNED_FIELDS:
             return f"expected the fields {', '.join(sorted(_READING_FIELDS))}, was {', '.join(sorted(row))}"
         if row["contract"] != entry.get("contract"):
             return f"contract: expected {entry.get('contract')}, was {row['contract']}"

@@ -73,6 +73,9 @@ MARKET_INTERVAL_MIN = envint("SUNLEDGER_INTERVAL_MIN", 15)
 MARKET_TIME_ZONE = envstr("SUNLEDGER_TIME_ZONE", "Europe/Berlin")
 LEVIES_FILE = envstr("SUNLEDGER_LEVIES", "")  # taxes and levies on statements; "" = the table we ship
 
+MQTT_USER = envstr("SUNLEDGER_MQTT_USER", "")  # of ``mqtt_gateway`` at its broker
+MQTT_PASSWORD = envstr("SUNLEDGER_MQTT_PASSWORD", "")
+
 # --- Django ----------------------------------------------------------------------------------------------------------
 INSTALLED_APPS = [
     "django.contrib.auth",

@@ -21,11 +21,16 @@ from django.http.response import StreamingHttpResponse
 from django.urls import set_script_prefix
 
 from market.api.threads import Busy, DatabaseThreads
+from market.metering.formats.values import MAX_FILE_BYTES
 
 THREADS = 8  # a page asks the database a handful of short questions; more threads would only wait for the interpreter
 MAX_WAITING = 500  # requests that wait for a thread; at 5 ms each and 8 threads the last one starts after 0.3 s
 SEND_TIMEOUT_S = 30.0  # a reader of a long answer that takes nothing for so long is cut off, its thread is needed
 BODY_TIMEOUT_S = 30.0
+UPLOADS = {
+    "/account/readings": MAX_FILE_BYTES + 64 * 1024
+}  # paths that take files: their limit, with the form around it
+MAX_UPLOADS = 4  # files read at a time, so that they never fill the memory
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -40,12 +45,26 @@ class ThreadedDjango(ASGIHandler):
     def __init__(self) -> None:
         super().__init__()
         self._threads = DatabaseThreads("django", THREADS, MAX_WAITING)
+        self._uploads = 0  # files being read or worked on
 
     def load_middleware(self, is_async: bool = False) -> None:
         super().load_middleware(is_async=False)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        body = await _body(scope, receive, settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
+        limit = UPLOADS.get(scope["path"])
+        if limit is None or not _is_file(scope):
+            await self._answer(scope, await _body(scope, receive, settings.DATA_UPLOAD_MAX_MEMORY_SIZE), send)
+            return
+        if self._uploads >= MAX_UPLOADS:
+            await _problem(send, 503, "overloaded", "More files are being read than can be at a time.")
+            return
+        self._uploads += 1
+        try:
+            await self._answer(scope, await _body(scope, receive, limit), send)
+        finally:
+            self._uploads -= 1
+
+    async def _answer(self, scope: Message, body: bytes | int, send: Send) -> None:
         if isinstance(body, int):
             if body:
                 code = "body_too_large" if body == 413 else "bad_request"
@@ -95,6 +114,10 @@ def _send_response(response: HttpResponseBase, send: Send, loop: asyncio.Abstrac
 async def _send_all(send: Send, start: Message, content: bytes) -> None:
     await send(start)
     await send({"type": "http.response.body", "body": content})
+
+
+def _is_file(scope: Message) -> bool:
+    return any(name == b"content-type" and value.startswith(b"multipart/form-data") for name, value in scope["headers"])
 
 
 async def _body(scope: Message, receive: Receive, limit: int) -> bytes | int:

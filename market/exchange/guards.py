@@ -19,9 +19,9 @@ from market.exchange import models
 
 # Rows are added and never touched again.
 APPEND_ONLY: tuple[type[django_models.Model], ...] = (
-    ledger.Entry, ledger.HashTile, ledger.Checkpoint, ledger.Row, ledger.Rulebook, ledger.KeyEntry, ledger.Cosignature,
-    ledger.Quorum, ledger.Alarm, models.Order, models.OrderDetail, models.Trade, models.OrderChange, models.Recall,
-    models.Alert, models.Transfer, models.SettlementLine,
+    ledger.Entry, ledger.HashTile, ledger.Checkpoint, ledger.Row, ledger.Evidence, ledger.Rulebook, ledger.KeyEntry,
+    ledger.Cosignature, ledger.Quorum, ledger.Alarm, models.Order, models.OrderDetail, models.Trade, models.OrderChange,
+    models.Recall, models.Alert, models.Transfer, models.SettlementLine,
 )  # fmt: skip
 
 

@@ -25,7 +25,7 @@ from market.exchange.exchange import Exchange
 from market.exchange.units import money_text
 from market.households import keystore, renewal
 from market.households.identities import CACHE
-from market.households.models import Access, Account, Connection, Home, Renewal, Role, User
+from market.households.models import Access, Account, Connection, Device, Home, Renewal, Role, User
 from market.households.operations import HouseholdError, Refusal, close_account
 
 CODE_BYTES = 8
@@ -173,6 +173,8 @@ def _strip(user: User) -> Erased:
         Access.objects.filter(person=pk).delete()
         exchange_operations.forget_keys(accounts=indexes)
         sessions = _end_sessions(pk)
+        # By name, too: what they said stays under the account's number, whose they were does not.
+        Device.objects.filter(user=user).delete()
         User.objects.filter(pk=pk).delete()  # keys and the request for an account go with it
         keystore.store().destroy(key)
     CACHE.forget_user(pk)

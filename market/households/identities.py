@@ -25,6 +25,7 @@ class Identity(NamedTuple):
     language: str = ""
     key_id: int | None = None  # None: a session
     key_used_at: datetime | None = None
+    device: int | None = None  # the database's number of the device whose key it is
 
 
 class IdentityCache:

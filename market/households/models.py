@@ -22,6 +22,7 @@ NAME_LENGTH = 150  # of a name to sign in with, and of what a person is called
 ADDRESS_LENGTH = 255
 METER_LENGTH = 64
 KEY_NAME_LENGTH = 80
+DEVICE_NAME_LENGTH = 80
 
 
 class Role(models.TextChoices):
@@ -91,6 +92,54 @@ class Home(models.Model):
     battery_w = models.BigIntegerField(default=0)
 
 
+class DeviceKind(models.TextChoices):
+    """What a device measures; only meters say what goes through a connection."""
+
+    METER = "meter", _("Meter")
+    INVERTER = "inverter", _("Inverter")
+    BATTERY = "battery", _("Battery")
+    CHARGER = "charger", _("Charger")
+    SUBSTATION = "substation", _("Substation meter")
+
+
+class Device(models.Model):
+    """Something that sends readings: a household's, or (``SUBSTATION``) an area's, registered by the grid operator.
+
+    It shows who it is with an API key of its own or, where it has a ``public_key``, by signatures. ``opened_ms`` and
+    ``revoked_ms`` are market time: outside of them its readings do not count. An inverter waits (``decided_at`` None) until the
+    grid operator has confirmed what it may give.
+    """
+
+    device_id = models.CharField(max_length=32, unique=True)  # random, hex
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="devices")
+    area = models.CharField(max_length=64, blank=True, default="", db_index=True)  # of a substation meter
+    kind = models.CharField(max_length=16, choices=DeviceKind.choices)
+    name = SealedField(max_length=DEVICE_NAME_LENGTH)
+    rating_w = models.BigIntegerField()  # the most it takes or gives
+    register_digits = models.SmallIntegerField(default=0)  # of its counter in Wh, 0 = it never rolls over
+    public_key = models.CharField(max_length=64, blank=True, default="")  # Ed25519, hex
+    once = models.CharField(max_length=64, blank=True, default="")  # of the request that registered it
+    registered_at = models.DateTimeField()
+    opened_ms = models.BigIntegerField()
+    revoked_ms = models.BigIntegerField(null=True, blank=True)
+    decided_at = models.DateTimeField(null=True, blank=True)
+    decided_by = models.ForeignKey(User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    confirmed = models.BooleanField(null=True, blank=True)
+    last_seen_ms = models.BigIntegerField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["user", "once"], condition=~models.Q(once=""), name="device_once"),
+            models.UniqueConstraint(
+                fields=["public_key"], condition=~models.Q(public_key=""), name="device_public_key_once"
+            ),
+        ]
+
+    def sealing_key(self) -> str:
+        """Return the name of its owner's key."""
+        return self.user.person_key
+
+
 class Account(models.Model):
     """Who stands behind a number of the ledger. ``index`` is the ledger's dense account index."""
 
@@ -125,6 +174,7 @@ class ApiKey(models.Model):
     """A key for programs. Only its SHA-256 is kept; ``prefix`` lets its owner recognise it."""
 
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="api_keys")
+    device = models.ForeignKey(Device, null=True, blank=True, on_delete=models.CASCADE, related_name="api_keys")
     name = SealedField(max_length=KEY_NAME_LENGTH)
     prefix = models.CharField(max_length=12)
     digest = models.CharField(max_length=64, unique=True)

@@ -37,7 +37,7 @@ from market.households.models import (
 
 SALT_BYTES = 32
 CONNECTION_BYTES = 32
-MAX_KEYS = 20  # live keys of one person; enough for every device at home
+MAX_KEYS = 20  # live keys of one person; devices have keys of their own beside these
 OPEN_BATCH = 1_000  # accounts opened together: the exchange's largest batch
 
 
@@ -346,7 +346,7 @@ def issue_key(
         raise HouseholdError("scope_not_allowed", "scopes", _("A key of yours cannot be allowed this."))
     if expires_at is not None and expires_at <= now:
         raise HouseholdError("invalid_value", "expires_at", _("This lies in the past."))
-    if ApiKey.objects.filter(user=user, revoked_at=None).count() >= MAX_KEYS:
+    if ApiKey.objects.filter(user=user, device=None, revoked_at=None).count() >= MAX_KEYS:
         raise HouseholdError("too_many_keys", "name", _("You have too many keys; revoke one first."))
     token = keys.new_token()
     key = ApiKey.objects.create(
@@ -363,7 +363,7 @@ def issue_key(
 
 def revoke_key(*, user: User, key_id: int, now: datetime) -> bool:
     """Revoke a key of this person; return whether there was one. In this process it is refused from now on."""
-    key = ApiKey.objects.filter(pk=key_id, user=user, revoked_at=None).first()
+    key = ApiKey.objects.filter(pk=key_id, user=user, device=None, revoked_at=None).first()
     if key is None:
         return False
     ApiKey.objects.filter(pk=key.pk).update(revoked_at=now)

@@ -143,6 +143,8 @@ def identity_of(user: User, *, key: ApiKey | None = None) -> Identity:
         Account.objects.filter(user_id=user.pk, closed_at=None).order_by("index").values_list("index", "area").first()
     )
     allowed = keys.allowed_scopes(user.role)
+    if key is not None and key.device_id is not None:
+        allowed = frozenset((keys.READINGS_WRITE,))  # an operator's substation meter, too
     return Identity(
         user_id=user.pk,
         role=user.role,
@@ -152,6 +154,7 @@ def identity_of(user: User, *, key: ApiKey | None = None) -> Identity:
         language=user.language,
         key_id=None if key is None else key.pk,
         key_used_at=None if key is None else key.last_used_at,
+        device=None if key is None else key.device_id,
     )
 
 
@@ -202,8 +205,8 @@ def user_with_key(identity: Identity) -> User | None:
 
 # --- lists for people -------------------------------------------------------------------------------------------------
 def keys_of(user: User) -> QuerySet[ApiKey]:
-    """Return a person's keys, newest first, revoked ones included."""
-    return ApiKey.objects.filter(user=user).order_by("-created_at", "-pk")[:MAX_LIST]
+    """Return a person's keys, newest first, revoked ones included; those of devices stand beside the devices."""
+    return ApiKey.objects.filter(user=user, device=None).order_by("-created_at", "-pk")[:MAX_LIST]
 
 
 def request_of(user: User) -> AccountRequest | None:

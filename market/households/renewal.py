@@ -24,7 +24,7 @@ from market.exchange import queries as exchange_queries
 from market.exchange.exchange import Exchange
 from market.households.commitments import commitment_of, identity_text
 from market.households.identities import CACHE
-from market.households.models import Account, Renewal, User
+from market.households.models import Account, Device, Renewal, User
 from market.households.operations import (
     CONNECTION_BYTES,
     SALT_BYTES,
@@ -127,6 +127,8 @@ def _open_again(exchange: Exchange, claim: Renewal, now: datetime) -> Account:
             assert outcome.refused is not None, f"account {claim.account_id} is open and nowhere to be found"
             raise Refusal(outcome.refused)
     with transaction.atomic():
+        # Evidence of signed readings names the device's key: the same key under both numbers would join them.
+        Device.objects.filter(user=old.user).update(public_key="")
         Account.objects.filter(pk=old.pk).update(home=None)
         new, _made = Account.objects.get_or_create(
             index=index,

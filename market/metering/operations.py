@@ -16,7 +16,7 @@ from django.core.cache import cache
 
 from ledger.core.rows import rows_root
 from market.engine.commands import CommitReadings
-from market.engine.contracts import contract_start_ms
+from market.engine.contracts import DELIVERED, contract_start_ms
 from market.engine.engine import Engine
 from market.engine.events import ReadingsCommitted
 from market.exchange.exchange import Exchange
@@ -41,6 +41,9 @@ class ReadingIn(NamedTuple):
     produced_wh: int | None = None
     used_wh: int | None = None
     quality: str = Quality.MEASURED.value
+    reason: str = ""
+    source: str = ""  # hex SHA-256 of the evidence, where a device signed it
+    revision: int = 0  # the sender's count of corrections: a lower one never replaces a higher one
 
 
 class Recorded(NamedTuple):
@@ -48,7 +51,7 @@ class Recorded(NamedTuple):
 
     accepted: int
     corrected: int  # accepted as a new version of a value that was there
-    duplicates: int  # the same value was there
+    duplicates: int  # the same value was there, or one with a higher revision
     seq: int | None  # ledger sequence of the readings entry, of the last one of several; None = nothing new
 
 
@@ -107,9 +110,16 @@ def record_own(*, exchange: Exchange, account: int, readings: Mapping[str, Readi
 
 
 def record_batches(
-    *, exchange: Exchange, contract: str, batches: Mapping[str, Sequence[ReadingIn]], now_ms: int
+    *,
+    exchange: Exchange,
+    contract: str,
+    batches: Mapping[str, Sequence[ReadingIn]],
+    now_ms: int,
+    as_given: bool = False,
 ) -> Recorded:
     """Record the readings of several areas for one delivered contract; all are checked before any is recorded.
+
+    A value other than the known one is a correction; ``as_given``: its quality is what it says, whatever was known before.
 
     Raises ``InvalidReading`` (nothing was recorded), ``ReadingsRefused`` (areas before the refused one may be; send the
     whole again once the cause is gone), and what ``Exchange.submit`` raises.
@@ -128,11 +138,11 @@ def record_batches(
         area, kept, future = pending.pop(0)
         last_seq = _committed_seq(future.result(COMMIT_TIMEOUT_S))
         for n, (reading, version) in enumerate(kept):
-            account, import_wh, export_wh, produced_wh, used_wh, quality = reading
+            account, import_wh, export_wh, produced_wh, used_wh, quality, reason, source, revision = reading
             rows.append(
                 storage.ReadingRow(
                     start_ms, account, version, area, import_wh, export_wh, produced_wh, used_wh, quality,
-                    now_ms, last_seq, n,
+                    now_ms, last_seq, n, reason, source, revision,
                 )
             )  # fmt: skip
 
@@ -142,12 +152,14 @@ def record_batches(
             for reading in readings:
                 before = known.get(reading.account)
                 if before is None:
-                    kept.append((reading, 0))
-                elif before[1:] == (reading.import_wh, reading.export_wh):
+                    kept.append((_numbered(reading), 0))
+                elif _is_known(reading, before, as_given):
                     duplicates += 1
                 else:
                     corrected += 1
-                    kept.append((reading._replace(quality=Quality.CORRECTED.value), before[0] + 1))
+                    if not as_given:
+                        reading = reading._replace(quality=Quality.CORRECTED.value)
+                    kept.append((reading, before.version + 1))
             if kept:
                 pending.append((area, kept, _commit(exchange, contract, area, kept, secret)))
             if len(pending) > MAX_IN_FLIGHT:
@@ -161,6 +173,11 @@ def record_batches(
                 collect()
         storage.insert(rows)
     return Recorded(len(rows), corrected, duplicates, last_seq)
+
+
+def takes_readings(state: str) -> bool:
+    """Return whether a contract in this state takes readings: once it is delivered, and until nothing changes any more."""
+    return state == DELIVERED
 
 
 def note_power(*, powers: Mapping[int, Power]) -> None:
@@ -184,7 +201,7 @@ def _contract_problem(engine: Engine, contract: str) -> str:
     found = engine.contracts.get(contract)
     if found is None:
         return "already_settled" if contract in engine.settled else "unknown_contract"
-    return "" if found.state == "delivered" else "contract_state"
+    return "" if takes_readings(found.state) else "contract_state"
 
 
 def _check_accounts(exchange: Exchange, batches: Mapping[str, Sequence[ReadingIn]]) -> None:
@@ -215,7 +232,7 @@ def _check_accounts(exchange: Exchange, batches: Mapping[str, Sequence[ReadingIn
 
 
 def _check_values(reading: ReadingIn, item: int) -> None:
-    account, import_wh, export_wh, produced_wh, used_wh, quality = reading
+    account, import_wh, export_wh, produced_wh, used_wh, quality = reading[:6]
     if type(account) is not int or account < 0:
         raise InvalidReading("unknown_account", "account", item)
     for field, value in (("import_wh", import_wh), ("export_wh", export_wh)):
@@ -235,18 +252,50 @@ def _area_of(engine: Engine, account: int) -> str | None:
 
 
 # --- recording -------------------------------------------------------------------------------------------------------
-def _known(start_ms: int, batches: Mapping[str, Sequence[ReadingIn]]) -> dict[int, tuple[int, int, int]]:
-    """Return (version, import_wh, export_wh) of the newest reading of each account that has one."""
+class _Before(NamedTuple):
+    """The newest version of a reading."""
+
+    version: int
+    import_wh: int
+    export_wh: int
+    quality: str
+    revision: int
+    source: str
+    reason: str
+    produced_wh: int | None
+    used_wh: int | None
+
+
+def _numbered(reading: ReadingIn) -> ReadingIn:
+    """A revision that comes before what it corrects is a correction all the same."""
+    if reading.revision and reading.quality == Quality.MEASURED.value:
+        return reading._replace(quality=Quality.CORRECTED.value)
+    return reading
+
+
+def _is_known(reading: ReadingIn, before: _Before, as_given: bool) -> bool:
+    if reading.revision != before.revision:
+        return reading.revision < before.revision and not as_given
+    same = (reading.import_wh, reading.export_wh) == (before.import_wh, before.export_wh)
+    if not as_given or not same:
+        return same
+    return (reading.quality, reading.reason, reading.source, reading.produced_wh, reading.used_wh) == (
+        before.quality, before.reason, before.source, before.produced_wh, before.used_wh,
+    )  # fmt: skip
+
+
+def _known(start_ms: int, batches: Mapping[str, Sequence[ReadingIn]]) -> dict[int, _Before]:
+    """Return the newest reading of each account that has one."""
     accounts = [reading.account for readings in batches.values() for reading in readings]
     if not accounts:
         return {}
     found = Reading.objects.filter(
         start_ms=start_ms, account__gte=min(accounts), account__lte=max(accounts)
-    ).values_list("account", "version", "import_wh", "export_wh")
-    known: dict[int, tuple[int, int, int]] = {}
-    for account, version, import_wh, export_wh in found.iterator():
-        if account not in known or known[account][0] < version:
-            known[account] = (version, import_wh, export_wh)
+    ).values_list("account", *_Before._fields)
+    known: dict[int, _Before] = {}
+    for account, *values in found.iterator():
+        if account not in known or known[account].version < values[0]:
+            known[account] = _Before(*values)
     return known
 
 
@@ -261,6 +310,7 @@ def _commit(
             export_wh=reading.export_wh,
             quality=reading.quality,
             salt=rowbytes.row_salt(secret, f"reading:{contract}:{reading.account}:{version}"),
+            source=reading.source,
         )
         for reading, version in kept
     ]

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 from django.core.cache import cache
 from django.db.models import Count, Max, Sum
 
 from market.engine.contracts import contract_name, contract_start_ms
-from market.metering.models import Reading
+from market.metering.estimation import Past, days_before
+from market.metering.models import Quality, Reading
 
 POWER_KEY = "metering.power.%d"
 POWER_KEPT_S = 60  # real time; a home nobody noted for a minute has no "now"
 MAX_DAY = 200  # readings of one account in one answer: two days of quarter hours
 MAX_ACCOUNTS = 200_000  # readings of one contract in one answer; a city six times the benchmark's
+IN_ONE_QUERY = 1_000  # accounts
 VALUES = (
     "start_ms", "import_wh", "export_wh", "produced_wh", "used_wh", "quality", "version", "received_ms", "seq", "n",
+    "reason",
 )  # fmt: skip
 
 
@@ -33,6 +37,7 @@ class ReadingLine(NamedTuple):
     received_ms: int
     seq: int  # the ledger's readings entry
     n: int  # the row in it
+    reason: str = ""  # a code of ``validation``: why it is not simply measured
 
 
 class Power(NamedTuple):
@@ -66,6 +71,12 @@ def latest(account: int) -> ReadingLine | None:
     """Return an account's reading of its latest contract, or None."""
     found = _newest(Reading.objects.filter(account=account).order_by("-start_ms", "-version").values_list(*VALUES)[:1])
     return found[0] if found else None
+
+
+def newest(account: int, *, limit: int) -> list[ReadingLine]:
+    """Return an account's readings of its latest contracts, newest first."""
+    rows = Reading.objects.filter(account=account).order_by("-start_ms", "-version").values_list(*VALUES)
+    return _newest(rows[: 2 * limit])[:limit]
 
 
 def day(account: int, *, start_ms: int, end_ms: int) -> list[ReadingLine]:
@@ -106,6 +117,25 @@ def readings_of(contract: str, areas: list[str] | None = None) -> dict[str, dict
         found.setdefault(area, {})[account] = Metered(
             import_wh, export_wh, "estimated" if quality == "estimated" else "measured"
         )
+    return found
+
+
+def history(accounts: Collection[int], *, start_ms: int, final_after_ms: int) -> dict[int, dict[int, Past]]:
+    """Return what an estimate for the interval at ``start_ms`` may lean on, by account and start (``estimation.estimate``).
+
+    Measured and corrected readings of the same time of day, of days that are final by then: a fixed window.
+    """
+    starts = days_before(start_ms, final_after_ms)
+    found: dict[int, dict[int, Past]] = {}
+    names = sorted(accounts)
+    for at in range(0, len(names), IN_ONE_QUERY):
+        rows = Reading.objects.filter(start_ms__in=starts, account__in=names[at : at + IN_ONE_QUERY])
+        fields = ("account", "start_ms", "import_wh", "export_wh", "quality")
+        for account, start, import_wh, export_wh, quality in rows.order_by("version").values_list(*fields).iterator():
+            days = found.setdefault(account, {})
+            days.pop(start, None)
+            if quality != Quality.ESTIMATED:
+                days[start] = Past(import_wh, export_wh)
     return found
 
 

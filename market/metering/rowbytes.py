@@ -19,9 +19,15 @@ def row_salt(secret: bytes, purpose: str) -> str:
     return hashlib.blake2b(purpose.encode(), key=secret, digest_size=SALT_BYTES).hexdigest()
 
 
-def reading_bytes(*, account: int, contract: str, import_wh: int, export_wh: int, quality: str, salt: str) -> bytes:
-    """Return a reading as the ledger's rows hold it. Keys in code-point order, ASCII, integers: JCS by construction."""
+def reading_bytes(
+    *, account: int, contract: str, import_wh: int, export_wh: int, quality: str, salt: str, source: str = ""
+) -> bytes:
+    """Return a reading as the ledger's rows hold it. Keys in code-point order, ASCII, integers: JCS by construction.
+
+    ``source`` (hex SHA-256) names the evidence of a reading that a device signed; others have no such field.
+    """
+    signed = f',"source":"{source}"' if source else ""
     return (
         f'{{"account":{account},"contract":"{contract}","export_wh":{export_wh},"import_wh":{import_wh},'
-        f'"quality":"{quality}","salt":"{salt}"}}'
+        f'"quality":"{quality}","salt":"{salt}"{signed}}}'
     ).encode()

@@ -21,7 +21,7 @@ from market.engine.accounts import MAX_CONNECTION_W
 from market.grid.operations import MAX_ONCE_LENGTH
 from market.grid.reasons import CAPACITY_REASONS, HALT_REASONS, RECALL_REASONS
 from market.households import keys
-from market.households.models import AccountRequest, User
+from market.households.models import DEVICE_NAME_LENGTH, AccountRequest, DeviceKind, User
 
 ONCE_BYTES = 16
 MAX_KW = 10_000_000  # 10 GW: more than any edge of a city's grid
@@ -196,6 +196,60 @@ class KeyForm(OnceForm):
         allowed = keys.allowed_scopes(role)
         self.fields["scopes"].choices = [(scope, SCOPE_WORDS[scope]) for scope in keys.SCOPES if scope in allowed]
         self.fields["scopes"].initial = [keys.READ]
+
+
+class DeviceForm(OnceForm):
+    """A device of a home."""
+
+    kind = forms.ChoiceField(
+        label=_("What it is"),
+        choices=[(kind.value, kind.label) for kind in DeviceKind if kind != DeviceKind.SUBSTATION],
+    )
+    name = forms.CharField(
+        label=_("Name of the device"), max_length=DEVICE_NAME_LENGTH, help_text=_("For you: roof, cellar, garage.")
+    )
+    rating_w = connection_field(
+        label=_("Rated power, kW"),
+        min_value="0.001",
+        help_text=_(
+            "The most it can take or give; it stands on its plate. Of a meter: what your connection can carry."
+        ),
+    )
+    register_digits = forms.IntegerField(
+        label=_("Digits of its counter, in Wh"),
+        min_value=0,
+        max_value=15,
+        initial=0,
+        required=False,
+        help_text=_("Only for a meter that sends its counter: after how many digits it begins again. 0: never."),
+    )
+
+
+class SubstationForm(OnceForm):
+    """The meter of the edge between an area and its parent."""
+
+    area = forms.ChoiceField(label=_("Area"))
+    name = forms.CharField(label=_("Name of the device"), max_length=DEVICE_NAME_LENGTH)
+    rating_w = power_field(label=_("Rated power, kW"), min_value="0.001")
+
+    def __init__(self, *args: Any, areas: list[tuple[str, str]], **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.fields["area"].choices = areas
+
+
+class UploadForm(forms.Form):
+    """A file of readings, and the device they are of."""
+
+    device = forms.ChoiceField(label=_("Device"))
+    file = forms.FileField(
+        label=_("File"),
+        help_text=_("Green Button (XML) or CSV, at most 12 MB. Nothing is taken before you have seen what is in it."),
+        widget=forms.ClearableFileInput(attrs={"accept": ".csv,.xml,text/csv,application/xml,text/xml"}),
+    )
+
+    def __init__(self, *args: Any, devices: list[tuple[str, str]], **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.fields["device"].choices = devices
 
 
 # --- staff -----------------------------------------------------------------------------------------------------------

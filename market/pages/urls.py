@@ -4,6 +4,7 @@ from market.pages import (
     account,
     auth,
     connection,
+    devices,
     disputes,
     halts,
     home,
@@ -19,11 +20,14 @@ from market.pages import (
     summaries,
     trade,
     treasury,
+    uploads,
 )
 
 urlpatterns = [
     *auth.urlpatterns,
     *account.urlpatterns,
+    *devices.urlpatterns,
+    *uploads.urlpatterns,
     *privacy.urlpatterns,
     *home.urlpatterns,
     *money.urlpatterns,

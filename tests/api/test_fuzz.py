@@ -37,6 +37,7 @@ values = st.recursive(
 FIELDS = (
     "contract", "side", "price", "energy_wh", "time_in_force", "expires_at", "orders", "readings", "import_wh", "export_wh",
     "fee", "topup_price", "spill_price", "scope", "on", "target", "reason", "import_w", "export_w", "max_price", "tick",
+    "values", "start", "device", "register", "duration_s", "revision", "kind", "rating_w", "public_key",
     "display_wh", "last", "legs", "account", "until", "cancel", "connection", "collar",
 )  # fmt: skip
 near_orders = st.fixed_dictionaries(

@@ -89,6 +89,29 @@ def test_the_answer_to_ten_megabytes_comes_before_they_are_sent(city: City, port
         assert json.loads(body)["code"] == "body_too_large"
 
 
+MULTIPART = "Content-Type: multipart/form-data; boundary=x"
+
+
+def test_a_file_of_a_hundred_megabytes_is_refused_before_it_is_sent(city: City, port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), 20) as connection:
+        connection.sendall(head(city, "POST", "/account/readings", MULTIPART, "Content-Length: 100000000"))
+        connection.sendall(b"--x\r\n")
+        assert read_response(connection)[0] == 413
+
+
+@pytest.mark.parametrize(("path", "kind", "status"), [
+    ("/account/readings", MULTIPART, 403),  # read, and then refused: no session, no token
+    ("/account/readings", "Content-Type: text/csv", 413),
+    ("/account/devices/register", MULTIPART, 413),
+])  # fmt: skip
+def test_only_the_page_for_files_reads_files(city: City, port: int, path: str, kind: str, status: int) -> None:
+    body = b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n' + b"1" * 3_000_000 + b"\r\n--x--\r\n"
+    with socket.create_connection(("127.0.0.1", port), 20) as connection:
+        connection.sendall(head(city, "POST", path, kind, f"Content-Length: {len(body)}"))
+        connection.sendall(body)
+        assert read_response(connection)[0] == status
+
+
 SIZES = [("/api/v1/orders", 20_000), *((path, TEN_MB) for path in ("/api/v1/orders", "/api/v1/orders/batch",
                                                                     "/api/v1/readings"))]  # fmt: skip
 

@@ -27,7 +27,7 @@ from market.audit.__main__ import main as audit
 from market.engine.commands import BUY, SELL, PlaceOrder
 from market.exchange.models import IdempotencyKey, SettlementLine
 from market.exchange.units import parse_price
-from market.households import accesslog, erasure, keystore, operations, queries
+from market.households import accesslog, devices, erasure, keystore, operations, queries
 from market.households.models import Access, Account, AccountRequest, ApiKey, Connection, Home, Renewal, Role, User
 from market.households.operations import HouseholdError
 from market.metering.operations import ReadingIn, record_batches
@@ -49,8 +49,9 @@ CALLED = "Zachi-Quittenb"
 KEY_NAME = "Quittenbaums Heizung"
 CLIENT_KEY = "quittenbaum-order-1"
 PASSWORD = "rain on a tin roof"
+DEVICE_NAME = "Quittenbaums Zaehler"
 MAX_UNPACKED = 1 << 24
-SECRETS = [*TEXTS.values(), CALLED, KEY_NAME, CLIENT_KEY]
+SECRETS = [*TEXTS.values(), CALLED, KEY_NAME, DEVICE_NAME, CLIENT_KEY]
 
 
 @pytest.fixture(autouse=True)
@@ -145,6 +146,7 @@ def joins(market: Market) -> tuple[User, int, Client]:
     staff = operations.create_person(username="sam", password=PASSWORD, role=Role.STAFF)
     payments.confirm(market.exchange, payment_id=deposit.pk, by=staff, now=now)
     operations.issue_key(user=user, name=KEY_NAME, scopes={"trade", "read"}, now=now)
+    devices.register(user=user, kind="meter", name=DEVICE_NAME, rating_w=30_000, now=now, now_ms=0)
     browser = Client()
     assert browser.post("/sign-in", {"username": NAME, "password": PASSWORD}).status_code == 302
     assert NAME in browser.get("/account").content.decode()
@@ -273,7 +275,7 @@ def test_before_the_erasure_the_texts_are_sealed_in_the_database_too() -> None:
         user.refresh_from_db()
         assert (user.username, user.first_name, user.email) == (NAME, CALLED, TEXTS["email"])
         assert AccountRequest.objects.get(user=user).meter_number == TEXTS["meter_number"]
-        assert ApiKey.objects.get(user=user).name == KEY_NAME
+        assert ApiKey.objects.get(user=user, device=None).name == KEY_NAME
 
 
 def test_a_restored_backup_brings_nobody_back() -> None:

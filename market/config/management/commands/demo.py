@@ -13,6 +13,7 @@ from django.db import close_old_connections
 
 from market.config import database, runtime, server
 from market.exchange.witnesses import WitnessService
+from market.metering.service import MeteringService
 from market.simulator.cityrun import BooksDoNotBalance, CityRun, Progress
 from market.simulator.clock import DEFAULT_SPEED
 from market.simulator.demo import Demo, demo_clock, last_market_ms
@@ -63,7 +64,7 @@ class Command(BaseCommand):
         clock = demo_clock(last_market_ms(), options["speed"] or DEFAULT_SPEED)
         runtime.configure(
             clock=clock.now_ms,
-            services=[Demo(clock.now_ms, city=city, seed=options["seed"]), WitnessService(hub.announce)],
+            services=[Demo(clock.now_ms, city=city, seed=options["seed"]), MeteringService(), WitnessService(hub.announce)],
         )
         close_old_connections()
         shown = "localhost" if options["host"] in ("127.0.0.1", "0.0.0.0") else options["host"]  # noqa: S104
