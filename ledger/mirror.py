@@ -20,7 +20,7 @@ from ledger.files import FolderSource, put_file
 
 CHECKPOINT = "checkpoint"
 VKEY_FILE = "log.vkey"
-COMMITMENTS = (b'"type":"readings"', b'"type":"settle"')
+COMMITMENTS = (b'"type":"readings"', b'"type":"settle"', b'"type":"adjust"')
 RULEBOOKS = (b'"type":"genesis"', b'"type":"rulebook"')
 SNAPSHOT = b'"type":"snapshot"'
 MAX_SNAPSHOTS = 3  # newest ones remembered; a market keeps no more

@@ -21,7 +21,7 @@ from market.engine.engine import Engine
 from market.engine.entries import signed_fields, to_leaf
 from market.engine.events import Refused
 from market.settlement import rules
-from market.settlement.rowbytes import settle_bytes
+from market.settlement.rowbytes import adjust_bytes, settle_bytes
 
 ORIGIN = "sunledger.example/audit"
 SEED = bytes(range(32))
@@ -79,6 +79,7 @@ class MarketLog:
         self.rows: dict[int, list[bytes]] = {}
         self.rules = RULES  # the rulebook in force
         self._vector = AccountVector()
+        self.settled: dict[tuple[str, str], dict[int, c.SettleRow]] = {}  # rows as they stand, by contract and area
 
     def do(self, command: Any, at_ms: int = 0) -> list[Any]:
         """Apply a command that must be accepted, now or at a later time, and return its events."""
@@ -120,7 +121,7 @@ class MarketLog:
             )
             for account, (import_wh, export_wh) in found.items()
         ]  # fmt: skip
-        sums = [sum(column) for column in zip(*found.values(), strict=True)]
+        sums = [sum(values[side] for values in found.values()) for side in (0, 1)]
         self.do(c.CommitReadings(contract, area, len(rows), *sums, rows_root(rows).hex()))
         self.rows[seq] = rows
         return seq
@@ -133,6 +134,23 @@ class MarketLog:
         rows = [settle_bytes(row, salt(row.account)) for row in settled]
         self.do(c.Settle(contract, area, settled, rows_root(rows).hex()))
         self.rows[seq] = rows
+        self.settled[contract, area] = {row.account: row for row in settled}
+        return seq
+
+    def adjust(self, contract: str, area: str, metered: dict[int, rules.Metered]) -> int:
+        """Correct an area by later readings, and return the entry's index."""
+        found = self.engine.provisional[contract]
+        tariff = rules.Tariff(found.topup_e4, found.spill_e4)
+        return self.adjust_rows(contract, area, rules.changes(self.settled[contract, area], metered, tariff))
+
+    def adjust_rows(self, contract: str, area: str, changes: tuple[c.AdjustRow, ...]) -> int:
+        """Correct an area by these rows."""
+        seq, found = self.engine.seq, self.engine.provisional[contract]
+        rows = [adjust_bytes(change, salt(change.row.account)) for change in changes]
+        newest = found.newest[self.engine.grid.index[area]]
+        self.do(c.Adjust(contract, area, newest, changes, rows_root(rows).hex()))
+        self.rows[seq] = rows
+        self.settled[contract, area] |= {change.row.account: change.row for change in changes}
         return seq
 
     def snapshot(self) -> None:

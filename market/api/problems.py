@@ -57,6 +57,10 @@ _STATUS = {
     "not_hibernated": 409,
     "unknown_trade": 404,
     "already_recalled": 409,
+    "already_final": 409,
+    "in_arrears": 409,
+    "not_newest": 409,
+    "not_settled": 409,
 }
 
 

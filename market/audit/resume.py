@@ -16,7 +16,7 @@ from ledger.core.findings import Position
 from market.audit.judge import Judge
 from market.engine.engine import Engine
 
-HEADER = b"sunledger audit 1\n"
+HEADER = b"sunledger audit 2\n"
 _DIGITS = 64
 
 

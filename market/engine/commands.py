@@ -22,6 +22,7 @@ TIMES_IN_FORCE = (GOOD_TILL_GATE, GOOD_TILL_DATE, IMMEDIATE_OR_CANCEL, FILL_OR_K
 MAX_CLIPS = 100  # an iceberg shows at least a hundredth of itself: what one taker sets off stays bounded
 MAX_INTERVALS = 96  # contracts of a block or a sweep: a day of quarter-hours
 MAX_LEGS = 100  # orders of a basket
+NO_QUALITY = "none"  # of what a settlement row was where there was none
 
 
 class Found(NamedTuple):
@@ -73,6 +74,7 @@ class SetParams(NamedTuple):
     throttle_credit: int = 0
     connection_import_w: int = 0
     connection_export_w: int = 0
+    final_after_min: int = 0
 
 
 class SetArea(NamedTuple):
@@ -365,6 +367,35 @@ class Settle(NamedTuple):
     root: str  # Merkle root over the salted rows, hex
 
 
+class AdjustRow(NamedTuple):
+    """A row of a settlement that changes: what it becomes, and what it was.
+
+    ``was`` is a row of zeros with the quality ``NO_QUALITY`` where the account had neither traded nor been metered.
+    """
+
+    row: SettleRow
+    was: SettleRow
+
+
+class Adjust(NamedTuple):
+    """Correct the settlement of one area in one contract by later readings. ``rows`` holds each account that changes once.
+
+    ``corrects`` is the newest entry that settled or corrected them; who has not seen that one is refused.
+    """
+
+    contract: str
+    area: str
+    corrects: int
+    rows: tuple[AdjustRow, ...]
+    root: str  # Merkle root over the salted rows, hex
+
+
+class Final(NamedTuple):
+    """The time for corrections of a contract is over: its settlement stands as it is."""
+
+    contract: str
+
+
 class Seal(NamedTuple):
     """Close the running block. The journal adds what needs hashing (previous checkpoint, roots, totals)."""
 
@@ -408,6 +439,8 @@ Command = (
     | Expire
     | CommitReadings
     | Settle
+    | Adjust
+    | Final
     | Seal
     | CommitSnapshot
 )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from array import array
+from base64 import b64decode, b64encode
 from datetime import UTC, datetime, timedelta
 from struct import Struct
+from typing import Any
 
 from market.engine.book import Book
 from market.engine.grid import Topology
@@ -21,6 +24,7 @@ OPEN = "open"
 CLOSED = "closed"
 DELIVERED = "delivered"
 SETTLED = "settled"
+FINAL = "final"  # settled, and corrected no more
 
 
 def contract_name(start_ms: int) -> str:
@@ -76,6 +80,32 @@ class Tally:
             tally.fee_e7,
         ) = values
         return tally
+
+
+class Provisional:
+    """A settlement that may still be corrected: all that is kept of it, 8 bytes an area, until it is final."""
+
+    __slots__ = ("final_ms", "newest", "spill_e4", "topup_e4")
+
+    def __init__(self, topup_e4: int, spill_e4: int, final_ms: int, areas: int):
+        self.topup_e4 = topup_e4
+        self.spill_e4 = spill_e4
+        self.final_ms = final_ms  # readings are taken until then; what they change is corrected, and then it is final
+        # By the area's number: the entry that settled it or corrected it last; 0 = it is not settled yet.
+        self.newest = array("q", bytes(8 * areas))
+
+    def values(self) -> list[Any]:
+        """Return the fields in the order of ``restore``."""
+        packed = Struct(f"<{len(self.newest)}q").pack(*self.newest)
+        return [self.topup_e4, self.spill_e4, self.final_ms, b64encode(packed).decode("ascii")]
+
+    @classmethod
+    def restore(cls, topup_e4: int, spill_e4: int, final_ms: int, newest: str) -> Provisional:
+        """Return what ``values`` wrote."""
+        packed = b64decode(newest)
+        found = cls(topup_e4, spill_e4, final_ms, 0)
+        found.newest.extend(Struct(f"<{len(packed) // 8}q").unpack(packed))
+        return found
 
 
 class Contract:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from market.engine.commands import SettleRow
+from market.engine.commands import AdjustRow, SettleRow
 
 
 class Refused(NamedTuple):
@@ -64,6 +64,7 @@ class ParamsSet(NamedTuple):
     throttle_credit: int = 0
     connection_import_w: int = 0
     connection_export_w: int = 0
+    final_after_min: int = 0
 
 
 class AreaSet(NamedTuple):
@@ -319,6 +320,32 @@ class Settled(NamedTuple):
     complete: int  # 1: the last area of the contract, its clearing account is at zero
 
 
+class Adjusted(NamedTuple):
+    """A settlement was corrected. The sums are differences: what more is short, topped up and spilled than before."""
+
+    seq: int
+    at_ms: int
+    contract: str
+    area: str
+    corrects: int  # the entry before: the area's settle entry, or the last that corrected it
+    count: int  # type: ignore[assignment]
+    short_e7: int  # wallets -> supplier
+    topup_e7: int  # supply bills -> supplier
+    spill_e7: int  # supplier -> wallets
+    arrears_e7: int  # how much more the accounts owe than before
+    root: str
+    # derived
+    rows: tuple[AdjustRow, ...]
+
+
+class Finalized(NamedTuple):
+    """A contract's settlement is final."""
+
+    seq: int
+    at_ms: int
+    contract: str
+
+
 class Sealed(NamedTuple):
     seq: int
     at_ms: int
@@ -361,6 +388,8 @@ Event = (
     | TradeRecalled
     | ReadingsCommitted
     | Settled
+    | Adjusted
+    | Finalized
     | Sealed
     | SnapshotCommitted
 )

@@ -8,9 +8,9 @@ from hashlib import sha256
 from heapq import heapify, heappop, heappush
 from typing import Any
 
-from market.engine.accounts import TOKEN, UNLIMITED_WH, Account, Connection, Params
+from market.engine.accounts import FIRST_PARAMS, TOKEN, UNLIMITED_WH, Account, Connection, Params
 from market.engine.book import Book
-from market.engine.contracts import MINUTE_MS, Contract, Tally
+from market.engine.contracts import MINUTE_MS, Contract, Provisional, Tally
 from market.engine.events import Event, Refused
 from market.engine.grid import Grid
 from market.engine.orders import Complex, Group, Order
@@ -63,6 +63,8 @@ class State:
         self.waiting: dict[int, Group] = {}  # blocks that have not traded, by id
         self.connections: dict[str, Connection] = {}  # by name
         self.settled: list[str] = []  # contracts settled last, oldest first
+        self.provisional: dict[str, Provisional] = {}  # settlements that may still be corrected, by contract
+        self.finals: list[str] = []  # contracts whose settlement became final last, oldest first
         self._dirty: set[int] = set()
         self.signer = -1  # whose signature the command being applied carries
         self._events: list[Event] = []  # of the command being applied
@@ -148,6 +150,12 @@ class State:
         values = self._plain_values()
         if keys := {str(account.index): account.key for account in self.accounts if account.key}:
             values["keys"] = keys  # only where there are any: a state without them is written as it always was
+        if self._params.final_after_min:
+            values["final_after_min"] = self._params.final_after_min
+        if self.provisional:
+            values["provisional"] = [[name, *found.values()] for name, found in self.provisional.items()]
+        if self.finals:
+            values["finals"] = self.finals
         return values
 
     def _plain_values(self) -> dict[str, Any]:
@@ -163,7 +171,7 @@ class State:
             "topup_e4": self.topup_e4,
             "spill_e4": self.spill_e4,
             "halted": int(self.halted),
-            "params": list(self.params),
+            "params": list(self.params[:FIRST_PARAMS]),
             "areas": [
                 [area.name, area.parent, area.level, area.fee_e4, area.import_w, area.export_w, int(area.halted)]
                 for area in self.grid.areas
@@ -235,7 +243,7 @@ class State:
         ):  # fmt: skip
             setattr(state, name, values[name])
         state.halted = bool(values["halted"])
-        state.params = Params(*values["params"])
+        state.params = Params(*values["params"])._replace(final_after_min=values.get("final_after_min", 0))
         for name, parent, level, fee_e4, import_w, export_w, halted in values["areas"]:
             area = state.grid.add(name, state.grid.areas[parent].name if parent >= 0 else "", level)
             area.fee_e4, area.import_w, area.export_w, area.halted = fee_e4, import_w, export_w, bool(halted)
@@ -259,6 +267,8 @@ class State:
         for order_values in values["orders"]:
             state._restore_order(order_values)
         state.settled = values["settled"]
+        state.finals = values.get("finals", [])
+        state.provisional = {name: Provisional.restore(*kept) for name, *kept in values.get("provisional", [])}
         state.note_halts()
         state.take_dirty()
         return state

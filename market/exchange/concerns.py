@@ -15,7 +15,7 @@ Entry = Mapping[str, Any]
 def accounts_named(entries: Iterable[Entry]) -> set[int]:
     """Return the accounts that entries name: their own, or through an order or trade. Two queries, however many.
 
-    Entries over many homes (readings, settle) name none: the homes are in their rows.
+    Entries over many homes (readings, settle, adjust) name none: the homes are in their rows.
     """
     found: set[int] = set()
     orders: set[int] = set()
@@ -47,6 +47,7 @@ def _parts(ids: set[int]) -> Iterable[list[int]]:
 
 def concerns(entry: Entry, accounts: Collection[int]) -> bool:
     """Whether an entry is about one of these accounts: orders, trades, money, settlement, or the account itself."""
-    if entry["type"] == "settle":
-        return models.SettlementLine.objects.filter(account__in=accounts, seq=entry["seq"]).exists()
+    lines = {"settle": models.SettlementLine, "adjust": models.Adjustment}.get(str(entry["type"]))
+    if lines is not None:
+        return lines.objects.filter(account__in=accounts, seq=entry["seq"]).exists()
     return not accounts_named([entry]).isdisjoint(accounts)

@@ -81,7 +81,7 @@ def events(*, after: int = -1, limit: int = 100, account: int | None = None) -> 
     if account is None:
         return [_plain(leaf) for leaf in ledger_queries.leaves(after + 1, limit)]
     rows: list[dict[str, Any]] = []
-    for source in (_orders, _changes, _trades, _recalls, _funds, _lines):
+    for source in (_orders, _changes, _trades, _recalls, _funds, _lines, _adjustments):
         rows += source(account, after, limit)
     rows.sort(key=lambda row: row["seq"])
     # Each source was cut to ``limit`` by itself, so the first ``limit`` of all are complete.
@@ -154,3 +154,9 @@ def _lines(account: int, after: int, limit: int) -> Iterator[dict[str, Any]]:
     for row in models.SettlementLine.objects.filter(account=account, seq__gt=after).order_by("seq")[:limit].values():
         del row["account"]
         yield {"type": "settle", **row}
+
+
+def _adjustments(account: int, after: int, limit: int) -> Iterator[dict[str, Any]]:
+    for row in models.Adjustment.objects.filter(account=account, seq__gt=after).order_by("seq")[:limit].values():
+        del row["account"]
+        yield {"type": "adjust", **row}

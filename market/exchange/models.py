@@ -221,6 +221,61 @@ class SettlementLine(models.Model):
         indexes = [models.Index(fields=["account", "seq"], name="settlementline_account")]
 
 
+class Adjustment(models.Model):
+    """A correction of a settlement line: what it becomes (the fields of ``commands.SettleRow``) and what it was (``was_…``).
+
+    The line itself stays. ``seq`` is the ledger's adjust entry, ``n`` the row in it, ``corrects`` the settle or adjust entry
+    of the area before it.
+    """
+
+    pk = models.CompositePrimaryKey("seq", "account")
+    seq = models.BigIntegerField()
+    account = models.BigIntegerField()
+    n = models.IntegerField()
+    at_ms = models.BigIntegerField()
+    contract = models.CharField(max_length=CONTRACT_LENGTH)
+    area = models.CharField(max_length=NAME_LENGTH)
+    corrects = models.BigIntegerField()
+    import_wh = models.BigIntegerField()
+    export_wh = models.BigIntegerField()
+    quality = models.CharField(max_length=9)
+    position_wh = models.BigIntegerField()
+    short_wh = models.BigIntegerField()
+    topup_wh = models.BigIntegerField()
+    spill_wh = models.BigIntegerField()
+    payout_e7 = models.BigIntegerField()
+    fee_e7 = models.BigIntegerField()
+    short_e7 = models.BigIntegerField()
+    topup_e7 = models.BigIntegerField()
+    spill_e7 = models.BigIntegerField()
+    was_import_wh = models.BigIntegerField()
+    was_export_wh = models.BigIntegerField()
+    was_quality = models.CharField(max_length=9)
+    was_position_wh = models.BigIntegerField()
+    was_short_wh = models.BigIntegerField()
+    was_topup_wh = models.BigIntegerField()
+    was_spill_wh = models.BigIntegerField()
+    was_payout_e7 = models.BigIntegerField()
+    was_fee_e7 = models.BigIntegerField()
+    was_short_e7 = models.BigIntegerField()
+    was_topup_e7 = models.BigIntegerField()
+    was_spill_e7 = models.BigIntegerField()
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["account", "seq"], name="adjustment_account"),
+            models.Index(fields=["contract", "seq"], name="adjustment_contract"),
+        ]
+
+
+class Final(models.Model):
+    """A contract whose settlement is final; ``seq`` is the ledger's entry that says so."""
+
+    seq = SequenceField(primary_key=True)
+    at_ms = models.BigIntegerField()
+    contract = models.CharField(max_length=CONTRACT_LENGTH, unique=True)
+
+
 class IdempotencyKey(models.Model):
     """What a key was used for and which entries answered it.
 

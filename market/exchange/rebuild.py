@@ -9,7 +9,7 @@ import orjson
 from ledger import queries as ledger_queries
 from market.engine import events as ev
 from market.engine.commands import SettleRow
-from market.engine.entries import TIMES
+from market.engine.entries import TIMES, adjust_row
 from market.engine.events import Event
 from market.exchange import models
 from market.exchange.units import parse_at
@@ -37,6 +37,7 @@ _KINDS: dict[tuple[str, str], type] = {
     ("amend", "reactivated"): ev.OrderReactivated,
     ("cancel", ""): ev.OrderCancelled,
     ("readings", ""): ev.ReadingsCommitted,
+    ("final", ""): ev.Finalized,
     ("seal", ""): ev.Sealed,
     ("snapshot", ""): ev.SnapshotCommitted,
 }
@@ -62,6 +63,10 @@ def _event(leaf: dict[str, Any]) -> Any:
         return ev.TradeRecalled(rest[0], rest[1], trade, *rest[2:])
     if type_ == "settle":
         return _settled(leaf)
+    if type_ == "adjust":
+        rows = tuple(adjust_row(row) for row in ledger_queries.rows(seq))
+        sums = {name: leaf[name] for name in ev.Adjusted._fields[2:11]}
+        return ev.Adjusted(seq, parse_at(leaf["at"]), **sums, rows=rows)
     if type_ == "key":
         signatures = (leaf.get("possession", ""), leaf.get("approval", ""))
         return ev.KeyRegistered(seq, parse_at(leaf["at"]), leaf["action"], leaf["vkey"], *signatures)

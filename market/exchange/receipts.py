@@ -8,6 +8,7 @@ from ledger import queries as ledger
 from ledger.core.bundled import bundle
 from ledger.core.receipt import format_receipt
 from ledger.core.rows import row_path
+from market.engine.entries import COMMITS_TO_ROWS
 from market.exchange.concerns import concerns
 
 
@@ -17,12 +18,12 @@ def entry_receipt(seq: int) -> str:
 
 
 def has_row(seq: int, account: int) -> bool:
-    """Whether the entry ``seq`` is a settlement with a row of this account."""
+    """Whether the entry ``seq`` is a settlement, or a correction of one, with a row of this account."""
     return _number(_rows(seq), account) is not None
 
 
 def row_receipt(seq: int, account: int) -> str:
-    """Return the receipt of an account's row of the settle entry ``seq``, with row and entry in it.
+    """Return the receipt of an account's row of the settle or adjust entry ``seq``, with row and entry in it.
 
     Raises ``ledger.NotThere`` where there is no such row, and while the entry is not sealed.
     """
@@ -34,7 +35,7 @@ def row_receipt(seq: int, account: int) -> str:
 
 
 def _rows(seq: int) -> list[bytes]:
-    return ledger.rows(seq) if ledger.entry(seq)["type"] == "settle" else []
+    return ledger.rows(seq) if ledger.entry(seq)["type"] in COMMITS_TO_ROWS else []
 
 
 def _number(rows: list[bytes], account: int) -> int | None:
@@ -50,7 +51,7 @@ def own_receipt(seq: int, accounts: Collection[int]) -> str:
     entry = ledger.entry(seq)
     if not concerns(entry, accounts):
         raise ledger.NotThere(f"entry {seq}")
-    if entry["type"] != "settle":
+    if entry["type"] not in COMMITS_TO_ROWS:
         return entry_receipt(seq)
     return row_receipt(seq, next((account for account in accounts if has_row(seq, account)), -1))
 

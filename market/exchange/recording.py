@@ -9,7 +9,7 @@ from market.engine import events as ev
 from market.engine.commands import SignedOrder
 from market.engine.entries import signed_fields
 from market.engine.events import Event, OrderCancelled, OrderPlaced, Traded
-from market.exchange.transfers import of_fund, of_recall, of_settlement
+from market.exchange.transfers import of_adjustment, of_fund, of_recall, of_settlement
 
 ORDER_COLUMNS = len(OrderPlaced._fields)  # a complex order's first fields are a plain one's
 SETTLED = "settled"
@@ -55,6 +55,8 @@ class Recorder:
         self.new_contracts: list[Any] = []
         self.contract_states: dict[str, tuple[str, int]] = {}
         self.lines: list[Any] = []
+        self.adjustments: list[Any] = []
+        self.finals: list[Any] = []
 
     def forget_settled(self) -> None:
         """Forget the clearing accounts of contracts that are settled by now."""
@@ -134,5 +136,14 @@ class Recorder:
             ]
             if event.complete:
                 self.contract_states[event.contract] = ("settled", event.seq)
+        elif kind is ev.Adjusted:
+            self.transfers += of_adjustment(event)
+            seq, at_ms, contract, area, corrects = event[:5]
+            self.adjustments += [
+                (seq, row.account, n, at_ms, contract, area, corrects, *row[1:], *was[1:])
+                for n, (row, was) in enumerate(event.rows)
+            ]
+        elif kind is ev.Finalized:
+            self.finals.append(event)
         elif kind is ev.Funded:
             self.transfers += of_fund(event)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from market.engine.events import Funded, Settled, TradeRecalled
+from market.engine.events import Adjusted, Funded, Settled, TradeRecalled
 from market.exchange.models import TRANSFERS_AN_ENTRY
 from market.exchange.views import TransferView
 
@@ -60,6 +60,25 @@ def of_settlement(event: Settled, clearing: int) -> list[Row]:
             ("short", clearing, SUPPLIER, row.short_e7),
             ("topup", BILLING, SUPPLIER, row.topup_e7),
             ("spill", SUPPLIER, row.account, row.spill_e7),
+        )
+        if amount
+    ]
+    first = event.seq * TRANSFERS_AN_ENTRY
+    return [(id_, event.at_ms, *move) for id_, move in enumerate(moves, first)]
+
+
+def of_adjustment(event: Adjusted) -> list[Row]:
+    """Return what a correction moves: the differences, in the direction they have.
+
+    What an account cannot pay it owes: a transfer changes what an account has less what it owes (``Account.net_e7``).
+    """
+    moves = [
+        (kind, debit, credit, amount) if amount > 0 else (kind, credit, debit, -amount)
+        for row, was in event.rows
+        for kind, debit, credit, amount in (
+            ("short", row.account, SUPPLIER, row.short_e7 - was.short_e7),
+            ("topup", BILLING, SUPPLIER, row.topup_e7 - was.topup_e7),
+            ("spill", SUPPLIER, row.account, row.spill_e7 - was.spill_e7),
         )
         if amount
     ]

@@ -181,10 +181,7 @@ def _check_contract(exchange: Exchange, contract: str) -> int:
 
 
 def _contract_problem(engine: Engine, contract: str) -> str:
-    found = engine.contracts.get(contract)
-    if found is None:
-        return "already_settled" if contract in engine.settled else "unknown_contract"
-    return "" if found.state == "delivered" else "contract_state"
+    return engine.readings_problem(contract)
 
 
 def _check_accounts(exchange: Exchange, batches: Mapping[str, Sequence[ReadingIn]]) -> None:

@@ -17,7 +17,7 @@ from django.core.exceptions import ValidationError
 from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
-from market.engine.accounts import MAX_CONNECTION_W
+from market.engine.accounts import MAX_CONNECTION_W, MAX_FINAL_MIN
 from market.grid.operations import MAX_ONCE_LENGTH
 from market.grid.reasons import CAPACITY_REASONS, HALT_REASONS, RECALL_REASONS
 from market.households import keys
@@ -283,6 +283,12 @@ class ParamsForm(OnceForm):
         label=_("A connection may take, kW"), help_text=_("Unless it has a limit of its own; 0 is no limit.")
     )
     connection_export_w = connection_field(label=_("And give, kW"))
+    final_after_min = forms.IntegerField(
+        label=_("Settlements are corrected for, minutes"),
+        min_value=0,
+        max_value=MAX_FINAL_MIN,
+        help_text=_("After delivery; 20160 is 14 days, 0 is never. Contracts that are settled already keep theirs."),
+    )
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or {}

@@ -57,6 +57,8 @@ ENTRY_WORDS = {
     "recall": gettext_lazy("Trade taken back"),
     "readings": gettext_lazy("Meter readings"),
     "settle": gettext_lazy("Settlement"),
+    "adjust": gettext_lazy("Correction of a settlement"),
+    "final": gettext_lazy("Settlement is final"),
     "snapshot": gettext_lazy("Snapshot"),
     "seal": gettext_lazy("Seal"),
 }

@@ -12,10 +12,11 @@ from typing import Any
 import orjson
 
 from ledger.queries import Block
-from market.engine.commands import BUY, SELL
+from market.engine.commands import BUY, SELL, SettleRow
 from market.engine.events import (
     AccountClosed,
     AccountOpened,
+    Adjusted,
     ComplexOrderPlaced,
     ConnectionSet,
     Event,
@@ -181,26 +182,34 @@ def _settle(event: Settled, accounts: Container[int]) -> Iterator[tuple[int, Ite
     for row in event.rows:
         if row.account not in accounts:
             continue  # an area has hundreds of homes, few of them look
-        yield (
-            row.account,
-            _head(event, "settle")
-            | {
-                "contract": event.contract,
-                "area": event.area,
-                "import_wh": row.import_wh,
-                "export_wh": row.export_wh,
-                "quality": row.quality,
-                "position_wh": row.position_wh,
-                "short_wh": row.short_wh,
-                "topup_wh": row.topup_wh,
-                "spill_wh": row.spill_wh,
-                "payout": money_text(row.payout_e7),
-                "fee": money_text(row.fee_e7),
-                "short": money_text(row.short_e7),
-                "topup": money_text(row.topup_e7),
-                "spill": money_text(row.spill_e7),
-            },
-        )
+        head = _head(event, "settle") | {"contract": event.contract, "area": event.area}
+        yield row.account, head | _settled(row)
+
+
+def _settled(row: SettleRow) -> Item:
+    """Return the fields of a settlement row: energies in Wh, money as text."""
+    return {
+        "import_wh": row.import_wh,
+        "export_wh": row.export_wh,
+        "quality": row.quality,
+        "position_wh": row.position_wh,
+        "short_wh": row.short_wh,
+        "topup_wh": row.topup_wh,
+        "spill_wh": row.spill_wh,
+        "payout": money_text(row.payout_e7),
+        "fee": money_text(row.fee_e7),
+        "short": money_text(row.short_e7),
+        "topup": money_text(row.topup_e7),
+        "spill": money_text(row.spill_e7),
+    }
+
+
+def _adjust(event: Adjusted, accounts: Container[int]) -> Iterator[tuple[int, Item]]:
+    for row, was in event.rows:
+        if row.account not in accounts:
+            continue
+        head = _head(event, "adjust") | {"contract": event.contract, "area": event.area, "corrects": event.corrects}
+        yield row.account, head | _settled(row) | {f"was_{name}": value for name, value in _settled(was).items()}
 
 
 def _opened(event: AccountOpened, accounts: Container[int]) -> Iterator[tuple[int, Item]]:
@@ -227,13 +236,14 @@ _OWN: dict[type, Callable[[Any, Container[int]], Iterator[tuple[int, Item]]]] = 
     TradeRecalled: _recall,
     Funded: _fund,
     Settled: _settle,
+    Adjusted: _adjust,
     AccountOpened: _opened,
     AccountClosed: _closed,
     ConnectionSet: _connection,
 }
 
 
-_OF_ONE = frozenset(_OWN) - {Traded, TradeRecalled, Settled}
+_OF_ONE = frozenset(_OWN) - {Traded, TradeRecalled, Settled, Adjusted}
 
 
 def own_items(event: Event, accounts: Container[int]) -> Iterator[tuple[int, Item]]:

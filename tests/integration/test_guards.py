@@ -21,6 +21,7 @@ from market.config import database
 from market.engine.commands import SELL, Fund
 from market.exchange import guards, models
 from market.exchange.guards import APPEND_ONLY, PRUNED, UPDATED, table_of
+from market.settlement.operations import adjust_due, finalise_due
 from tests.factories import running_exchange, running_market
 from tests.integration.test_exchange_complex import lived
 from tests.integration.test_settlement_run import deliver, meter, settle, trade_across_the_city
@@ -40,7 +41,11 @@ def live(folder: Path) -> None:
         deliver(market)
         meter(market, contract, alice=(0, 900), charlie=(1_000, 0))
         settle(market)
-        market.clock.advance(minutes=49 * 60)  # keys are forgotten after 48 hours
+        meter(market, contract, charlie=(900, 0))
+        assert adjust_due(exchange=market.exchange).areas == 1
+        market.clock.advance(minutes=15 * 24 * 60)  # keys are forgotten after 48 hours, settlements final after 14 days
+        settle(market)
+        assert finalise_due(exchange=market.exchange, now_ms=market.clock.at_ms) == 1
         for number in range(3):
             market.exchange.call(_funding(market.alice), key=f"late {number}")
     with running_exchange(market.clock, folder=folder) as (exchange, _):
@@ -218,12 +223,12 @@ def test_the_command_prepares_a_database_that_a_market_can_be_founded_in(tmp_pat
             secured = manage("secure_database")
             assert (secured.returncode, secured.stderr) == (0, "")
             with psycopg2.connect(owner_url) as session, session.cursor() as owner:
-                owner.execute("DELETE FROM django_migrations WHERE app = 'exchange' AND name = '0004_guards'")
+                owner.execute("DELETE FROM django_migrations WHERE app = 'exchange' AND name = '0005_corrections'")
             early = manage(*found)
             assert early.returncode == 1 and "run manage.py secure_database first" in early.stderr
             with psycopg2.connect(owner_url) as session, session.cursor() as owner:
                 owner.execute(
-                    "INSERT INTO django_migrations (app, name, applied) VALUES ('exchange', '0004_guards', now())"
+                    "INSERT INTO django_migrations (app, name, applied) VALUES ('exchange', '0005_corrections', now())"
                 )
             assert manage("secure_database").returncode == 0
             founded = manage(*found)
