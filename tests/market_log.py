@@ -11,7 +11,7 @@ from typing import Any
 
 from ledger.core.accounts import AccountVector, account_leaf
 from ledger.core.blocks import first_prev, totals_text
-from ledger.core.encoding import encode
+from ledger.core.encoding import decode, encode
 from ledger.core.merkle import leaf_hashes
 from ledger.core.note import Signer, body_hash
 from ledger.core.rows import join_rows, rows_root
@@ -21,7 +21,7 @@ from market.engine.engine import Engine
 from market.engine.entries import signed_fields, to_leaf
 from market.engine.events import Refused
 from market.settlement import rules
-from market.settlement.rowbytes import adjust_bytes, settle_bytes
+from market.settlement.rowbytes import adjust_bytes, settle_bytes, share_bytes
 
 ORIGIN = "sunledger.example/audit"
 SEED = bytes(range(32))
@@ -151,6 +151,27 @@ class MarketLog:
         self.do(c.Adjust(contract, area, newest, changes, rows_root(rows).hex()))
         self.rows[seq] = rows
         self.settled[contract, area] |= {change.row.account: change.row for change in changes}
+        return seq
+
+    def share(self, contract: str) -> int:
+        """Share out what is left over in a contract, and return the entry's index."""
+        known: dict[int, c.SettleRow] = {}
+        for (name, _), found in self.settled.items():
+            known |= found if name == contract else {}
+        corrects = self.engine.provisional[contract].shared
+        before = {} if not corrects else {fields["agreement"]: fields["energy_wh"] for fields in self.decoded(corrects)}
+        return self.share_rows(contract, rules.shared(self.engine.agreements_of(contract), known, before))
+
+    def decoded(self, seq: int) -> list[Fields]:
+        """Return the rows of an entry."""
+        return [decode(row) for row in self.rows[seq]]
+
+    def share_rows(self, contract: str, shares: tuple[c.ShareRow, ...]) -> int:
+        """Share out a contract by these rows."""
+        seq = self.engine.seq
+        rows = [share_bytes(row, salt(row.agreement)) for row in shares]
+        self.do(c.Share(contract, self.engine.provisional[contract].shared, shares, rows_root(rows).hex()))
+        self.rows[seq] = rows
         return seq
 
     def snapshot(self) -> None:

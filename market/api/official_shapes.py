@@ -70,6 +70,9 @@ class Params(Limits):
     final_after_min: Annotated[
         int, Meta(description="minutes after delivery in which a settlement is corrected; 0: it is final at once")
     ]
+    sharing_scope: Annotated[
+        int, Meta(description="who may share: 0 nobody, 1 homes of an area, 2 of areas below one area, 3 all")
+    ]
 
 
 class ParamsIn(Limits):
@@ -84,6 +87,7 @@ class ParamsIn(Limits):
     connection_import_w: int | None = None
     connection_export_w: int | None = None
     final_after_min: int | None = None
+    sharing_scope: int | None = None
 
 
 class ConnectionIn(Shape):

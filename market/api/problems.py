@@ -61,6 +61,10 @@ _STATUS = {
     "in_arrears": 409,
     "not_newest": 409,
     "not_settled": 409,
+    "not_shared": 409,
+    "outside_sharing": 409,
+    "unknown_agreement": 404,
+    "too_many_agreements": 429,
 }
 
 

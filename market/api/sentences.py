@@ -120,6 +120,13 @@ SENTENCES: dict[str, tuple[str, ...]] = {
     "contract_exists": (_("This contract exists already."),),
     "already_settled": (_("This has been settled already."),),
     "already_final": (_("The settlement of this interval is final."),),
+    "not_shared": (_("What is left over has not been shared out yet."),),
+    "unknown_agreement": (_("There is no such agreement of yours."),),
+    "outside_sharing": (_("The market does not let these two homes share."),),
+    "too_many_agreements": (
+        _("One of the two has %(most)s agreements already; no more are taken."),
+        _("One of the two has too many agreements already."),
+    ),
     "not_settled": (_("This has not been settled yet."),),
     "not_newest": (_("This has been corrected meanwhile; look again."),),
     "not_sealed": (_("This entry is not sealed yet; ask again in a second."),),

@@ -192,7 +192,8 @@ class Judge:
         self._check_rows(entry, rows, self._meters.settle)
 
     def _before_adjust(self, entry: Fields, rows: Mapping[int, list[bytes]]) -> None:
-        self._check_rows(entry, rows, self._meters.adjust)
+        check = self._meters.share if entry.get("action") == "shared" else self._meters.adjust
+        self._check_rows(entry, rows, check)
 
     def _check_rows(
         self, entry: Fields, rows: Mapping[int, list[bytes]], check: Callable[[Fields, Sequence[Fields], Engine], str]

@@ -14,9 +14,9 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 
 from market.engine.accounts import MEMBER
-from market.engine.commands import NO_QUALITY, SettleRow
+from market.engine.commands import NO_QUALITY, SettleRow, ShareRow
 from market.engine.engine import Engine
-from market.engine.entries import WAS_FIELDS, adjust_row, settle_row
+from market.engine.entries import WAS_FIELDS, adjust_row, settle_row, share_row
 from market.engine.settling import QUALITIES
 from market.settlement.rules import ESTIMATED, MEASURED, Metered, Tariff, corrected, nothing_settled, settle_account
 
@@ -27,6 +27,7 @@ GRACE_BLOCKS = 120
 _READING_FIELDS = frozenset(("account", "contract", "import_wh", "export_wh", "quality", "salt"))
 _ROW_FIELDS = frozenset((*SettleRow._fields, "salt"))
 _ADJUST_FIELDS = _ROW_FIELDS | frozenset(WAS_FIELDS)
+_SHARE_FIELDS = frozenset((*ShareRow._fields, "salt"))
 _DIGEST = 16  # bytes
 
 Fields = Mapping[str, Any]
@@ -98,6 +99,9 @@ class Meters:
         self.unseen = 0  # readings entries without rows
         self._found: dict[str, dict[int, list[Reading]]] = {}
         self._incomplete: set[str] = set()  # contracts with readings that this source does not have
+        # Of parties to agreements: what is missing and left over, by contract and account; what agreements moved so far.
+        self._energies: dict[str, dict[int, tuple[int, int]]] = {}
+        self._shared: dict[str, dict[int, int]] = {}
         self._newest: dict[str, dict[str, Newest]] = {}  # rows of provisional settlements, by contract and area
 
     def take(self, entry: Fields, rows: Sequence[Fields] | None, engine: Engine) -> str:
@@ -176,8 +180,17 @@ class Meters:
                 self.passed_over += 1
         self.rows += len(rows)
         if contract.name in engine.provisional or engine.params.final_after_min:
+            self._keep_energies(contract.name, settled, engine)
             self._newest.setdefault(contract.name, {})[str(area)] = Newest(settled)
         return ""
+
+    def _keep_energies(self, contract: str, rows: Iterable[SettleRow], engine: Engine) -> None:
+        agreements = engine.agreements_of(contract)
+        if not agreements:
+            return
+        kept = self._energies.setdefault(contract, {})
+        parties = {index for one in agreements for index in (one.giver, one.receiver)}
+        kept.update((row.account, (row.topup_wh, row.spill_wh)) for row in rows if row.account in parties)
 
     @staticmethod
     def _wanted(readings: Sequence[Reading], height: int, *, without: bool = True) -> list[Metered | None]:
@@ -238,7 +251,37 @@ class Meters:
                     del readings[row.account]
             if newest is not None:
                 newest.change(row)
+                self._keep_energies(name, (row,), engine)
         self.corrected += len(rows)
+        return ""
+
+    def share(self, entry: Fields, rows: Sequence[Fields], engine: Engine) -> str:
+        """Hold what agreements move against the parties' newest rows; return the first that is wrong, "" if none.
+
+        Which agreements apply, in which order, and what follows from those figures the engine sees itself.
+        """
+        name = str(entry.get("contract"))
+        before = self._shared.get(name, {})
+        kept = self._energies.get(name, {})
+        now: dict[int, int] = {}
+        for number, fields in enumerate(rows):
+            if fields.keys() != _SHARE_FIELDS:
+                expected = ", ".join(sorted(_SHARE_FIELDS))
+                return f"row {number}: expected the fields {expected}, was {', '.join(sorted(fields))}"
+            row = share_row(fields)
+            now[row.agreement] = row.energy_wh
+            agreement = engine.agreements.get(row.agreement)
+            if agreement is None or name not in self._newest:
+                continue  # the engine refuses it; or it was settled before this audit begins
+            missing_wh, left_wh = kept.get(agreement.receiver, (0, 0))[0], kept.get(agreement.giver, (0, 0))[1]
+            for field, wanted, was in (
+                ("left_wh", left_wh, row.left_wh),
+                ("missing_wh", missing_wh, row.missing_wh),
+                ("was_wh", before.get(row.agreement, 0), row.was_wh),
+            ):
+                if wanted != was:
+                    return f"row {number} (agreement {row.agreement}): {field}: expected {wanted}, was {was}"
+        self._shared[name] = now
         return ""
 
     def begin(self, contracts: Iterable[str]) -> None:
@@ -250,7 +293,8 @@ class Meters:
         # What came in too late to be settled; what came in at the last moment may have been.
         self.passed_over += sum(map(len, self._found.pop(contract, {}).values())) if contract in self._newest else 0
         self._found.pop(contract, None)
-        self._newest.pop(contract, None)
+        for kept in (self._newest, self._energies, self._shared):
+            kept.pop(contract, None)
         self._incomplete.discard(contract)
 
     def values(self) -> list[Any]:
@@ -266,6 +310,8 @@ class Meters:
         return [
             self.readings, self.rows, self.corrected, self.passed_over, self.unseen, found, sorted(self._incomplete),
             newest,
+            [[contract, [[account, *kept] for account, kept in found.items()]] for contract, found in self._energies.items()],
+            [[contract, list(found.items())] for contract, found in self._shared.items()],
         ]  # fmt: skip
 
     @classmethod
@@ -273,7 +319,11 @@ class Meters:
         """Return what ``values`` wrote."""
         meters = cls()
         meters.readings, meters.rows, meters.corrected, meters.passed_over, meters.unseen, *rest = values
-        found, incomplete, newest = rest
+        found, incomplete, newest, energies, shared = rest
+        meters._energies = {
+            contract: {account: (topup, spill) for account, topup, spill in kept} for contract, kept in energies
+        }
+        meters._shared = {contract: dict(kept) for contract, kept in shared}
         for contract, kept in found:
             meters._found[contract] = {account: [Reading(*one) for one in readings] for account, readings in kept}
         meters._incomplete = set(incomplete)

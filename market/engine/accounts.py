@@ -9,6 +9,7 @@ UNLIMITED_WH = 1 << 60
 TOKEN = 60_000  # the throttle counts in this part of an order: at n orders a minute, n parts come in a millisecond
 MAX_INT = 2**53 - 1  # the largest integer a browser holds exactly
 MAX_CONNECTION_W = 10**9  # a gigawatt: more than any one connection of a city
+SHARING_NONE, SHARING_AREA, SHARING_SUBSTATION, SHARING_CITY = range(4)  # nobody; same area; same parent; everybody
 MAX_FINAL_MIN = 366 * 24 * 60  # a year: no law asks for longer, and what is not final is kept in memory
 MEMBER = "member"
 BANK = "bank"  # the world outside: what was paid in minus what was paid out, negated
@@ -134,6 +135,7 @@ class Params(NamedTuple):
     connection_import_w: int = 0  # what a grid connection may take unless it has a limit of its own; 0 = no limit
     connection_export_w: int = 0  # and give
     final_after_min: int = 0  # how long after delivery a settlement may be corrected; 0 = it is final at once
+    sharing_scope: int = SHARING_NONE  # who may share with whom: one of ``SHARING_…``
 
 
 FIRST_PARAMS = Params._fields.index("final_after_min")  # how many there were before this one
@@ -158,6 +160,7 @@ def params_problem(params: Params) -> str:
         "connection_import_w": (0, MAX_CONNECTION_W),
         "connection_export_w": (0, MAX_CONNECTION_W),
         "final_after_min": (0, MAX_FINAL_MIN),
+        "sharing_scope": (SHARING_NONE, SHARING_CITY),
     }
     for name, (least, most) in ranges.items():
         value = getattr(params, name)

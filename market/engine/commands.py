@@ -75,6 +75,7 @@ class SetParams(NamedTuple):
     connection_import_w: int = 0
     connection_export_w: int = 0
     final_after_min: int = 0
+    sharing_scope: int = 0
 
 
 class SetArea(NamedTuple):
@@ -396,6 +397,55 @@ class Final(NamedTuple):
     contract: str
 
 
+class Propose(NamedTuple):
+    """Ask for a private agreement: what ``giver`` has left over goes to ``receiver``, at a price per kWh, 0 for a gift.
+
+    ``account`` is the party that asks; its entry is the agreement's number. ``start`` is the first contract it is for.
+    """
+
+    account: int
+    giver: int
+    receiver: int
+    price_e4: int
+    start: str
+
+
+class Agree(NamedTuple):
+    """The other party accepts what was proposed."""
+
+    account: int
+    agreement: int
+
+
+class Revoke(NamedTuple):
+    """A party ends an agreement, or takes a proposal back or turns it down: for contracts that start from now on."""
+
+    account: int
+    agreement: int
+
+
+class ShareRow(NamedTuple):
+    """What one agreement moves in one contract."""
+
+    agreement: int
+    left_wh: int  # left over at its giver, before any agreement: ``spill_wh`` of the settlement row
+    missing_wh: int  # ordinary supply of its receiver, before any agreement: ``topup_wh``
+    energy_wh: int
+    was_wh: int  # what it moved before, 0 at first
+
+
+class Share(NamedTuple):
+    """Share out what is left over in a contract that is settled everywhere, or do so again after a correction.
+
+    ``rows`` has each agreement that applies, in the order of their numbers; ``corrects`` is the entry before, 0 at first.
+    """
+
+    contract: str
+    corrects: int
+    rows: tuple[ShareRow, ...]
+    root: str  # Merkle root over the salted rows, hex
+
+
 class Seal(NamedTuple):
     """Close the running block. The journal adds what needs hashing (previous checkpoint, roots, totals)."""
 
@@ -441,6 +491,10 @@ Command = (
     | Settle
     | Adjust
     | Final
+    | Propose
+    | Agree
+    | Revoke
+    | Share
     | Seal
     | CommitSnapshot
 )

@@ -69,6 +69,18 @@ _ENTRIES: dict[type, tuple[str, str, tuple[str, ...]]] = {
         ("contract", "area", "corrects", "count", "short_e7", "topup_e7", "spill_e7", "arrears_e7", "root"),
     ),
     ev.Finalized: ("final", "", ("contract",)),
+    ev.AgreementProposed: (
+        "agreement", "proposed", ("account", "giver", "receiver", "price_e4", "fee_e4", "start"),
+    ),
+    ev.AgreementAccepted: ("agreement", "accepted", ("agreement", "account")),
+    ev.AgreementRevoked: ("agreement", "revoked", ("agreement", "account")),
+    ev.Shared: (
+        "adjust", "shared",
+        (
+            "contract", "corrects", "count", "energy_wh", "price_e7", "fee_e7", "topup_e7", "spill_e7", "arrears_e7",
+            "root",
+        ),
+    ),
     ev.Sealed: ("seal", "", ("height", "first", "count")),
     ev.SnapshotCommitted: ("snapshot", "", ("sha256",)),
 }  # fmt: skip
@@ -144,6 +156,16 @@ def _account(leaf: Leaf) -> c.Command | None:
         text["account_id"], text["area"], "" if group == str(leaf["account"]) else group, text["connection"],
         text["commitment"],
     )  # fmt: skip
+
+
+def _agreement(leaf: Leaf) -> c.Command:
+    account = int(leaf["account"])
+    if leaf["action"] == "proposed":
+        terms = (int(leaf["giver"]), int(leaf["receiver"]), int(leaf["price_e4"]))
+        return c.Propose(account, *terms, str(leaf["start"]))
+    kinds: dict[int | str, Any] = {"accepted": c.Agree, "revoked": c.Revoke}
+    command: c.Command = kinds[leaf["action"]](account, int(leaf["agreement"]))
+    return command
 
 
 def _contract(leaf: Leaf) -> c.Command:
@@ -242,9 +264,16 @@ _COMMANDS: dict[str, Callable[[Leaf], c.Command | None]] = {
     "recall": _plain(c.RecallTrade),
     "readings": _plain(c.CommitReadings),
     "final": _plain(c.Final),
+    "agreement": _agreement,
     "seal": lambda leaf: c.Seal(),
     "snapshot": _plain(c.CommitSnapshot),
 }
+
+
+def share_row(data: bytes | Mapping[str, Any]) -> c.ShareRow:
+    """Return the row of an agreement that stored bytes (or their decoded object) hold."""
+    fields = json.loads(data) if isinstance(data, bytes | bytearray | memoryview) else data
+    return c.ShareRow(*(fields[name] for name in c.ShareRow._fields))
 
 
 def settle_row(data: bytes | Mapping[str, Any]) -> c.SettleRow:
@@ -271,6 +300,9 @@ def to_command(
         return c.Settle(
             str(leaf["contract"]), str(leaf["area"]), tuple(settle_row(row) for row in rows), str(leaf["root"])
         )
+    if leaf["type"] == "adjust" and leaf.get("action") == "shared":
+        shares = tuple(share_row(row) for row in rows)
+        return c.Share(str(leaf["contract"]), int(leaf["corrects"]), shares, str(leaf["root"]))
     if leaf["type"] == "adjust":
         corrected = tuple(adjust_row(row) for row in rows)
         return c.Adjust(str(leaf["contract"]), str(leaf["area"]), int(leaf["corrects"]), corrected, str(leaf["root"]))

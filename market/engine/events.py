@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from market.engine.commands import AdjustRow, SettleRow
+from market.engine.commands import AdjustRow, SettleRow, ShareRow
 
 
 class Refused(NamedTuple):
@@ -65,6 +65,7 @@ class ParamsSet(NamedTuple):
     connection_import_w: int = 0
     connection_export_w: int = 0
     final_after_min: int = 0
+    sharing_scope: int = 0
 
 
 class AreaSet(NamedTuple):
@@ -346,6 +347,59 @@ class Finalized(NamedTuple):
     contract: str
 
 
+class AgreementProposed(NamedTuple):
+    seq: int  # the agreement's number
+    at_ms: int
+    account: int  # who proposes it
+    giver: int
+    receiver: int
+    price_e4: int
+    fee_e4: int  # grid fee of the path between them, as it was then; the receiver pays it
+    start: str
+
+
+class AgreementAccepted(NamedTuple):
+    seq: int
+    at_ms: int
+    agreement: int
+    account: int
+    # derived
+    giver: int
+    receiver: int
+
+
+class AgreementRevoked(NamedTuple):
+    seq: int
+    at_ms: int
+    agreement: int
+    account: int
+    # derived
+    giver: int
+    receiver: int
+
+
+class Shared(NamedTuple):
+    """What was left over in a contract went to neighbours. The sums are differences to the entry before."""
+
+    seq: int
+    at_ms: int
+    contract: str
+    corrects: int  # the entry before, 0 at first
+    count: int  # type: ignore[assignment]
+    energy_wh: int
+    price_e7: int  # supply bills -> givers
+    fee_e7: int  # supply bills -> grid operator
+    topup_e7: int  # supplier -> supply bills: what was not its energy
+    spill_e7: int  # givers -> supplier: what it did not get
+    arrears_e7: int  # how much more givers owe than before
+    root: str
+    # derived
+    rows: tuple[ShareRow, ...]
+    parties: tuple[tuple[int, int, int, int], ...]  # giver, receiver, price and fee (e4) of each row
+    topup_e4: int
+    spill_e4: int
+
+
 class Sealed(NamedTuple):
     seq: int
     at_ms: int
@@ -390,6 +444,10 @@ Event = (
     | Settled
     | Adjusted
     | Finalized
+    | AgreementProposed
+    | AgreementAccepted
+    | AgreementRevoked
+    | Shared
     | Sealed
     | SnapshotCommitted
 )

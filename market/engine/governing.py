@@ -243,6 +243,10 @@ class Governing(Halting):
         self.members_by_area[account.area] -= 1
         events = self._one(ev.AccountClosed, account.index)
         self._drop_all(events, self.open_orders_of(account.index), "account_closed")
+        for one in self.agreements.values():
+            if account.index in (one.giver, one.receiver) and not one.revoked_ms:
+                one.revoked_ms = self.at_ms
+        self.forget_agreements()
         return events
 
     def _set_connection(self, command: SetConnection) -> list[Any]:

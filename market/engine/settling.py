@@ -245,6 +245,7 @@ class Settling(Governing):
         del self.provisional[name]
         self.finals.append(name)
         del self.finals[:-SETTLED_KEPT]
+        self.forget_agreements()
         return self._one(ev.Finalized, name)
 
 

@@ -111,6 +111,8 @@ class _Books:
             "lines": _Rows(Table.of(models.SettlementLine), ("seq", "account"), fetch),
             "adjustments": _Rows(Table.of(models.Adjustment), ("seq", "account"), fetch),
             "finals": _Rows(Table.of(models.Final), ("seq",), fetch),
+            "agreements": _Rows(Table.of(models.AgreementChange), ("seq",), fetch),
+            "shared": _Rows(Table.of(models.SharedLine), ("seq", "agreement"), fetch),
         }
 
     def check(self) -> Checked:

@@ -32,6 +32,8 @@ CONTRACTS = Table.of(models.Contract)
 SETTLEMENT_LINES = Table.of(models.SettlementLine)
 ADJUSTMENTS = Table.of(models.Adjustment)
 FINALS = Table.of(models.Final)
+AGREEMENTS = Table.of(models.AgreementChange)
+SHARED = Table.of(models.SharedLine)
 REFUSALS = Table.of(models.Refusal)
 SNAPSHOTS = Table.of(models.Snapshot)
 LEDGER = {
@@ -181,6 +183,8 @@ class Journal(Recorder):
             (SETTLEMENT_LINES, self.lines),
             (ADJUSTMENTS, self.adjustments),
             (FINALS, self.finals),
+            (AGREEMENTS, self.agreements),
+            (SHARED, self.shared),
             (REFUSALS, self._refusals),
             (KEYS, key_rows),
             (SNAPSHOTS, self._snapshots),

@@ -9,10 +9,11 @@ from market.engine import events as ev
 from market.engine.commands import SignedOrder
 from market.engine.entries import signed_fields
 from market.engine.events import Event, OrderCancelled, OrderPlaced, Traded
-from market.exchange.transfers import of_adjustment, of_fund, of_recall, of_settlement
+from market.exchange.transfers import of_adjustment, of_fund, of_recall, of_settlement, of_sharing
 
 ORDER_COLUMNS = len(OrderPlaced._fields)  # a complex order's first fields are a plain one's
 SETTLED = "settled"
+_ANSWERS = {ev.AgreementAccepted: "accepted", ev.AgreementRevoked: "revoked"}
 
 
 class Writes(Protocol):
@@ -57,6 +58,8 @@ class Recorder:
         self.lines: list[Any] = []
         self.adjustments: list[Any] = []
         self.finals: list[Any] = []
+        self.agreements: list[Any] = []
+        self.shared: list[Any] = []
 
     def forget_settled(self) -> None:
         """Forget the clearing accounts of contracts that are settled by now."""
@@ -145,5 +148,16 @@ class Recorder:
             ]
         elif kind is ev.Finalized:
             self.finals.append(event)
+        elif kind is ev.Shared:
+            self.transfers += of_sharing(event)
+            self.shared += [
+                (event.seq, row.agreement, n, event.at_ms, event.contract, *parties, *row[1:])
+                for n, (row, parties) in enumerate(zip(event.rows, event.parties, strict=True))
+            ]
+        elif kind is ev.AgreementProposed:
+            self.agreements.append((event.seq, event.at_ms, event.seq, "proposed", *event[2:]))
+        elif kind in _ANSWERS:
+            seq, at_ms, agreement, *parties = event
+            self.agreements.append((seq, at_ms, agreement, _ANSWERS[kind], *parties, 0, 0, ""))
         elif kind is ev.Funded:
             self.transfers += of_fund(event)

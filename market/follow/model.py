@@ -243,6 +243,9 @@ class Model:
         elif kind is ev.Adjusted:
             self._accounts.update(MONEY)
             self._accounts.update(row.account for row, _ in event.rows)
+        elif kind is ev.Shared:
+            self._accounts.update(MONEY)
+            self._accounts.update(giver for giver, *_ in event.parties)
         elif kind is ev.Finalized:
             self._states.append((states.FINAL, event.contract))
 

@@ -17,7 +17,14 @@ from django.core.exceptions import ValidationError
 from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
-from market.engine.accounts import MAX_CONNECTION_W, MAX_FINAL_MIN
+from market.engine.accounts import (
+    MAX_CONNECTION_W,
+    MAX_FINAL_MIN,
+    SHARING_AREA,
+    SHARING_CITY,
+    SHARING_NONE,
+    SHARING_SUBSTATION,
+)
 from market.grid.operations import MAX_ONCE_LENGTH
 from market.grid.reasons import CAPACITY_REASONS, HALT_REASONS, RECALL_REASONS
 from market.households import keys
@@ -288,6 +295,16 @@ class ParamsForm(OnceForm):
         min_value=0,
         max_value=MAX_FINAL_MIN,
         help_text=_("After delivery; 20160 is 14 days, 0 is never. Contracts that are settled already keep theirs."),
+    )
+    sharing_scope = forms.TypedChoiceField(
+        label=_("Homes may share with"),
+        coerce=int,
+        choices=[
+            (SHARING_NONE, _("nobody")),
+            (SHARING_AREA, _("homes of their own area")),
+            (SHARING_SUBSTATION, _("homes below the same substation")),
+            (SHARING_CITY, _("every home")),
+        ],
     )
 
     def clean(self) -> dict[str, Any]:

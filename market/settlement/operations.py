@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from typing import NamedTuple
 
 from ledger.core.rows import rows_root
-from market.engine.commands import Adjust, AdjustRow, Final, Settle, SettleRow
+from market.engine.commands import Adjust, AdjustRow, Final, Settle, SettleRow, Share
 from market.engine.contracts import contract_name, contract_start_ms
 from market.engine.engine import Engine
 from market.exchange.exchange import Exchange
@@ -25,7 +25,7 @@ from market.metering.models import Quality
 from market.metering.operations import ReadingIn
 from market.metering.rowbytes import row_salt, secret
 from market.settlement import queries, rules
-from market.settlement.rowbytes import adjust_bytes, settle_bytes
+from market.settlement.rowbytes import adjust_bytes, settle_bytes, share_bytes
 
 log = logging.getLogger(__name__)
 
@@ -242,6 +242,56 @@ def correction(
     return Adjust(contract, area, corrects, changes, rows_root(salted).hex()), salted
 
 
+# --- sharing ---------------------------------------------------------------------------------------------------------
+
+
+def share_due(*, exchange: Exchange) -> int:
+    """Share out what is left over in contracts with private agreements that are settled everywhere; return how many.
+
+    So it is done again after a correction. Bounded by ``MAX_CONTRACTS_A_CALL``; calling it again is harmless. Raises what
+    ``Exchange.submit`` raises.
+    """
+    key = secret()
+    done = 0
+    for due in exchange.read(_to_share):
+        rows: dict[int, SettleRow] = {}
+        for found in queries.newest_rows(due.contract, due.newest).values():
+            rows |= found
+        shares = rules.shared(due.agreements, rows, queries.shared_before(due.corrects))
+        salted = [
+            share_bytes(row, row_salt(key, f"share:{due.contract}:{due.corrects}:{row.agreement}")) for row in shares
+        ]
+        command = Share(due.contract, due.corrects, shares, rows_root(salted).hex())
+        outcome = exchange.submit(command, rows=salted).result(COMMIT_TIMEOUT_S)
+        if outcome.refused is None:
+            done += 1
+        elif outcome.refused.code not in ("not_newest", "nothing_to_change"):
+            log.error("sharing out %s was refused: %s", due.contract, outcome.refused)
+    return done
+
+
+class _ToShare(NamedTuple):
+    """A contract in which agreements are to be worked out."""
+
+    contract: str
+    corrects: int
+    agreements: Sequence[rules.Agreement]
+    newest: Mapping[str, int]  # of the parties' areas
+
+
+def _to_share(engine: Engine) -> list[_ToShare]:
+    """Return contracts to share out, oldest first; runs inside ``Exchange.read``."""
+    names = sorted(name for name in engine.provisional if engine.share_is_due(name))
+    found = []
+    for name in names[:MAX_CONTRACTS_A_CALL]:
+        agreements = engine.agreements_of(name)
+        newest = engine.provisional[name].newest
+        nodes = {engine.accounts[index].node for one in agreements for index in (one.giver, one.receiver)}
+        settled = {engine.grid.areas[node].name: newest[node] for node in nodes if node < len(newest) and newest[node]}
+        found.append(_ToShare(name, engine.provisional[name].shared, agreements, settled))
+    return found
+
+
 def finalise_due(*, exchange: Exchange, now_ms: int) -> int:
     """End the corrections of every contract whose time is over and whose readings are all settled; return how many.
 
@@ -255,7 +305,7 @@ def finalise_due(*, exchange: Exchange, now_ms: int) -> int:
         outcome = future.result(COMMIT_TIMEOUT_S)
         if outcome.refused is None:
             final += 1
-        elif outcome.refused.code != "already_final":
+        elif outcome.refused.code not in ("already_final", "not_shared"):
             log.error("ending the corrections of %s was refused: %s", name, outcome.refused)
     return final
 
@@ -271,9 +321,10 @@ def _ending(engine: Engine, until_ms: int) -> list[str]:
 
 
 def run_due(*, exchange: Exchange, now_ms: int, estimate: Estimate | None = None) -> Settlement:
-    """Settle, correct and end what is due, in this order; what ``settle_due`` did is returned."""
+    """Settle, correct, share out and end what is due, in this order; what ``settle_due`` did is returned."""
     settled = settle_due(exchange=exchange, now_ms=now_ms, estimate=estimate)
     adjust_due(exchange=exchange)
+    share_due(exchange=exchange)
     finalise_due(exchange=exchange, now_ms=now_ms)
     return settled
 

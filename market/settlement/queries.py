@@ -12,7 +12,7 @@ from market.engine.contracts import contract_name
 from market.engine.engine import Engine
 from market.engine.entries import WAS_FIELDS
 from market.exchange.exchange import Exchange
-from market.exchange.models import Adjustment, Contract, SettlementLine, Trade
+from market.exchange.models import Adjustment, Contract, SettlementLine, SharedLine, Trade
 from market.metering import queries as metering
 
 MAX_LINES = 200  # lines of one account in one answer
@@ -163,6 +163,13 @@ def adjustments(account: int, *, contracts: Collection[str]) -> list[Adjusted]:
         Adjusted(*row[:6], SettleRow(*row[6 : 6 + width]), SettleRow(*row[6 + width :]))
         for row in rows.values_list(*names)[:MAX_LINES]
     ]
+
+
+def shared_before(seq: int) -> dict[int, int]:
+    """Return what agreements move (Wh) by the entry that shared a contract out, by number; nothing for 0."""
+    if not seq:
+        return {}
+    return dict(SharedLine.objects.filter(seq=seq).values_list("agreement", "energy_wh"))
 
 
 def state(exchange: Exchange, contract: str) -> str:

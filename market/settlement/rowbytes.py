@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from market.engine.commands import AdjustRow, SettleRow
+from market.engine.commands import AdjustRow, SettleRow, ShareRow
 
 
 def settle_bytes(row: SettleRow, salt: str) -> bytes:
@@ -27,3 +27,11 @@ def adjust_bytes(change: AdjustRow, salt: str) -> bytes:
             f'"was_spill_wh":{was.spill_wh},"was_topup_e7":{was.topup_e7},"was_topup_wh":{was.topup_wh}}}'
         ).encode()
     )
+
+
+def share_bytes(row: ShareRow, salt: str) -> bytes:
+    """Return what an agreement moves as the ledger holds it."""
+    return (
+        f'{{"agreement":{row.agreement},"energy_wh":{row.energy_wh},"left_wh":{row.left_wh},'
+        f'"missing_wh":{row.missing_wh},"salt":"{salt}","was_wh":{row.was_wh}}}'
+    ).encode()

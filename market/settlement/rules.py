@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple, Protocol
 
 from market.engine import contracts
-from market.engine.commands import NO_QUALITY, AdjustRow, SettleRow
+from market.engine.commands import NO_QUALITY, AdjustRow, SettleRow, ShareRow
 
 MEASURED = "measured"
 ESTIMATED = "estimated"
@@ -134,6 +134,35 @@ def changes(rows: Mapping[int, SettleRow], readings: Mapping[int, Metered], tari
         row = corrected(was, readings[account], tariff)
         if row != was:
             found.append(AdjustRow(row, was))
+    return tuple(found)
+
+
+class Agreement(Protocol):
+    """Who gives to whom what is left over."""
+
+    id: int
+    giver: int
+    receiver: int
+
+
+def shared(
+    agreements: Iterable[Agreement], rows: Mapping[int, SettleRow], before: Mapping[int, int]
+) -> tuple[ShareRow, ...]:
+    """Return what agreements move in a contract: in the order of their numbers, the lesser of what is left and missing.
+
+    ``rows`` are the parties' settlement rows, all of them (who has none has neither), ``before`` what each moved so far.
+    What a home sold and did not deliver is not ordinary supply: no neighbour's gift makes it good (rulebook, 8.9).
+    """
+    left: dict[int, int] = {}
+    missing: dict[int, int] = {}
+    found = []
+    for agreement in sorted(agreements, key=lambda one: one.id):
+        giver, receiver = rows.get(agreement.giver), rows.get(agreement.receiver)
+        left_wh, missing_wh = giver.spill_wh if giver else 0, receiver.topup_wh if receiver else 0
+        energy_wh = min(left.get(agreement.giver, left_wh), missing.get(agreement.receiver, missing_wh))
+        left[agreement.giver] = left.get(agreement.giver, left_wh) - energy_wh
+        missing[agreement.receiver] = missing.get(agreement.receiver, missing_wh) - energy_wh
+        found.append(ShareRow(agreement.id, left_wh, missing_wh, energy_wh, before.get(agreement.id, 0)))
     return tuple(found)
 
 

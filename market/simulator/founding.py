@@ -8,7 +8,7 @@ from pathlib import Path
 
 from django.conf import settings
 
-from market.engine.accounts import MAX_CONNECTION_W, Params
+from market.engine.accounts import MAX_CONNECTION_W, SHARING_CITY, Params
 from market.engine.commands import Command, Fund, SetConnection, SetParams, SetTariff
 from market.engine.engine import Engine
 from market.exchange import operations as exchange_operations
@@ -39,6 +39,7 @@ GUARD_RAILS = SetParams(
         connection_import_w=CONNECTION_W,
         connection_export_w=CONNECTION_W,
         final_after_min=14 * 24 * 60,
+        sharing_scope=SHARING_CITY,
     )
 )
 BATCH = 1_000

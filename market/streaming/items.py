@@ -17,6 +17,9 @@ from market.engine.events import (
     AccountClosed,
     AccountOpened,
     Adjusted,
+    AgreementAccepted,
+    AgreementProposed,
+    AgreementRevoked,
     ComplexOrderPlaced,
     ConnectionSet,
     Event,
@@ -27,6 +30,7 @@ from market.engine.events import (
     OrderPlaced,
     OrderReactivated,
     Settled,
+    Shared,
     Traded,
     TradeRecalled,
 )
@@ -212,6 +216,33 @@ def _adjust(event: Adjusted, accounts: Container[int]) -> Iterator[tuple[int, It
         yield row.account, head | _settled(row) | {f"was_{name}": value for name, value in _settled(was).items()}
 
 
+def _agreement(
+    event: AgreementProposed | AgreementAccepted | AgreementRevoked, accounts: Container[int]
+) -> Iterator[tuple[int, Item]]:
+    proposed = isinstance(event, AgreementProposed)
+    action = "proposed" if proposed else "accepted" if isinstance(event, AgreementAccepted) else "revoked"
+    terms: Item = {}
+    if isinstance(event, AgreementProposed):
+        terms = {"price": price_text(event.price_e4), "fee": price_text(event.fee_e4), "start": event.start}
+    number = event.seq if isinstance(event, AgreementProposed) else event.agreement
+    for account, side in ((event.giver, "give"), (event.receiver, "receive")):
+        head = _head(event, "agreement") | {"agreement": number, "action": action, "side": side}
+        yield account, head | terms | {"by_me": int(event.account == account)}
+
+
+def _share(event: Shared, accounts: Container[int]) -> Iterator[tuple[int, Item]]:
+    for row, (giver, receiver, price_e4, fee_e4) in zip(event.rows, event.parties, strict=True):
+        head = _head(event, "shared") | {"contract": event.contract, "agreement": row.agreement}
+        told = {
+            "energy_wh": row.energy_wh,
+            "was_wh": row.was_wh,
+            "price": price_text(price_e4),
+            "fee": price_text(fee_e4),
+        }
+        for account, side in ((giver, "give"), (receiver, "receive")):
+            yield account, head | {"side": side} | told
+
+
 def _opened(event: AccountOpened, accounts: Container[int]) -> Iterator[tuple[int, Item]]:
     yield event.account, _head(event, "account") | {"action": "opened", "area": event.area}
 
@@ -237,13 +268,26 @@ _OWN: dict[type, Callable[[Any, Container[int]], Iterator[tuple[int, Item]]]] = 
     Funded: _fund,
     Settled: _settle,
     Adjusted: _adjust,
+    AgreementProposed: _agreement,
+    AgreementAccepted: _agreement,
+    AgreementRevoked: _agreement,
+    Shared: _share,
     AccountOpened: _opened,
     AccountClosed: _closed,
     ConnectionSet: _connection,
 }
 
 
-_OF_ONE = frozenset(_OWN) - {Traded, TradeRecalled, Settled, Adjusted}
+_OF_ONE = frozenset(_OWN) - {
+    Traded,
+    TradeRecalled,
+    Settled,
+    Adjusted,
+    AgreementProposed,
+    AgreementAccepted,
+    AgreementRevoked,
+    Shared,
+}
 
 
 def own_items(event: Event, accounts: Container[int]) -> Iterator[tuple[int, Item]]:

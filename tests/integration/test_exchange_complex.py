@@ -65,6 +65,7 @@ def lived(market: Market) -> list[Any]:
             collar_period_s=9,
             collar_halt_s=9,
             final_after_min=20_160,
+            sharing_scope=3,
         ),
     ]
     done += [call(command, key=f"m{n}") for n, command in enumerate(more)]

@@ -13,7 +13,7 @@ from django.db import connection
 from ledger import queries as ledger_queries
 from ledger.core.encoding import decode
 from ledger.core.rows import rows_root
-from market.engine.commands import BUY, SELL
+from market.engine.commands import BUY, SELL, Agree, Propose
 from market.engine.contracts import contract_start_ms
 from market.engine.engine import Engine
 from market.engine.replay import replay
@@ -32,6 +32,7 @@ from market.settlement.operations import (
     adjust_due,
     finalise_due,
     settle_due,
+    share_due,
 )
 from tests.factories import PARAMS, Market, running_exchange, running_market
 from tests.integration.test_settlement_run import cash, deliver, meter, settle, trade_across_the_city
@@ -324,3 +325,53 @@ def test_the_side_that_sold_is_the_side_that_is_short() -> None:
         )
         assert (rows["LV1.1"][market.alice].short_wh, rows["LV2.1"][market.charlie].spill_wh) == (200, 300)
         assert json.loads(json.dumps(rows["LV1.1"][market.alice]))[0] == market.alice
+
+
+def test_what_is_left_over_is_shared_again_after_each_correction(tmp_path: Path) -> None:
+    with running_market(folder=tmp_path) as market:
+        call = market.exchange.call
+        contract = market.contract()
+        proposed = call(Propose(market.bob, market.bob, market.charlie, 1_000, contract), key="p")
+        number = proposed.events[0].seq
+        assert call(Agree(market.charlie, number), key="a").refused is None
+        outcome = call(Agree(market.charlie, number), key="a")  # the same key gets the same answer
+        assert outcome.refused is None and outcome.events[0].agreement == number
+        deliver(market)
+        meter(market, contract, alice=(0, 0), bob=(0, 900), charlie=(600, 0))
+        assert settle(market).areas == 2
+        bob = cash(market, market.bob)
+        assert share_due(exchange=market.exchange) == 1
+        assert cash(market, market.bob) - bob == 600 * (1_000 - SPILL)
+        assert share_due(exchange=market.exchange) == 0
+        meter(market, contract, charlie=(200, 0))
+        correct(market)
+        market.clock.advance(ms=final_ms())
+        market.member("LV1.2", deposit_e7=0)
+        assert end(market) == 0, "it is shared out first"
+        assert share_due(exchange=market.exchange) == 1
+        assert cash(market, market.bob) - bob == 200 * (1_000 - SPILL)
+        assert end(market) == 1
+        assert sum(net(market)) == 0
+        lines = list(models.SharedLine.objects.order_by("seq").values_list("energy_wh", "was_wh"))
+        assert lines == [(600, 0), (200, 600)]
+        newest = models.SharedLine.objects.order_by("-seq")[0]
+        entry = ledger_queries.entry(newest.seq)
+        assert concerns(entry, [market.bob]) and concerns(entry, [market.charlie])
+        assert not concerns(entry, [market.alice])
+        assert has_row(newest.seq, market.charlie) and not has_row(newest.seq, market.alice)
+        assert concerns(ledger_queries.entry(number + 1), [market.bob])
+        told = [event["type"] for event in history.events(account=market.charlie, limit=1_000)]
+        assert told.count("agreement") == 2 and told.count("shared") == 2
+        meant = rebuild.events_between(0, market.exchange.status()["seq"])
+        balances = net(market)
+    replayed: dict[int, object] = {}
+    leaves = list(ledger_queries.leaves(0, 10**6))
+    replay(Engine(), leaves, ledger_queries.rows, lambda event: replayed.__setitem__(event.seq, event))
+    for event in meant:
+        if type(event).__name__ in ("AgreementProposed", "AgreementAccepted", "Shared"):
+            assert event == replayed[event.seq]
+    with running_exchange(market.clock, folder=tmp_path) as (exchange, _):
+        assert exchange.read(lambda engine: [account.net_e7 for account in engine.accounts]) == balances
+    checked = books.check()
+    assert checked.rows["exchange_sharedline"] == checked.rows["exchange_agreementchange"] == 2
+    call_command("verify_ledger")

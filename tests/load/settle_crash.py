@@ -1,8 +1,8 @@
 """`make settle-crash KILLS=50`: kill -9 a settlement run at random moments; what comes out is what comes out undisturbed.
 
-A run takes a small city from its first readings to the final entries: settle (a tenth of the meters is silent and estimated),
-late and corrected readings, corrections, more of both, the end. Each stage is begun again in a new process until it says that
-nothing is due. A killed run is compared with one that was left alone:
+A run takes a small city from its first readings to the final entries: settle (a tenth of the meters is silent and
+estimated), share out, late and corrected readings, corrections, more of both, share out again, the end. Each stage is begun
+again in a new process until it says that nothing is due. A killed run is compared with one that was left alone:
 
 * the same rows, settled and corrected, in as many entries, the same transfers, and the same money and arrears of every account;
 * the recovered state has the hash of a full replay, the books are what the ledger says, and the log verifies.
@@ -24,7 +24,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 CHILD = [sys.executable, "-m", "tests.load.settle_crash_child"]
-STAGES = ("settle", "late", "adjust", "later", "adjust again", "end")
+STAGES = ("settle", "share", "late", "adjust", "later", "adjust again", "share again", "end")
 MAX_LIVES = 1_000  # of one run: a stage that never ends is a failure of its own
 TIMEOUT_S = 120.0
 
@@ -135,8 +135,8 @@ def main(arguments: list[str] | None = None) -> int:
             return 1
     print(
         f"{len(hits)} kills in {runs} runs and {time.monotonic() - began_s:.0f} s: {expected['settled']} rows settled, "
-        f"{expected['corrected']} corrected, {expected['final']} contracts final, each time the same; digest "
-        f"{expected['digest'][:16]}"
+        f"{expected['corrected']} corrected, {expected['shared_wh']} Wh shared, "
+        f"{expected['final']} contracts final, each time the same; digest {expected['digest'][:16]}"
     )
     return 0
 

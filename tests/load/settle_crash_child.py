@@ -25,7 +25,7 @@ from ledger.core.note import parse_vkey  # noqa: E402
 from ledger.core.verify import Bad, verify_log  # noqa: E402
 from ledger.operations import verifier_key  # noqa: E402
 from ledger.sources import DatabaseSource  # noqa: E402
-from market.engine.commands import BUY, SELL, Fund, PlaceOrder, SettleRow  # noqa: E402
+from market.engine.commands import BUY, SELL, Agree, Fund, PlaceOrder, Propose, SettleRow  # noqa: E402
 from market.engine.contracts import contract_name  # noqa: E402
 from market.engine.engine import Engine  # noqa: E402
 from market.engine.entries import WAS_FIELDS  # noqa: E402
@@ -40,6 +40,7 @@ from market.settlement.operations import (  # noqa: E402
     adjust_due,
     finalise_due,
     settle_due,
+    share_due,
 )
 from tests.factories import PARAMS, RULEBOOK, TARIFF  # noqa: E402
 from tests.load.settle_crash import STAGES  # noqa: E402
@@ -55,7 +56,7 @@ NAMES = [contract_name(FOUNDED_MS + (n + 1) * INTERVAL_MS) for n in range(CONTRA
 DELIVERED_MS = FOUNDED_MS + (CONTRACTS + 2) * INTERVAL_MS
 SETTLED_MS = DELIVERED_MS + DEADLINE_MS
 FINAL_MS = DELIVERED_MS + PARAMS.final_after_min * 60_000 + FINAL_GRACE_MS
-NOW_MS = dict(zip(STAGES, (SETTLED_MS, *[SETTLED_MS + 60_000] * 4, FINAL_MS), strict=True))
+NOW_MS = dict(zip(STAGES, (*[SETTLED_MS] * 2, *[SETTLED_MS + 60_000] * 5, FINAL_MS), strict=True))
 SNAPSHOT_EVERY = 40  # entries: some lives are killed while one is written
 
 
@@ -85,10 +86,16 @@ def prepare() -> None:
         for _ in range(HOMES)
     ]
     exchange.submit_many([(Fund(account, DEPOSIT_E7, "opening", ""), None) for account in accounts]).result(60)
+    givers = [account for account in accounts if account % 2]  # those that export
+    receivers = [account for account in accounts if not account % 2]
+    for at in range(len(givers) - 3):  # some to a neighbour, some into another area, some of them twice
+        giver, receiver = givers[at], receivers[at + at % 4]
+        proposed = exchange.call(Propose(giver, giver, receiver, at % 2 * 1_000, NAMES[0]))
+        assert exchange.call(Agree(receiver, proposed.events[0].seq)).refused is None
     for number, name in enumerate(NAMES):
         orders = [
-            PlaceOrder(account, name, SELL if at % 2 else BUY, 2_000, 500 + 10 * number, "gtg", 0)
-            for at, account in enumerate(accounts)
+            PlaceOrder(account, name, SELL if account % 2 else BUY, 2_000, 500 + 10 * number, "gtg", 0)
+            for account in accounts
         ]
         exchange.submit_many([(order, None) for order in orders]).result(60)
     exchange.stop()
@@ -126,6 +133,9 @@ def run(stage: str) -> None:
         meter(exchange, lambda chance: chance < 10)
     elif stage == "later":
         meter(exchange, lambda chance: chance < 30, -60)
+    elif stage in ("share", "share again"):
+        while share_due(exchange=exchange):
+            pass
     elif stage == "end":
         while finalise_due(exchange=exchange, now_ms=NOW_MS[stage]):
             pass
@@ -162,6 +172,12 @@ def outcome() -> dict[str, Any]:
     changes = list(
         models.Adjustment.objects.values_list("contract", "area", "account", *SettleRow._fields[1:], *WAS_FIELDS)
     )
+    # By their parties: an agreement's number is its entry's, and how many seals come before is a matter of time.
+    shares = list(
+        models.SharedLine.objects.values_list(
+            "contract", "giver", "receiver", "left_wh", "missing_wh", "energy_wh", "was_wh"
+        )
+    )
     moves: dict[str, int] = {}
     for kind, debit, credit, amount in models.Transfer.objects.values_list("kind", "debit", "credit", "amount"):
         moves[f"{kind} {debit} {credit}"] = moves.get(f"{kind} {debit} {credit}", 0) + amount
@@ -170,11 +186,12 @@ def outcome() -> dict[str, Any]:
         type_ = json.loads(leaf)["type"]
         if type_ in ("readings", "settle", "adjust", "final"):
             entries[type_] = entries.get(type_, 0) + 1
-    everything = [sorted(lines), sorted(changes), moves, money, sorted(entries.items())]
+    everything = [sorted(lines), sorted(changes), sorted(shares), moves, money, sorted(entries.items())]
     return {
         "violations": violations,
         "settled": len(lines),
         "corrected": len(changes),
+        "shared_wh": sum(share[5] - share[6] for share in shares),
         "owing": sum(arrears > 0 for _, _, arrears in money),
         "final": models.Final.objects.count(),
         "entries": entries,

@@ -28,7 +28,7 @@ class Town(MarketLog):
     def __init__(self) -> None:
         super().__init__(OPENING_MS)
         self.found()
-        self.do(c.SetParams(40_000, 1, 1_000_000, 50, 180, 0, 1_000, final_after_min=FINAL_MIN))
+        self.do(c.SetParams(40_000, 1, 1_000_000, 50, 180, 0, 1_000, final_after_min=FINAL_MIN, sharing_scope=3))
         for area, parent, level in (("MV", "", "MV"), ("LV1", "MV", "LV"), ("LV2", "MV", "LV")):
             self.do(c.SetArea(area, parent, level))
             if parent:

@@ -109,8 +109,8 @@ class Market:
     def rows(self, seq: int) -> list[dict[str, Any]]:
         """Return the committed rows of a settle or adjust entry."""
         event = self.log[seq]
-        assert isinstance(event, ev.Settled | ev.Adjusted) and event.seq == seq
-        if isinstance(event, ev.Settled):
+        assert isinstance(event, ev.Settled | ev.Adjusted | ev.Shared) and event.seq == seq
+        if not isinstance(event, ev.Adjusted):
             return [row._asdict() for row in event.rows]
         return [
             row._asdict() | {f"was_{name}": value for name, value in was._asdict().items() if name != "account"}

@@ -285,3 +285,106 @@ def test_what_the_judge_knows_of_settlements_can_be_stored() -> None:
     for was, problem in ((good, "expected a reading that came in later"), (bad, "newest row in was_")):
         row = {**good._asdict(), **{f"was_{k}": v for k, v in was._asdict().items() if k != "account"}, "salt": ""}
         assert problem in again.adjust({"contract": FIRST, "area": "LV1"}, [row], engine)
+
+
+# --- sharing ----------------------------------------------------------------------------------------------------------
+
+
+def sharing() -> Town:
+    """Return a town in which dora gets what alice has left over: settled, shared out, corrected, shared out again, final."""
+    town = Town()
+    seq = town.do(c.Propose(town.alice, town.alice, town.dora, 500, FIRST))[0].seq
+    town.do(c.Agree(town.dora, seq))
+    town.due(END_MS + MINUTE_MS)
+    town.readings(FIRST, "LV1", {town.alice: (0, 900)})
+    town.readings(FIRST, "LV2", {town.dora: (600, 0)})
+    town.settle(FIRST, "LV1", {town.alice: measured(0, 900)})
+    town.settle(FIRST, "LV2", {town.dora: measured(600, 0)})
+    town.share(FIRST)
+    town.seal()
+    town.readings(FIRST, "LV1", {town.alice: (0, 400)})
+    town.adjust(FIRST, "LV1", {town.alice: measured(0, 400)})
+    town.share(FIRST)
+    town.seal()
+    town.due(END_MS + FINAL_MIN * MINUTE_MS)
+    town.do(c.Final(FIRST))
+    town.seal()
+    return town
+
+
+def shares(entries: list[Fields]) -> list[Fields]:
+    return [entry for entry in adjusts(entries) if entry.get("action") == "shared"]
+
+
+def test_honest_sharing_passes() -> None:
+    town = sharing()
+    assert [entry["energy_wh"] for entry in shares(town.entries)] == [600, -200]
+    _, figures = audited(town.files())
+    assert (figures.types["agreement"], figures.types["adjust"]) == (2, 3)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("field", ["energy_wh", "price_e7", "fee_e7", "topup_e7", "spill_e7", "arrears_e7"])
+def test_a_changed_sum_of_a_share_is_named(field: str, number: int) -> None:
+    town = sharing()
+    entry = shares(town.entries)[number]
+    expected = entry[field]
+    entry[field] += 1
+    with pytest.raises(Wrong) as caught:
+        audited(town.files())
+    assert (caught.value.place, caught.value.what) == (
+        place(entry), f"{field}: expected {expected}, was {expected + 1}",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize(("field", "by"), [("left_wh", 1), ("left_wh", -1), ("missing_wh", 1), ("was_wh", 1)])
+def test_other_figures_than_those_of_the_newest_rows_are_named(field: str, by: int, number: int) -> None:
+    town = sharing()
+    entry = shares(town.entries)[number]
+    row = decode(town.rows[entry["seq"]][0])
+    town.rows[entry["seq"]][0] = encode({**row, field: row[field] + by})
+    entry["root"] = rows_root(town.rows[entry["seq"]]).hex()
+    with pytest.raises(Wrong) as caught:
+        audited(town.files())
+    assert caught.value.place == place(entry)
+    what = f"row 0 (agreement {row['agreement']}): {field}: expected {row[field]}, was {row[field] + by}"
+    assert caught.value.what == what
+
+
+def test_a_share_by_a_row_that_was_corrected_is_named() -> None:
+    """Alice's first reading would have given dora more; everything but that agrees."""
+    town = sharing()
+    entry = shares(town.entries)[1]
+    row = decode(town.rows[entry["seq"]][0])
+    town.rows[entry["seq"]][0] = encode({**row, "left_wh": 900, "energy_wh": 600})
+    entry["root"] = rows_root(town.rows[entry["seq"]]).hex()
+    with pytest.raises(Wrong) as caught:
+        audited(town.files())
+    assert caught.value.what == f"row 0 (agreement {row['agreement']}): left_wh: expected 400, was 900"
+
+
+def test_a_consent_that_was_never_given_is_named() -> None:
+    town = sharing()
+    accepted = next(entry for entry in town.entries if entry.get("action") == "accepted")
+    wrong_account = {"account": town.alice}
+    with pytest.raises(Wrong) as caught:
+        audited(lie(town, lambda entries, rows: entries[accepted["seq"]].update(wrong_account)))
+    assert caught.value.place == place(accepted)
+    assert caught.value.what.startswith("expected a refusal (nothing_to_change, agreement), was agreement ")
+
+
+def test_a_share_that_is_left_out_is_named_by_the_end() -> None:
+    town = sharing()
+    last = shares(town.entries)[1]
+
+    def change(entries: list[Fields], rows: Rows) -> None:
+        final = next(entry for entry in entries if entry["type"] == "final")
+        seq = last["seq"]
+        entries[seq] = {**final, "seq": seq, "at": last["at"], "salt": last["salt"]}
+        rows.pop(seq)
+
+    with pytest.raises(Wrong) as caught:
+        audited(lie(town, change))
+    assert caught.value.place.startswith(f"entry {last['seq']} (final, ")
+    assert "expected a refusal (not_shared, contract)" in caught.value.what
