@@ -172,6 +172,51 @@ def shared_before(seq: int) -> dict[int, int]:
     return dict(SharedLine.objects.filter(seq=seq).values_list("agreement", "energy_wh"))
 
 
+class AgreementView(NamedTuple):
+    """A private agreement as one of its parties sees it. ``neighbour`` is the other account's id."""
+
+    agreement: int
+    gives: bool  # what this party has left over goes to the neighbour
+    neighbour: str
+    price_e4: int
+    fee_e4: int
+    start: str
+    state: str  # proposed, agreed, ended
+    mine: bool  # this party proposed it
+
+
+def agreements(exchange: Exchange, account: int) -> list[AgreementView]:
+    """Return an account's agreements, oldest first; ended ones as long as they may matter to a settlement."""
+
+    def look(engine: Engine) -> list[AgreementView]:
+        found = []
+        for number, one in sorted(engine.agreements.items()):
+            if account not in (one.giver, one.receiver):
+                continue
+            other = one.receiver if one.giver == account else one.giver
+            state = "ended" if one.revoked_ms else "agreed" if one.accepted_ms else "proposed"
+            found.append(
+                AgreementView(
+                    number, one.giver == account, engine.accounts[other].id, one.price_e4, one.fee_e4,
+                    contract_name(one.start_ms), state, one.proposer == account,
+                )
+            )  # fmt: skip
+        return found
+
+    return exchange.read(look)
+
+
+def account_index(exchange: Exchange, account_id: str) -> int | None:
+    """Return the index of the member account with this id, None where there is none."""
+
+    def look(engine: Engine) -> int | None:
+        if account_id not in engine.ids:
+            return None
+        return next((a.index for a in engine.accounts if a.id == account_id and a.kind == "member"), None)
+
+    return exchange.read(look)
+
+
 def state(exchange: Exchange, contract: str) -> str:
     """Return how far settlement of a contract has come: "open" (not settled everywhere), "provisional" or "final"."""
 
