@@ -18,7 +18,7 @@ from market.exchange import queries as exchange_queries
 from market.households import operations, queries
 from market.households.models import ApiKey
 from market.households.operations import HouseholdError
-from market.pages import privacy
+from market.pages import privacy, sharing
 from market.pages.forms import SCOPE_WORDS, DepositForm, KeyForm, ProfileForm
 from market.pages.roles import only_for
 
@@ -158,6 +158,7 @@ def _show(
         "balance": exchange_queries.balance(mine.index) if mine is not None else None,
         "deposits": queries.deposits_of(mine.index)[:SHOWN_DEPOSITS] if mine is not None else [],
         "account_request": queries.request_of(user),
+        **sharing.context_of(mine),
         **privacy.context_of(user),
     }
     return render(request, "account/account.html", context, status=422 if wrong else 200)
