@@ -98,9 +98,9 @@ def test_the_oldest_agreement_comes_first(market: Shared) -> None:
     market.agreement(market.charlie, market.dora)
     market.agreement(market.alice, market.dora)
     market.agreement(market.alice, market.charlie)
-    market.deliver({market.alice: (0, 500), market.bob: (200, 0), market.charlie: (0, 100), market.dora: (250, 0)})
+    market.deliver({market.alice: (0, 300), market.bob: (200, 0), market.charlie: (0, 100), market.dora: (250, 0)})
     (event,) = market.do(market.share())
-    assert [row.energy_wh for row in event.rows] == [200, 100, 150, 0]
+    assert [row.energy_wh for row in event.rows] == [200, 100, 100, 0]
     market.assert_replays()
 
 
