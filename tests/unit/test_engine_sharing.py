@@ -92,15 +92,22 @@ def test_what_is_left_over_goes_to_the_neighbour(
     market.assert_replays()
 
 
-def test_the_oldest_agreement_comes_first(market: Shared) -> None:
+@pytest.mark.parametrize(
+    ("alice_wh", "charlie_wh", "shared_wh"),
+    [(300, 100, [200, 100, 100, 0]), (500, 200, [200, 200, 50, 0])],
+    ids=["the giver runs out", "the receiver has enough"],
+)
+def test_the_oldest_agreement_comes_first(market: Shared, alice_wh: int, charlie_wh: int, shared_wh: list[int]) -> None:
     """Alice gives to three, dora has two givers: numbers decide, and nobody gives more than it has."""
     market.agreement(market.alice, market.bob)
     market.agreement(market.charlie, market.dora)
     market.agreement(market.alice, market.dora)
     market.agreement(market.alice, market.charlie)
-    market.deliver({market.alice: (0, 300), market.bob: (200, 0), market.charlie: (0, 100), market.dora: (250, 0)})
+    market.deliver(
+        {market.alice: (0, alice_wh), market.bob: (200, 0), market.charlie: (0, charlie_wh), market.dora: (250, 0)}
+    )
     (event,) = market.do(market.share())
-    assert [row.energy_wh for row in event.rows] == [200, 100, 100, 0]
+    assert [row.energy_wh for row in event.rows] == shared_wh
     market.assert_replays()
 
 
