@@ -102,6 +102,7 @@ class Meters:
         # Of parties to agreements: what is missing and left over, by contract and account; what agreements moved so far.
         self._energies: dict[str, dict[int, tuple[int, int]]] = {}
         self._shared: dict[str, dict[int, int]] = {}
+        self._begun: set[str] = set()  # contracts of which an area was settled before this audit begins
         self._newest: dict[str, dict[str, Newest]] = {}  # rows of provisional settlements, by contract and area
 
     def take(self, entry: Fields, rows: Sequence[Fields] | None, engine: Engine) -> str:
@@ -239,7 +240,7 @@ class Meters:
                     return f"{place}: was_quality: expected {NO_QUALITY} (it has no row), was {was.quality}"
                 if digest is not None and digest != digest_of(was):
                     return f"{place}: expected the account's newest row in was_…, was another"
-            if name not in self._incomplete:
+            if newest is not None and name not in self._incomplete:
                 later = readings.get(row.account, [])
                 if not later:
                     return f"{place}: expected a reading that came in later, was none"
@@ -271,8 +272,8 @@ class Meters:
             row = share_row(fields)
             now[row.agreement] = row.energy_wh
             agreement = engine.agreements.get(row.agreement)
-            if agreement is None or name not in self._newest:
-                continue  # the engine refuses it; or it was settled before this audit begins
+            if agreement is None or name in self._begun:
+                continue  # the engine refuses it; or not all of its parties' rows are known
             missing_wh, left_wh = kept.get(agreement.receiver, (0, 0))[0], kept.get(agreement.giver, (0, 0))[1]
             for field, wanted, was in (
                 ("left_wh", left_wh, row.left_wh),
@@ -285,8 +286,8 @@ class Meters:
         return ""
 
     def begin(self, contracts: Iterable[str]) -> None:
-        """The audit begins after these were settled: which of their readings were used is not known."""
-        self._incomplete.update(contracts)
+        """The audit begins after areas of these were settled: their rows, and which readings they used, are not known."""
+        self._begun.update(contracts)
 
     def forget(self, contract: str) -> None:
         """A contract is settled, and final."""
@@ -296,6 +297,7 @@ class Meters:
         for kept in (self._newest, self._energies, self._shared):
             kept.pop(contract, None)
         self._incomplete.discard(contract)
+        self._begun.discard(contract)
 
     def values(self) -> list[Any]:
         """Return everything as JSON can hold it."""
@@ -312,6 +314,7 @@ class Meters:
             newest,
             [[contract, [[account, *kept] for account, kept in found.items()]] for contract, found in self._energies.items()],
             [[contract, list(found.items())] for contract, found in self._shared.items()],
+            sorted(self._begun),
         ]  # fmt: skip
 
     @classmethod
@@ -319,7 +322,8 @@ class Meters:
         """Return what ``values`` wrote."""
         meters = cls()
         meters.readings, meters.rows, meters.corrected, meters.passed_over, meters.unseen, *rest = values
-        found, incomplete, newest, energies, shared = rest
+        found, incomplete, newest, energies, shared, begun = rest
+        meters._begun = set(begun)
         meters._energies = {
             contract: {account: (topup, spill) for account, topup, spill in kept} for contract, kept in energies
         }

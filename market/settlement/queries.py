@@ -108,7 +108,7 @@ def board(exchange: Exchange, limit: int = MAX_BOARD) -> list[ContractState]:
 
 
 def estimated(contracts: list[str]) -> dict[str, int]:
-    """Return how many accounts were settled on an estimate, by contract; those without any are left out."""
+    """Return how many accounts stand settled on an estimate, by contract; those without any are left out."""
     if not contracts:
         return {}
     # Settlement follows the opening and the last trade: that bound keeps the long past out of the scan.
@@ -117,7 +117,13 @@ def estimated(contracts: list[str]) -> dict[str, int]:
     bounds |= dict(last_trades.values_list("contract", "last"))
     first = min(bounds.values(), default=0)
     rows = SettlementLine.objects.filter(seq__gte=first, contract__in=contracts, quality="estimated")
-    return dict(rows.values("contract").annotate(count=Count("seq")).values_list("contract", "count"))
+    found = dict(rows.values("contract").annotate(count=Count("seq")).values_list("contract", "count"))
+    changed = Adjustment.objects.filter(seq__gte=first, contract__in=contracts)
+    for field, change in (("quality", 1), ("was_quality", -1)):
+        of_one = changed.filter(**{field: "estimated"}).values("contract").annotate(count=Count("seq"))
+        for contract, count in of_one.values_list("contract", "count"):
+            found[contract] = found.get(contract, 0) + change * count
+    return {contract: count for contract, count in found.items() if count}
 
 
 def lines(account: int, *, before: int | None = None, limit: int = MAX_LINES) -> list[Line]:

@@ -75,8 +75,10 @@ def test_a_late_reading_corrects_what_was_estimated(estimated: tuple[Market, str
     market, contract = estimated
     before = cash(market, market.alice)
     assert correct(market) == NOTHING
+    assert queries.estimated([contract]) == {contract: 2}
     meter(market, contract, alice=(0, 900))
     assert correct(market) == Corrections(areas=1, accounts=1, unchanged=0, refused=0)
+    assert queries.estimated([contract]) == {contract: 1}
     assert cash(market, market.alice) - before == -100 * TOPUP
     assert sum(net(market)) == 0
     assert correct(market) == NOTHING, "calling it again is harmless"

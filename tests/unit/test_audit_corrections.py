@@ -10,17 +10,18 @@ from typing import Any
 import pytest
 
 from ledger.core.encoding import decode, encode
+from ledger.core.findings import Bundle
 from ledger.core.rows import rows_root
-from market.audit.judge import Wrong
+from market.audit.judge import Judge, Wrong
 from market.audit.meters import GRACE_BLOCKS, Meters
 from market.engine import commands as c
 from market.engine.commands import AdjustRow
 from market.engine.contracts import contract_start_ms
 from market.engine.engine import Engine
-from market.engine.replay import Replayer
+from market.engine.replay import Replayer, replay
 from market.settlement import rules
 from market.settlement.rules import Metered
-from tests.market_log import Fields, lie
+from tests.market_log import RULES, Fields, lie
 from tests.unit.audit_market import FINAL_MIN, FIRST, MINUTE_MS, Town, a_day, audited, place
 
 Rows = dict[int, list[bytes]]
@@ -388,3 +389,67 @@ def test_a_share_that_is_left_out_is_named_by_the_end() -> None:
         audited(lie(town, change))
     assert caught.value.place.startswith(f"entry {last['seq']} (final, ")
     assert "expected a refusal (not_shared, contract)" in caught.value.what
+
+
+@pytest.mark.parametrize("settled", ["LV1", "LV1 LV2"])
+def test_a_judge_that_begins_among_settlements_goes_on(settled: str) -> None:
+    """It does not know the rows of what was settled before; what is settled after it looks at as ever."""
+    town = sharing_until(settled.split())
+    town.snapshot()
+    town.seal()
+    begun = len(town.entries)
+    engine = Engine.load(town.engine.dump())
+    before = [
+        (entry, town.rows[entry["seq"]])
+        for entry in town.entries
+        if entry["type"] == "readings" and entry["contract"] in engine.contracts
+    ]
+    judge = Judge.begin(engine, "EUR", [RULES], before)
+    sharing_after(town, "LV2" not in settled)
+    entries = [dict(entry) for entry in town.entries[begun:]]
+    judge.take(Bundle(begun, [], entries, dict(town.rows), len(town.entries), None))
+    assert judge.wrong is None, judge.wrong
+    if settled == "LV1":  # of a home that was settled since, its readings are known
+        judge = Judge.begin(Engine.load(engine_at(town, begun)), "EUR", [RULES], before)
+        lied = [dict(entry) for entry in town.entries[begun:]]
+        rows = {seq: list(found) for seq, found in town.rows.items()}
+        adjust = next(e for e in lied if e["type"] == "adjust" and e.get("area") == "LV2")
+        row = decode(rows[adjust["seq"]][0])
+        rows[adjust["seq"]][0] = encode({**row, "import_wh": row["import_wh"] + 1})
+        adjust["root"] = rows_root(rows[adjust["seq"]]).hex()
+        judge.take(Bundle(begun, [], lied, rows, len(lied), None))
+        assert judge.wrong is not None and judge.wrong.place == place(adjust)
+
+
+def sharing_until(settled: list[str]) -> Town:
+    """Return the town of ``sharing`` with these areas settled and nothing shared out yet."""
+    town = Town()
+    seq = town.do(c.Propose(town.alice, town.alice, town.dora, 500, FIRST))[0].seq
+    town.do(c.Agree(town.dora, seq))
+    town.due(END_MS + MINUTE_MS)
+    town.readings(FIRST, "LV1", {town.alice: (0, 900)})
+    town.readings(FIRST, "LV2", {town.dora: (600, 0)})
+    town.settle(FIRST, "LV1", {town.alice: measured(0, 900)})
+    if "LV2" in settled:
+        town.settle(FIRST, "LV2", {town.dora: measured(600, 0)})
+    return town
+
+
+def sharing_after(town: Town, settle: bool) -> None:
+    """Go on from there to the end."""
+    if settle:
+        town.settle(FIRST, "LV2", {town.dora: measured(600, 0)})
+    town.share(FIRST)
+    town.readings(FIRST, "LV1", {town.alice: (0, 400)})
+    town.readings(FIRST, "LV2", {town.dora: (500, 0)})
+    town.adjust(FIRST, "LV1", {town.alice: measured(0, 400)})
+    town.adjust(FIRST, "LV2", {town.dora: measured(500, 0)})
+    town.share(FIRST)
+    town.seal()
+
+
+def engine_at(town: Town, size: int) -> bytes:
+    """Return the state after so many entries."""
+    engine = Engine()
+    replay(engine, town.entries[:size], lambda seq: town.decoded(seq))
+    return engine.dump()
