@@ -8,7 +8,7 @@ ONLY ?=
 WORLDS ?= 50000
 SEED ?= 0
 
-.PHONY: run test lint format bench soak crash frontend messages clean
+.PHONY: run test lint format bench soak crash settle-crash frontend messages clean
 
 $(VENV)/installed: requirements.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
@@ -40,6 +40,9 @@ soak: $(VENV)/installed  ## WORLDS random worlds from SEED on, each held to all 
 
 crash: $(VENV)/installed  ## kill -9 the exchange KILLS times under load and compare what survived
 	$(BIN)/python -m tests.load.crash --kills $(KILLS)
+
+settle-crash: $(VENV)/installed  ## kill -9 a settlement run KILLS times and compare with one that was left alone
+	$(BIN)/python -m tests.load.settle_crash --kills $(KILLS)
 
 frontend: $(VENV)/installed  ## rebuild frontend/dist (Node comes from a wheel)
 	$(BIN)/python frontend/build.py

@@ -21,7 +21,7 @@ from ledger.files import FolderSource, put_file
 
 CHECKPOINT = "checkpoint"
 VKEY_FILE = "log.vkey"
-COMMITMENTS = (b'"type":"readings"', b'"type":"settle"')
+COMMITMENTS = (b'"type":"readings"', b'"type":"settle"', b'"type":"adjust"')
 RULEBOOKS = (b'"type":"genesis"', b'"type":"rulebook"')
 SOURCE = re.compile(rb'"source":"([0-9a-f]{64})"')
 SNAPSHOT = b'"type":"snapshot"'

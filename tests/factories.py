@@ -42,6 +42,8 @@ PARAMS = SetParams(
     horizon_min=120,
     lead_min=0,
     netting_permille=1_000,
+    final_after_min=14 * 24 * 60,
+    sharing_scope=3,
 )
 
 

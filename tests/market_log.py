@@ -11,7 +11,7 @@ from typing import Any
 
 from ledger.core.accounts import AccountVector, account_leaf
 from ledger.core.blocks import first_prev, totals_text
-from ledger.core.encoding import encode
+from ledger.core.encoding import decode, encode
 from ledger.core.merkle import leaf_hashes
 from ledger.core.note import Signer, body_hash
 from ledger.core.rows import join_rows, rows_root
@@ -21,7 +21,7 @@ from market.engine.engine import Engine
 from market.engine.entries import signed_fields, to_leaf
 from market.engine.events import Refused
 from market.settlement import rules
-from market.settlement.rowbytes import settle_bytes
+from market.settlement.rowbytes import adjust_bytes, settle_bytes, share_bytes
 
 ORIGIN = "sunledger.example/audit"
 SEED = bytes(range(32))
@@ -79,6 +79,7 @@ class MarketLog:
         self.rows: dict[int, list[bytes]] = {}
         self.rules = RULES  # the rulebook in force
         self._vector = AccountVector()
+        self.settled: dict[tuple[str, str], dict[int, c.SettleRow]] = {}  # rows as they stand, by contract and area
 
     def do(self, command: Any, at_ms: int = 0) -> list[Any]:
         """Apply a command that must be accepted, now or at a later time, and return its events."""
@@ -120,7 +121,7 @@ class MarketLog:
             )
             for account, (import_wh, export_wh) in found.items()
         ]  # fmt: skip
-        sums = [sum(column) for column in zip(*found.values(), strict=True)]
+        sums = [sum(values[side] for values in found.values()) for side in (0, 1)]
         self.do(c.CommitReadings(contract, area, len(rows), *sums, rows_root(rows).hex()))
         self.rows[seq] = rows
         return seq
@@ -132,6 +133,44 @@ class MarketLog:
         settled = rules.settle_area(tallies, metered, rules.Tariff(found.topup_e4, found.spill_e4))
         rows = [settle_bytes(row, salt(row.account)) for row in settled]
         self.do(c.Settle(contract, area, settled, rows_root(rows).hex()))
+        self.rows[seq] = rows
+        self.settled[contract, area] = {row.account: row for row in settled}
+        return seq
+
+    def adjust(self, contract: str, area: str, metered: dict[int, rules.Metered]) -> int:
+        """Correct an area by later readings, and return the entry's index."""
+        found = self.engine.provisional[contract]
+        tariff = rules.Tariff(found.topup_e4, found.spill_e4)
+        return self.adjust_rows(contract, area, rules.changes(self.settled[contract, area], metered, tariff))
+
+    def adjust_rows(self, contract: str, area: str, changes: tuple[c.AdjustRow, ...]) -> int:
+        """Correct an area by these rows."""
+        seq, found = self.engine.seq, self.engine.provisional[contract]
+        rows = [adjust_bytes(change, salt(change.row.account)) for change in changes]
+        newest = found.newest[self.engine.grid.index[area]]
+        self.do(c.Adjust(contract, area, newest, changes, rows_root(rows).hex()))
+        self.rows[seq] = rows
+        self.settled[contract, area] |= {change.row.account: change.row for change in changes}
+        return seq
+
+    def share(self, contract: str) -> int:
+        """Share out what is left over in a contract, and return the entry's index."""
+        known: dict[int, c.SettleRow] = {}
+        for (name, _), found in self.settled.items():
+            known |= found if name == contract else {}
+        corrects = self.engine.provisional[contract].shared
+        before = {} if not corrects else {fields["agreement"]: fields["energy_wh"] for fields in self.decoded(corrects)}
+        return self.share_rows(contract, rules.shared(self.engine.agreements_of(contract), known, before))
+
+    def decoded(self, seq: int) -> list[Fields]:
+        """Return the rows of an entry."""
+        return [decode(row) for row in self.rows[seq]]
+
+    def share_rows(self, contract: str, shares: tuple[c.ShareRow, ...]) -> int:
+        """Share out a contract by these rows."""
+        seq = self.engine.seq
+        rows = [share_bytes(row, salt(row.agreement)) for row in shares]
+        self.do(c.Share(contract, self.engine.provisional[contract].shared, shares, rows_root(rows).hex()))
         self.rows[seq] = rows
         return seq
 

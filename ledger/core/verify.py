@@ -34,7 +34,7 @@ from ledger.core.tiles import (
 __all__ = ("Bad", "Bundle", "Head", "Position", "Report", "verify_log")
 
 CHECKPOINT = "checkpoint"
-COMMITMENTS = frozenset(("readings", "settle"))  # entry types that commit to rows
+COMMITMENTS = frozenset(("readings", "settle", "adjust"))  # entry types that commit to rows
 WATCHED = frozenset(("genesis", "rulebook", "key", "seal")) | COMMITMENTS
 
 

@@ -67,6 +67,12 @@ class Params(Limits):
     throttle_credit: Annotated[int, Meta(description="how many a trade gives back")]
     connection_import_w: Annotated[int, Meta(description="what a connection without a limit may take; 0: any")]
     connection_export_w: Annotated[int, Meta(description="and give")]
+    final_after_min: Annotated[
+        int, Meta(description="minutes after delivery in which a settlement is corrected; 0: it is final at once")
+    ]
+    sharing_scope: Annotated[
+        int, Meta(description="who may share: 0 nobody, 1 homes of an area, 2 of areas below one area, 3 all")
+    ]
 
 
 class ParamsIn(Limits):
@@ -80,6 +86,8 @@ class ParamsIn(Limits):
     throttle_credit: int | None = None
     connection_import_w: int | None = None
     connection_export_w: int | None = None
+    final_after_min: int | None = None
+    sharing_scope: int | None = None
 
 
 class ConnectionIn(Shape):

@@ -150,7 +150,8 @@ class Halts(OperatorView):
 
 _LATER_LIMITS = (
     "collar_period_s", "collar_halt_s", "throttle_per_min", "throttle_burst", "throttle_credit", "connection_import_w",
-    "connection_export_w",
+    "connection_export_w", "final_after_min",
+    "sharing_scope",
 )  # fmt: skip
 
 

@@ -66,6 +66,13 @@ _STATUS = {
     "unknown_trade": 404,
     "already_recalled": 409,
     "unknown_device": 404,
+    "already_final": 409,
+    "in_arrears": 409,
+    "not_newest": 409,
+    "not_shared": 409,
+    "outside_sharing": 409,
+    "unknown_agreement": 404,
+    "too_many_agreements": 429,
 }
 
 

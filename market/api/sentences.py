@@ -67,6 +67,10 @@ SENTENCES: dict[str, tuple[str, ...]] = {
         _("This needs %(needed)s, and %(free)s are free."),
         _("There is not enough free money for this order."),
     ),
+    "in_arrears": (
+        _("%(arrears)s is owed on this account. Until that is paid, it cannot buy or pay out."),
+        _("Something is owed on this account. Until that is paid, it cannot buy or pay out."),
+    ),
     "too_many_orders": (
         _("There are too many open orders; at most %(max_open_orders)s are allowed."),
         _("There are too many open orders."),
@@ -129,6 +133,15 @@ SENTENCES: dict[str, tuple[str, ...]] = {
     "contract_state": (_("The contract is not in the state for this."),),
     "contract_exists": (_("This contract exists already."),),
     "already_settled": (_("This has been settled already."),),
+    "already_final": (_("The settlement of this interval is final."),),
+    "not_shared": (_("What is left over has not been shared out yet."),),
+    "unknown_agreement": (_("There is no such agreement of yours."),),
+    "outside_sharing": (_("The market does not let these two homes share."),),
+    "too_many_agreements": (
+        _("One of the two has %(most)s agreements already; no more are taken."),
+        _("One of the two has too many agreements already."),
+    ),
+    "not_newest": (_("This has been corrected meanwhile; look again."),),
     "not_sealed": (_("This entry is not sealed yet; ask again in a second."),),
     "too_many_readings": (_("At most %(limit)s readings at once."), _("Too many readings at once.")),
     "duplicate_contract": (_("There are two readings for this contract."),),

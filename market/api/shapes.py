@@ -286,6 +286,41 @@ class StatementPage(Shape):
     next: Next
 
 
+class Agreement(Shape):
+    """A private agreement. ``state``: proposed, agreed or ended; ``mine``: I proposed it."""
+
+    agreement: Annotated[int, Meta(description="its number: the ledger entry that proposed it")]
+    side: Annotated[str, Meta(description="give: my left-over energy goes to the neighbour; receive: the other way")]
+    neighbour: Annotated[str, Meta(description="the other one's account_id, as GET /api/v1/me tells it to them")]
+    price: Annotated[str, Meta(description="what the receiver pays a kWh on its supply bill; 0.0000: a gift")]
+    fee: Annotated[str, Meta(description="grid fee a kWh, as it was at the proposal; the receiver pays it")]
+    start: Contract
+    state: str
+    mine: bool
+
+
+class AgreementPage(Shape):
+    """My agreements, oldest first. Those that have ended stay while they may still matter to a settlement."""
+
+    results: list[Agreement]
+    next: Next
+
+
+class AgreementIn(Shape, forbid_unknown_fields=True):
+    """An agreement I propose; it holds once the neighbour has accepted it."""
+
+    side: str
+    neighbour: str
+    price: str
+    start: Annotated[str, Meta(description="the first contract it holds for")]
+
+
+class AgreementEnded(Shape):
+    """The ledger entry that ends an agreement."""
+
+    seq: Seq
+
+
 # --- what happened ---------------------------------------------------------------------------------------------------
 class EventPage(Shape):
     """What happened after a sequence, oldest first. Every event has ``seq``, ``type`` and ``at``."""

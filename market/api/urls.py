@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.urls import path, re_path
 
 from market.api import (
+    agreements,
     areas,
     contracts,
     devices,
@@ -42,6 +43,9 @@ urlpatterns = [
     path("me/devices/<str:device>", devices.OneDevice.as_view()),
     path("me/devices/<str:device>/key", devices.DeviceKey.as_view()),
     path("me/readings", readings.MyReadings.as_view()),
+    path("me/agreements", agreements.Agreements.as_view()),
+    path("me/agreements/<int:agreement>", agreements.OneAgreement.as_view()),
+    path("me/agreements/<int:agreement>/accept", agreements.Acceptance.as_view()),
     path("readings", readings.Readings.as_view()),
     path("events", events.Events.as_view()),
     path("ledger/blocks", ledger.Blocks.as_view()),

@@ -232,6 +232,7 @@ def told(report: Report, figures: Figures, audit: Audit, kept: list[Kept], secon
         f"energy {f.energy_wh} Wh traded in {f.contracts} contracts by {f.accounts} accounts",
         f"money {money(f.paid_e7, f.currency)} paid, of it {money(f.fee_e7, f.currency)} grid fees",
         f"settled {f.settled_rows} rows by {f.readings} readings"
+        + (f", corrected {f.corrected_rows} of them" if f.corrected_rows else "")
         + (f", {f.passed_over} without a reading that had only just come in" if f.passed_over else "")
         + (
             f"; {f.readings_missing} readings entries are not in this source: what was settled by them was held against"

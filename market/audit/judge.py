@@ -27,7 +27,7 @@ from market.engine.replay import Divergence, Replayer, engine_part
 ENERGY = "Wh"
 NO_READINGS = "expected the readings that are settled by, was missing"
 # Entries at which more is looked at than what the engine answers.
-LOOKED_AT = frozenset(("genesis", "rulebook", "contract", "readings", "settle", "seal", "snapshot"))
+LOOKED_AT = frozenset(("genesis", "rulebook", "contract", "readings", "settle", "adjust", "final", "seal", "snapshot"))
 
 Fields = Mapping[str, Any]
 
@@ -54,6 +54,7 @@ class Figures(NamedTuple):
     fee_e7: int  # grid fees
     readings: int  # rows of readings
     settled_rows: int
+    corrected_rows: int
     passed_over: int  # rows settled without a reading that had only just come in
     readings_missing: int  # readings entries whose rows this source lacks
     first_at: str
@@ -82,8 +83,8 @@ class Judge:
         self._sums = (0, 0, 0)  # Wh, paid e7, fee e7 of delivered contracts
         self._rows: list[dict[str, int | str]] = []  # of the settle entry under way
         self._vector = AccountVector()
-        self._cash: list[int] = []
-        self._money_e7 = 0  # sum of all accounts
+        self._net: list[int] = []
+        self._money_e7 = 0  # sum of all accounts, less what they owe
         self.engine.take_dirty()
         self._note_accounts(range(len(self.engine.accounts)))
 
@@ -129,8 +130,11 @@ class Judge:
         if kind == "seal":
             self._check_seal(entry)
         elif kind == "settle" and entry["contract"] not in self.engine.contracts:
-            self._meters.forget(str(entry["contract"]))
             self._signatures.forget(str(entry["contract"]))
+            if entry["contract"] not in self.engine.provisional:
+                self._meters.forget(str(entry["contract"]))
+        elif kind == "final":
+            self._meters.forget(str(entry["contract"]))
         elif kind == "contract" and entry.get("action") == states.DELIVERED:
             self._close_books(entry)
 
@@ -190,14 +194,26 @@ class Judge:
             raise Wrong(placed(entry), problem)
 
     def _before_settle(self, entry: Fields, rows: Mapping[int, list[bytes]]) -> None:
+        self._check_rows(entry, rows, self._meters.settle)
+
+    def _before_adjust(self, entry: Fields, rows: Mapping[int, list[bytes]]) -> None:
+        check = self._meters.share if entry.get("action") == "shared" else self._meters.adjust
+        self._check_rows(entry, rows, check)
+
+    def _check_rows(
+        self, entry: Fields, rows: Mapping[int, list[bytes]], check: Callable[[Fields, Sequence[Fields], Engine], str]
+    ) -> None:
         seq = self.engine.seq
         found = rows.get(seq) if entry.get("count") else []
         if found is None:
             raise Wrong(f"rows/{seq}", "expected the rows that were settled, was missing")
         self._rows = self._decoded(entry, found)
-        problem = self._meters.settle(entry, self._rows, self.engine)
+        problem = check(entry, self._rows, self.engine)
         if problem:
             raise Wrong(placed(entry), problem)
+
+    def _before_final(self, entry: Fields, rows: Mapping[int, list[bytes]]) -> None:
+        """Nothing: whether its time has come the engine knows."""
 
     @staticmethod
     def _decoded(entry: Fields, rows: list[bytes]) -> list[dict[str, int | str]]:
@@ -230,15 +246,15 @@ class Judge:
 
     def _note_accounts(self, indexes: Iterable[int]) -> None:
         """Take the balances of accounts, new ones in the order of their indexes, into the vector and the sum."""
-        accounts, cash, put = self.engine.accounts, self._cash, self._vector.set
+        accounts, net, put = self.engine.accounts, self._net, self._vector.set
         for index in indexes:
             account = accounts[index]
-            cash_e7 = account.cash_e7
-            put(index, account_leaf(index, account.id, cash_e7, account.held_e7, account.arrears_e7))
-            if index == len(cash):
-                cash.append(0)
-            self._money_e7 += cash_e7 - cash[index]
-            cash[index] = cash_e7
+            put(index, account_leaf(index, account.id, account.cash_e7, account.held_e7, account.arrears_e7))
+            if index == len(net):
+                net.append(0)
+            net_e7 = account.net_e7
+            self._money_e7 += net_e7 - net[index]
+            net[index] = net_e7
 
     def state(self) -> str:
         """Return the root over all accounts as they are now, hex."""
@@ -272,7 +288,7 @@ class Judge:
             vector.set(account.index, leaf)
         if vector.root().hex() != self.state():
             raise Wrong(end, f"state: expected {vector.root().hex()} over all accounts, was {self.state()}")
-        total_e7 = sum(account.cash_e7 for account in engine.accounts)
+        total_e7 = sum(account.net_e7 for account in engine.accounts)
         if total_e7:
             raise Wrong(end, f"totals: expected {self._currency}:0, was {total_e7}")
 
@@ -285,7 +301,7 @@ class Judge:
         contracts = sum(account.kind == "clearing" for account in engine.accounts)
         return Figures(
             size, dict(sorted(types.items())), self._currency, members, contracts, *sums, meters.readings, meters.rows,
-            meters.passed_over, meters.unseen, self._first_at, self._last_at,
+            meters.corrected, meters.passed_over, meters.unseen, self._first_at, self._last_at,
         )  # fmt: skip
 
     # --- stopping and going on ---------------------------------------------------------------------------------------
@@ -309,6 +325,7 @@ class Judge:
         judge = cls(engine, each)
         judge._currency = currency
         judge._signatures = Signatures(engine, rules)
+        judge._meters.begin(engine.provisional)
         for entry in signed:
             judge._signatures.remember(entry)
         for entry, rows in readings:

@@ -9,6 +9,8 @@ UNLIMITED_WH = 1 << 60
 TOKEN = 60_000  # the throttle counts in this part of an order: at n orders a minute, n parts come in a millisecond
 MAX_INT = 2**53 - 1  # the largest integer a browser holds exactly
 MAX_CONNECTION_W = 10**9  # a gigawatt: more than any one connection of a city
+SHARING_NONE, SHARING_AREA, SHARING_SUBSTATION, SHARING_CITY = range(4)  # nobody; same area; same parent; everybody
+MAX_FINAL_MIN = 366 * 24 * 60  # a year: no law asks for longer, and what is not final is kept in memory
 MEMBER = "member"
 BANK = "bank"  # the world outside: what was paid in minus what was paid out, negated
 OPERATOR = "operator"  # grid fees
@@ -84,6 +86,25 @@ class Account:
         """Money that is not set aside."""
         return self.cash_e7 - self.held_e7
 
+    @property
+    def net_e7(self) -> int:
+        """What it has less what it owes: this is what transfers change, and what adds up to 0 over all accounts."""
+        return self.cash_e7 - self.arrears_e7
+
+    def receive(self, amount_e7: int) -> int:
+        """Take money in: what is owed is paid of it first. Return by how much the arrears fell (e7)."""
+        paid_e7 = min(self.arrears_e7, amount_e7)
+        self.arrears_e7 -= paid_e7
+        self.cash_e7 += amount_e7 - paid_e7
+        return paid_e7
+
+    def owe(self, amount_e7: int) -> int:
+        """Give money: of what is free first, the rest is owed. Return by how much the arrears grew (e7)."""
+        free_e7 = min(self.free_e7, amount_e7)
+        self.cash_e7 -= free_e7
+        self.arrears_e7 += amount_e7 - free_e7
+        return amount_e7 - free_e7
+
 
 class Connection:
     """A grid connection that accounts have named, and who they are. ``slot`` is below zero: accounts' own are above."""
@@ -113,6 +134,11 @@ class Params(NamedTuple):
     throttle_credit: int = 0  # how many a trade of the account gives back
     connection_import_w: int = 0  # what a grid connection may take unless it has a limit of its own; 0 = no limit
     connection_export_w: int = 0  # and give
+    final_after_min: int = 0  # how long after delivery a settlement may be corrected; 0 = it is final at once
+    sharing_scope: int = SHARING_NONE  # who may share with whom: one of ``SHARING_…``
+
+
+FIRST_PARAMS = Params._fields.index("final_after_min")  # how many there were before this one
 
 
 def params_problem(params: Params) -> str:
@@ -133,6 +159,8 @@ def params_problem(params: Params) -> str:
         "throttle_credit": (0, 1_000),
         "connection_import_w": (0, MAX_CONNECTION_W),
         "connection_export_w": (0, MAX_CONNECTION_W),
+        "final_after_min": (0, MAX_FINAL_MIN),
+        "sharing_scope": (SHARING_NONE, SHARING_CITY),
     }
     for name, (least, most) in ranges.items():
         value = getattr(params, name)

@@ -129,6 +129,8 @@ class Changing(Trading):
         """Return the refusal of a change that needs so much more energy and money, ``None`` where it may be."""
         if code := self._halt_of(contract, account):
             return self._refuse_halted(code)
+        if is_buy and account.arrears_e7 and (more_wh > 0 or more_e7 > 0):
+            return self._refuse_owing(account)
         if self.params.throttle_per_min:
             spent = self._spent(account) + TOKEN
             if spent > self.params.throttle_burst * TOKEN:

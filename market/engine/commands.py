@@ -22,6 +22,7 @@ TIMES_IN_FORCE = (GOOD_TILL_GATE, GOOD_TILL_DATE, IMMEDIATE_OR_CANCEL, FILL_OR_K
 MAX_CLIPS = 100  # an iceberg shows at least a hundredth of itself: what one taker sets off stays bounded
 MAX_INTERVALS = 96  # contracts of a block or a sweep: a day of quarter-hours
 MAX_LEGS = 100  # orders of a basket
+NO_QUALITY = "none"  # of what a settlement row was where there was none
 
 
 class Found(NamedTuple):
@@ -73,6 +74,8 @@ class SetParams(NamedTuple):
     throttle_credit: int = 0
     connection_import_w: int = 0
     connection_export_w: int = 0
+    final_after_min: int = 0
+    sharing_scope: int = 0
 
 
 class SetArea(NamedTuple):
@@ -365,6 +368,84 @@ class Settle(NamedTuple):
     root: str  # Merkle root over the salted rows, hex
 
 
+class AdjustRow(NamedTuple):
+    """A row of a settlement that changes: what it becomes, and what it was.
+
+    ``was`` is a row of zeros with the quality ``NO_QUALITY`` where the account had neither traded nor been metered.
+    """
+
+    row: SettleRow
+    was: SettleRow
+
+
+class Adjust(NamedTuple):
+    """Correct the settlement of one area in one contract by later readings. ``rows`` holds each account that changes once.
+
+    ``corrects`` is the newest entry that settled or corrected them; who has not seen that one is refused.
+    """
+
+    contract: str
+    area: str
+    corrects: int
+    rows: tuple[AdjustRow, ...]
+    root: str  # Merkle root over the salted rows, hex
+
+
+class Final(NamedTuple):
+    """The time for corrections of a contract is over: its settlement stands as it is."""
+
+    contract: str
+
+
+class Propose(NamedTuple):
+    """Ask for a private agreement: what ``giver`` has left over goes to ``receiver``, at a price per kWh, 0 for a gift.
+
+    ``account`` is the party that asks; its entry is the agreement's number. ``start`` is the first contract it is for.
+    """
+
+    account: int
+    giver: int
+    receiver: int
+    price_e4: int
+    start: str
+
+
+class Agree(NamedTuple):
+    """The other party accepts what was proposed."""
+
+    account: int
+    agreement: int
+
+
+class Revoke(NamedTuple):
+    """A party ends an agreement, or takes a proposal back or turns it down: for contracts that start from now on."""
+
+    account: int
+    agreement: int
+
+
+class ShareRow(NamedTuple):
+    """What one agreement moves in one contract."""
+
+    agreement: int
+    left_wh: int  # left over at its giver, before any agreement: ``spill_wh`` of the settlement row
+    missing_wh: int  # ordinary supply of its receiver, before any agreement: ``topup_wh``
+    energy_wh: int
+    was_wh: int  # what it moved before, 0 at first
+
+
+class Share(NamedTuple):
+    """Share out what is left over in a contract that is settled everywhere, or do so again after a correction.
+
+    ``rows`` has each agreement that applies, in the order of their numbers; ``corrects`` is the entry before, 0 at first.
+    """
+
+    contract: str
+    corrects: int
+    rows: tuple[ShareRow, ...]
+    root: str  # Merkle root over the salted rows, hex
+
+
 class Seal(NamedTuple):
     """Close the running block. The journal adds what needs hashing (previous checkpoint, roots, totals)."""
 
@@ -408,6 +489,12 @@ Command = (
     | Expire
     | CommitReadings
     | Settle
+    | Adjust
+    | Final
+    | Propose
+    | Agree
+    | Revoke
+    | Share
     | Seal
     | CommitSnapshot
 )

@@ -136,6 +136,8 @@ class ComplexTrading(Changing):
             assert book is not None
             if one.account.node >= book.topology.areas:
                 return self.refuse("unknown_area", f"{prefix}area")
+            if one.is_buy and one.account.arrears_e7:
+                return self._refuse_owing(one.account, f"{prefix}account")
         if self.params.throttle_per_min:
             spent: dict[int, int] = {}
             for one in wanted:

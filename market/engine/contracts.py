@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from array import array
+from base64 import b64decode, b64encode
 from datetime import UTC, datetime, timedelta
 from struct import Struct
+from typing import Any
 
 from market.engine.book import Book
 from market.engine.grid import Topology
@@ -21,6 +24,7 @@ OPEN = "open"
 CLOSED = "closed"
 DELIVERED = "delivered"
 SETTLED = "settled"
+FINAL = "final"  # settled, and corrected no more
 
 
 def contract_name(start_ms: int) -> str:
@@ -76,6 +80,79 @@ class Tally:
             tally.fee_e7,
         ) = values
         return tally
+
+
+class Provisional:
+    """A settlement that may still be corrected: all that is kept of it, 8 bytes an area, until it is final."""
+
+    __slots__ = ("final_ms", "newest", "shared", "spill_e4", "topup_e4")
+
+    def __init__(self, topup_e4: int, spill_e4: int, final_ms: int, areas: int):
+        self.shared = 0  # the entry that shared out what was left over, last; 0 = none has
+        self.topup_e4 = topup_e4
+        self.spill_e4 = spill_e4
+        self.final_ms = final_ms  # readings are taken until then; what they change is corrected, and then it is final
+        # By the area's number: the entry that settled it or corrected it last; 0 = it is not settled yet.
+        self.newest = array("q", bytes(8 * areas))
+
+    def values(self) -> list[Any]:
+        """Return the fields in the order of ``restore``."""
+        packed = Struct(f"<{len(self.newest)}q").pack(*self.newest)
+        return [self.topup_e4, self.spill_e4, self.final_ms, self.shared, b64encode(packed).decode("ascii")]
+
+    @classmethod
+    def restore(cls, topup_e4: int, spill_e4: int, final_ms: int, shared: int, newest: str) -> Provisional:
+        """Return what ``values`` wrote."""
+        packed = b64decode(newest)
+        found = cls(topup_e4, spill_e4, final_ms, 0)
+        found.shared = shared
+        found.newest.extend(Struct(f"<{len(packed) // 8}q").unpack(packed))
+        return found
+
+
+class Agreement:
+    """Energy that one account has left over goes to another, at a price; in force once both have agreed."""
+
+    __slots__ = (
+        "accepted_ms", "fee_e4", "giver", "id", "price_e4", "proposer", "receiver", "revoked_ms", "start_ms",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        id: int,
+        proposer: int,
+        giver: int,
+        receiver: int,
+        price_e4: int,
+        fee_e4: int,
+        start_ms: int,
+        accepted_ms: int = 0,
+        revoked_ms: int = 0,
+    ):
+        self.id = id  # the entry that proposed it
+        self.proposer = proposer
+        self.giver = giver
+        self.receiver = receiver
+        self.price_e4 = price_e4
+        self.fee_e4 = fee_e4
+        self.start_ms = start_ms
+        self.accepted_ms = accepted_ms  # 0 = it is a proposal
+        self.revoked_ms = revoked_ms  # 0 = it stands
+
+    def applies(self, start_ms: int) -> bool:
+        """Return whether it was in force when a contract started."""
+        return (
+            0 < self.accepted_ms <= start_ms
+            and self.start_ms <= start_ms
+            and not (self.revoked_ms and self.revoked_ms <= start_ms)
+        )
+
+    def values(self) -> list[int]:
+        """Return the arguments that make it again."""
+        return [
+            self.id, self.proposer, self.giver, self.receiver, self.price_e4, self.fee_e4, self.start_ms,
+            self.accepted_ms, self.revoked_ms,
+        ]  # fmt: skip
 
 
 class Contract:

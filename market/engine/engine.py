@@ -68,6 +68,12 @@ class Engine(Explaining):
             c.RecallTrade: self._recall,
             c.CommitReadings: self._commit_readings,
             c.Settle: self._settle,
+            c.Adjust: self._adjust,
+            c.Final: self._final,
+            c.Propose: self._propose,
+            c.Agree: self._agree,
+            c.Revoke: self._revoke,
+            c.Share: self._share,
             c.Seal: self._seal,
             c.CommitSnapshot: self._commit_snapshot,
         }

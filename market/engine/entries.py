@@ -19,6 +19,8 @@ VERSION = 1
 SIGNED_FIELDS = ("sig", "nonce", "rules")
 DERIVED_CANCELS = frozenset(("ioc", "gate", "self_trade", "account_closed", "kill"))
 EXPIRED = "expired"
+COMMITS_TO_ROWS = ("settle", "adjust")  # entries whose command is made of the rows beside them
+WAS_FIELDS = tuple(f"was_{name}" for name in c.SettleRow._fields[1:])  # of a correction's row: what it was
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
 
@@ -61,6 +63,23 @@ _ENTRIES: dict[type, tuple[str, str, tuple[str, ...]]] = {
     ev.Settled: (
         "settle", "",
         ("contract", "area", "count", "payout_e7", "fee_e7", "short_e7", "topup_e7", "spill_e7", "root"),
+    ),
+    ev.Adjusted: (
+        "adjust", "",
+        ("contract", "area", "corrects", "count", "short_e7", "topup_e7", "spill_e7", "arrears_e7", "root"),
+    ),
+    ev.Finalized: ("final", "", ("contract",)),
+    ev.AgreementProposed: (
+        "agreement", "proposed", ("account", "giver", "receiver", "price_e4", "fee_e4", "start"),
+    ),
+    ev.AgreementAccepted: ("agreement", "accepted", ("agreement", "account")),
+    ev.AgreementRevoked: ("agreement", "revoked", ("agreement", "account")),
+    ev.Shared: (
+        "adjust", "shared",
+        (
+            "contract", "corrects", "count", "energy_wh", "price_e7", "fee_e7", "topup_e7", "spill_e7", "arrears_e7",
+            "root",
+        ),
     ),
     ev.Sealed: ("seal", "", ("height", "first", "count")),
     ev.SnapshotCommitted: ("snapshot", "", ("sha256",)),
@@ -137,6 +156,16 @@ def _account(leaf: Leaf) -> c.Command | None:
         text["account_id"], text["area"], "" if group == str(leaf["account"]) else group, text["connection"],
         text["commitment"],
     )  # fmt: skip
+
+
+def _agreement(leaf: Leaf) -> c.Command:
+    account = int(leaf["account"])
+    if leaf["action"] == "proposed":
+        terms = (int(leaf["giver"]), int(leaf["receiver"]), int(leaf["price_e4"]))
+        return c.Propose(account, *terms, str(leaf["start"]))
+    kinds: dict[int | str, Any] = {"accepted": c.Agree, "revoked": c.Revoke}
+    command: c.Command = kinds[leaf["action"]](account, int(leaf["agreement"]))
+    return command
 
 
 def _contract(leaf: Leaf) -> c.Command:
@@ -234,9 +263,17 @@ _COMMANDS: dict[str, Callable[[Leaf], c.Command | None]] = {
     "trade": lambda leaf: None,
     "recall": _plain(c.RecallTrade),
     "readings": _plain(c.CommitReadings),
+    "final": _plain(c.Final),
+    "agreement": _agreement,
     "seal": lambda leaf: c.Seal(),
     "snapshot": _plain(c.CommitSnapshot),
 }
+
+
+def share_row(data: bytes | Mapping[str, Any]) -> c.ShareRow:
+    """Return the row of an agreement that stored bytes (or their decoded object) hold."""
+    fields = json.loads(data) if isinstance(data, bytes | bytearray | memoryview) else data
+    return c.ShareRow(*(fields[name] for name in c.ShareRow._fields))
 
 
 def settle_row(data: bytes | Mapping[str, Any]) -> c.SettleRow:
@@ -245,18 +282,30 @@ def settle_row(data: bytes | Mapping[str, Any]) -> c.SettleRow:
     return c.SettleRow(*(fields[name] for name in c.SettleRow._fields))
 
 
+def adjust_row(data: bytes | Mapping[str, Any]) -> c.AdjustRow:
+    """Return the row of a correction that stored bytes (or their decoded object) hold."""
+    fields = json.loads(data) if isinstance(data, bytes | bytearray | memoryview) else data
+    return c.AdjustRow(settle_row(fields), c.SettleRow(fields["account"], *(fields[name] for name in WAS_FIELDS)))
+
+
 def to_command(
     leaf: Leaf, rows: Iterable[bytes | Mapping[str, Any]] = (), legs: Sequence[Leaf] = ()
 ) -> c.Command | None:
     """Return the command whose first event an entry is; ``None`` for an entry that follows from an earlier command.
 
-    ``rows`` are the committed rows of a ``settle`` entry, ``legs`` the entries of a linked order (see ``legs_of``), this one
-    first. Raises ``KeyError`` or ``ValueError`` on an entry of unknown form.
+    ``rows`` are the committed rows of a ``settle`` or ``adjust`` entry, ``legs`` the entries of a linked order (see
+    ``legs_of``), this one first. Raises ``KeyError`` or ``ValueError`` on an entry of unknown form.
     """
     if leaf["type"] == "settle":
         return c.Settle(
             str(leaf["contract"]), str(leaf["area"]), tuple(settle_row(row) for row in rows), str(leaf["root"])
         )
+    if leaf["type"] == "adjust" and leaf.get("action") == "shared":
+        shares = tuple(share_row(row) for row in rows)
+        return c.Share(str(leaf["contract"]), int(leaf["corrects"]), shares, str(leaf["root"]))
+    if leaf["type"] == "adjust":
+        corrected = tuple(adjust_row(row) for row in rows)
+        return c.Adjust(str(leaf["contract"]), str(leaf["area"]), int(leaf["corrects"]), corrected, str(leaf["root"]))
     if leaf["type"] == "order" and not leaf.keys().isdisjoint(SIGNED_FIELDS):
         order: Any = _linked(legs) if "legs" in leaf else _order(leaf)
         return c.SignedOrder(order.account, order, *(str(leaf[name]) for name in SIGNED_FIELDS))

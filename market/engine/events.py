@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from market.engine.commands import SettleRow
+from market.engine.commands import AdjustRow, SettleRow, ShareRow
 
 
 class Refused(NamedTuple):
@@ -64,6 +64,8 @@ class ParamsSet(NamedTuple):
     throttle_credit: int = 0
     connection_import_w: int = 0
     connection_export_w: int = 0
+    final_after_min: int = 0
+    sharing_scope: int = 0
 
 
 class AreaSet(NamedTuple):
@@ -319,6 +321,85 @@ class Settled(NamedTuple):
     complete: int  # 1: the last area of the contract, its clearing account is at zero
 
 
+class Adjusted(NamedTuple):
+    """A settlement was corrected. The sums are differences: what more is short, topped up and spilled than before."""
+
+    seq: int
+    at_ms: int
+    contract: str
+    area: str
+    corrects: int  # the entry before: the area's settle entry, or the last that corrected it
+    count: int  # type: ignore[assignment]
+    short_e7: int  # wallets -> supplier
+    topup_e7: int  # supply bills -> supplier
+    spill_e7: int  # supplier -> wallets
+    arrears_e7: int  # how much more the accounts owe than before
+    root: str
+    # derived
+    rows: tuple[AdjustRow, ...]
+
+
+class Finalized(NamedTuple):
+    """A contract's settlement is final."""
+
+    seq: int
+    at_ms: int
+    contract: str
+
+
+class AgreementProposed(NamedTuple):
+    seq: int  # the agreement's number
+    at_ms: int
+    account: int  # who proposes it
+    giver: int
+    receiver: int
+    price_e4: int
+    fee_e4: int  # grid fee of the path between them, as it was then; the receiver pays it
+    start: str
+
+
+class AgreementAccepted(NamedTuple):
+    seq: int
+    at_ms: int
+    agreement: int
+    account: int
+    # derived
+    giver: int
+    receiver: int
+
+
+class AgreementRevoked(NamedTuple):
+    seq: int
+    at_ms: int
+    agreement: int
+    account: int
+    # derived
+    giver: int
+    receiver: int
+
+
+class Shared(NamedTuple):
+    """What was left over in a contract went to neighbours. The sums are differences to the entry before."""
+
+    seq: int
+    at_ms: int
+    contract: str
+    corrects: int  # the entry before, 0 at first
+    count: int  # type: ignore[assignment]
+    energy_wh: int
+    price_e7: int  # supply bills -> givers
+    fee_e7: int  # supply bills -> grid operator
+    topup_e7: int  # supplier -> supply bills: what was not its energy
+    spill_e7: int  # givers -> supplier: what it did not get
+    arrears_e7: int  # how much more givers owe than before
+    root: str
+    # derived
+    rows: tuple[ShareRow, ...]
+    parties: tuple[tuple[int, int, int, int], ...]  # giver, receiver, price and fee (e4) of each row
+    topup_e4: int
+    spill_e4: int
+
+
 class Sealed(NamedTuple):
     seq: int
     at_ms: int
@@ -361,6 +442,12 @@ Event = (
     | TradeRecalled
     | ReadingsCommitted
     | Settled
+    | Adjusted
+    | Finalized
+    | AgreementProposed
+    | AgreementAccepted
+    | AgreementRevoked
+    | Shared
     | Sealed
     | SnapshotCommitted
 )

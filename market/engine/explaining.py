@@ -8,7 +8,7 @@ from market.engine.book import NOTHING, PRIORITY_MASK, Book
 from market.engine.contracts import Contract
 from market.engine.grid import PRIORITY_BITS
 from market.engine.orders import Group, Order
-from market.engine.settling import Settling
+from market.engine.sharing import Sharing
 from market.engine.trials import MAX_FILLS
 
 HEADS = 50  # best orders of an area looked through for one of another group
@@ -16,7 +16,7 @@ Reason = tuple[str, dict[str, int | str]]
 EXPORT, IMPORT = "export", "import"
 
 
-class Explaining(Settling):
+class Explaining(Sharing):
     """Views that explain."""
 
     def why_not(self, order_id: int) -> Reason | None:

@@ -143,7 +143,9 @@ class Governing(Halting):
         before, self.params = self.params, params
         self._schedule_from_ms = 0
         events = self._one(ev.ParamsSet, *command)
-        if before[-2:] != params[-2:]:
+        if before.connection_import_w != params.connection_import_w or (
+            before.connection_export_w != params.connection_export_w
+        ):
             for account in self.accounts:
                 self.limit(account)
         for contract in self.contracts.values():
@@ -241,6 +243,10 @@ class Governing(Halting):
         self.members_by_area[account.area] -= 1
         events = self._one(ev.AccountClosed, account.index)
         self._drop_all(events, self.open_orders_of(account.index), "account_closed")
+        for one in self.agreements.values():
+            if account.index in (one.giver, one.receiver) and not one.revoked_ms:
+                one.revoked_ms = self.at_ms
+        self.forget_agreements()
         return events
 
     def _set_connection(self, command: SetConnection) -> list[Any]:
@@ -299,20 +305,29 @@ class Governing(Halting):
     def _fund(self, command: Fund) -> list[Any]:
         index, amount_e7, reason, reference = command
         problem = self._member_problem(index)
-        if problem and not (problem[0].code == "account_closed" and type(amount_e7) is int and amount_e7 < 0):
-            return problem  # what a closed account still owns can be taken out
+        if problem and not (
+            problem[0].code == "account_closed"
+            and type(amount_e7) is int
+            and amount_e7 <= self.accounts[index].arrears_e7
+        ):
+            return problem  # what a closed account still owns can be taken out, and what it owes be paid
         account, bank = self.accounts[index], self.accounts[BANK_INDEX]
         if type(amount_e7) is not int or not amount_e7 or abs(amount_e7) > MAX_INT:
             return self.refuse("invalid_value", "amount")
         if account.cash_e7 + amount_e7 > MAX_INT or abs(bank.cash_e7 - amount_e7) > MAX_INT:
             return self.refuse("invalid_value", "amount")
+        if amount_e7 < 0 and account.arrears_e7:
+            return self.refuse("in_arrears", "account", arrears_e7=account.arrears_e7)
         if account.free_e7 + amount_e7 < 0:
             return self.refuse("insufficient_funds", "amount", free_e7=account.free_e7)
         if not is_code(reason):
             return self.refuse("invalid_value", "reason")
         if reference != "" and not is_hex(reference, 64):
             return self.refuse("invalid_value", "reference")
-        account.cash_e7 += amount_e7
+        if amount_e7 > 0:
+            account.receive(amount_e7)
+        else:
+            account.cash_e7 += amount_e7
         bank.cash_e7 -= amount_e7
         self._dirty.update((index, BANK_INDEX))
         return self._one(ev.Funded, *command)

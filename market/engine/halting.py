@@ -136,8 +136,8 @@ class Halting(ComplexTrading):
             if account.cash_e7 + amount_e7 > MAX_INT:
                 return self.refuse("invalid_value", "trade", account=account.index)
         TRADE.pack_into(contract.trades, at, seq, bought_by, sold_by, 0, buy_e4, sell_e4)
-        buyer.cash_e7 += cost_e7
-        seller.cash_e7 += margin_e7
+        buyer.receive(cost_e7)
+        seller.receive(margin_e7)
         clearing.cash_e7 -= cost_e7 + margin_e7
         self._dirty.update((bought_by, sold_by, contract.account))
         tally = contract.tallies[bought_by]

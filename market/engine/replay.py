@@ -11,6 +11,7 @@ from typing import Any
 from market.engine.commands import MAX_LEGS, CancelOrder, PlaceOrder, SignedOrder
 from market.engine.engine import Engine
 from market.engine.entries import (
+    COMMITS_TO_ROWS,
     DERIVED_CANCELS,
     EXPIRED,
     SIGNED_FIELDS,
@@ -69,9 +70,9 @@ def _no_rows(seq: int) -> Iterable[bytes]:
 class Replayer:
     """Brings an engine forward over entries that come piece by piece. After a ``Divergence`` it is of no use.
 
-    ``rows(seq)`` gives the committed rows of a ``settle`` entry; ``each`` sees every event; ``begin`` sees time and entry of
-    the first command at each new time before it is applied, ``signed`` sees every signed order and its entry before it is;
-    both may raise a ``Divergence`` of their own.
+    ``rows(seq)`` gives the committed rows of a ``settle`` or ``adjust`` entry; ``each`` sees every event; ``begin`` sees
+    time and entry of the first command at each new time before it is applied, ``signed`` sees every signed order and its
+    entry before it is; both may raise a ``Divergence`` of their own.
     """
 
     def __init__(
@@ -212,7 +213,7 @@ class Replayer:
         """Apply the command that these entries tell of, compare them with its first events and return them all."""
         seq, leaf = self.engine.seq, begun[0]
         try:
-            command = to_command(leaf, self._rows(seq) if leaf["type"] == "settle" else (), begun)
+            command = to_command(leaf, self._rows(seq) if leaf["type"] in COMMITS_TO_ROWS else (), begun)
             at_ms = time_ms(leaf["at"])
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise self._unknown(leaf, error) from error
@@ -308,9 +309,9 @@ def replay(
 ) -> None:
     """Bring an engine forward over the leaves from ``engine.seq`` on, and compare every event with its leaf.
 
-    ``rows(seq)`` gives the committed rows of a ``settle`` entry; ``each`` sees every event. Raises ``Divergence`` at the
-    first entry that does not follow; the engine is of no use then. A last command whose entries are cut off is a divergence
-    too: batches are written whole.
+    ``rows(seq)`` gives the committed rows of a ``settle`` or ``adjust`` entry; ``each`` sees every event. Raises
+    ``Divergence`` at the first entry that does not follow; the engine is of no use then. A last command whose entries are
+    cut off is a divergence too: batches are written whole.
     """
     replayer = Replayer(engine, rows, each)
     coming = iter(leaves)

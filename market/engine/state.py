@@ -8,9 +8,9 @@ from hashlib import sha256
 from heapq import heapify, heappop, heappush
 from typing import Any
 
-from market.engine.accounts import TOKEN, UNLIMITED_WH, Account, Connection, Params
+from market.engine.accounts import FIRST_PARAMS, TOKEN, UNLIMITED_WH, Account, Connection, Params
 from market.engine.book import Book
-from market.engine.contracts import MINUTE_MS, Contract, Tally
+from market.engine.contracts import MINUTE_MS, Agreement, Contract, Provisional, Tally, contract_start_ms
 from market.engine.events import Event, Refused
 from market.engine.grid import Grid
 from market.engine.orders import Complex, Group, Order
@@ -63,6 +63,9 @@ class State:
         self.waiting: dict[int, Group] = {}  # blocks that have not traded, by id
         self.connections: dict[str, Connection] = {}  # by name
         self.settled: list[str] = []  # contracts settled last, oldest first
+        self.provisional: dict[str, Provisional] = {}  # settlements that may still be corrected, by contract
+        self.agreements: dict[int, Agreement] = {}  # by number; those that ended as long as they may still matter
+        self.finals: list[str] = []  # contracts whose settlement became final last, oldest first
         self._dirty: set[int] = set()
         self.signer = -1  # whose signature the command being applied carries
         self._events: list[Event] = []  # of the command being applied
@@ -134,6 +137,17 @@ class State:
         account.import_wh = self.capacity_wh(import_w) if import_w else UNLIMITED_WH
         account.export_wh = self.capacity_wh(export_w) if export_w else UNLIMITED_WH
 
+    def forget_agreements(self) -> None:
+        """Forget agreements that ended before any contract that is open, or may still be corrected, started."""
+        if not self.agreements:
+            return
+        starts = [contract.start_ms for contract in self.contracts.values()]
+        starts += [contract_start_ms(name) for name in self.provisional]
+        oldest_ms = min(starts, default=self.at_ms)
+        for id, one in list(self.agreements.items()):
+            if one.revoked_ms and (one.revoked_ms <= oldest_ms or not one.accepted_ms):
+                del self.agreements[id]
+
     # --- dump ------------------------------------------------------------------------------------------------------
 
     def dump(self) -> bytes:
@@ -148,6 +162,16 @@ class State:
         values = self._plain_values()
         if keys := {str(account.index): account.key for account in self.accounts if account.key}:
             values["keys"] = keys  # only where there are any: a state without them is written as it always was
+        if self._params.final_after_min:
+            values["final_after_min"] = self._params.final_after_min
+        if self.provisional:
+            values["provisional"] = [[name, *found.values()] for name, found in self.provisional.items()]
+        if self._params.sharing_scope:
+            values["sharing_scope"] = self._params.sharing_scope
+        if self.agreements:
+            values["agreements"] = [one.values() for _, one in sorted(self.agreements.items())]
+        if self.finals:
+            values["finals"] = self.finals
         return values
 
     def _plain_values(self) -> dict[str, Any]:
@@ -163,7 +187,7 @@ class State:
             "topup_e4": self.topup_e4,
             "spill_e4": self.spill_e4,
             "halted": int(self.halted),
-            "params": list(self.params),
+            "params": list(self.params[:FIRST_PARAMS]),
             "areas": [
                 [area.name, area.parent, area.level, area.fee_e4, area.import_w, area.export_w, int(area.halted)]
                 for area in self.grid.areas
@@ -235,7 +259,9 @@ class State:
         ):  # fmt: skip
             setattr(state, name, values[name])
         state.halted = bool(values["halted"])
-        state.params = Params(*values["params"])
+        state.params = Params(*values["params"])._replace(
+            final_after_min=values.get("final_after_min", 0), sharing_scope=values.get("sharing_scope", 0)
+        )
         for name, parent, level, fee_e4, import_w, export_w, halted in values["areas"]:
             area = state.grid.add(name, state.grid.areas[parent].name if parent >= 0 else "", level)
             area.fee_e4, area.import_w, area.export_w, area.halted = fee_e4, import_w, export_w, bool(halted)
@@ -259,6 +285,9 @@ class State:
         for order_values in values["orders"]:
             state._restore_order(order_values)
         state.settled = values["settled"]
+        state.finals = values.get("finals", [])
+        state.agreements = {kept[0]: Agreement(*kept) for kept in values.get("agreements", [])}
+        state.provisional = {name: Provisional.restore(*kept) for name, *kept in values.get("provisional", [])}
         state.note_halts()
         state.take_dirty()
         return state

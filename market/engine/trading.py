@@ -113,6 +113,8 @@ class Trading(Trying):
         if exposure is None:
             exposure = contract.exposures[account.slot] = Exposure()
         if is_buy:
+            if account.arrears_e7:
+                return self._refuse_owing(account)
             hold_e4 = price_e4
             if exposure.buy_wh + energy_wh > account.import_wh:
                 return self._refuse_position(account.import_wh, exposure.buy_wh)
@@ -226,6 +228,9 @@ class Trading(Trying):
 
     def _refuse_poor(self, account: Account, needed_e7: int, field: str = "energy_wh") -> list[Any]:
         return self.refuse("insufficient_funds", field, needed_e7=needed_e7, free_e7=account.free_e7)
+
+    def _refuse_owing(self, account: Account, field: str = "account") -> list[Any]:
+        return self.refuse("in_arrears", field, arrears_e7=account.arrears_e7)
 
     # --- price collar ----------------------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ from market.exchange.recording import SETTLED, Recorder
 from market.exchange.tables import Table
 
 AT_ONCE = 5_000  # rows of one fetch
+_BY_ACCOUNT = ("lines", "adjustments")  # their order within an entry
 Fetch = Callable[[str, Sequence[Any]], Iterator[tuple[Any, ...]]]
 
 
@@ -108,6 +109,10 @@ class _Books:
             "changes": _Rows(Table.of(models.OrderChange), ("seq",), fetch),
             "transfers": _Rows(Table.of(models.Transfer), ("id",), fetch),
             "lines": _Rows(Table.of(models.SettlementLine), ("seq", "account"), fetch),
+            "adjustments": _Rows(Table.of(models.Adjustment), ("seq", "account"), fetch),
+            "finals": _Rows(Table.of(models.Final), ("seq",), fetch),
+            "agreements": _Rows(Table.of(models.AgreementChange), ("seq",), fetch),
+            "shared": _Rows(Table.of(models.SharedLine), ("seq", "agreement"), fetch),
         }
 
     def check(self) -> Checked:
@@ -141,7 +146,7 @@ class _Books:
         for name, rows in self._tables.items():
             wanted = getattr(recorder, name)
             if wanted:
-                for row in sorted(wanted, key=lambda row: row[:2]) if name == "lines" else wanted:
+                for row in sorted(wanted, key=lambda row: row[:2]) if name in _BY_ACCOUNT else wanted:
                     rows.expect(row)
         self._add_up()
         for contract in recorder.new_contracts:
@@ -188,8 +193,9 @@ class _Books:
         rows = _Rows(Table.of(models.Balance), ("account",), self._fetch)
         for account in engine.accounts:
             index = account.index
-            # ``arrears`` are no movement of their own: the engine says what of a bill could not be taken.
-            wanted = (account.id, account.kind, account.area, self._cash.get(index, 0), held.get(index, 0))
+            # Movements change what an account has less what it owes; the engine says what of them could not be taken.
+            cash_e7 = self._cash.get(index, 0) + account.arrears_e7
+            wanted = (account.id, account.kind, account.area, cash_e7, held.get(index, 0))
             rows.expect((index, *wanted, account.arrears_e7))
         rows.end()
         total_e7 = sum(self._cash.values())

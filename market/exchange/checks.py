@@ -7,7 +7,20 @@ from typing import get_args, get_type_hints
 
 from ledger.core.rows import rows_root
 from market.engine import commands
-from market.engine.commands import MAX_LEGS, Command, CommitReadings, Leg, PlaceBasket, Settle, SettleRow, SignedOrder
+from market.engine.commands import (
+    MAX_LEGS,
+    Adjust,
+    AdjustRow,
+    Command,
+    CommitReadings,
+    Leg,
+    PlaceBasket,
+    Settle,
+    SettleRow,
+    Share,
+    ShareRow,
+    SignedOrder,
+)
 from market.engine.signing import KINDS
 
 MAX_KEY_LENGTH = 255  # characters of an idempotency key, the "#i" of a batch item included
@@ -16,10 +29,11 @@ MAX_TEXT_LENGTH = 1_000  # characters; the engine's own bounds are far below
 _PLAIN: dict[type, tuple[type, ...]] = {
     kind: tuple(get_type_hints(kind).values())
     for kind in get_args(Command)
-    if kind not in (Settle, PlaceBasket, SignedOrder)
+    if kind not in (Settle, Adjust, Share, PlaceBasket, SignedOrder)
 }
 _ROW = tuple(get_type_hints(SettleRow).values())
 _LEG = tuple(get_type_hints(Leg).values())
+_WITH_ROWS = (CommitReadings, Settle, Adjust, Share)
 _HAS_TEXT = {kind for kind, types in _PLAIN.items() if str in types}
 
 
@@ -38,9 +52,13 @@ def check_command(command: Command, rows: Sequence[bytes] = ()) -> None:
         _check_signed(command)
     elif kind is Settle:
         _check_settle(command)
+    elif kind is Adjust:
+        _check_adjust(command)
+    elif kind is Share:
+        _check_share(command)
     else:
         raise TypeError(f"expected a command of {commands.__name__}, was {kind.__name__}")
-    if kind is CommitReadings or kind is Settle:
+    if kind in _WITH_ROWS:
         count = command.count if kind is CommitReadings else len(command.rows)
         if len(rows) != count:
             raise ValueError(f"{kind.__name__}: expected {count} salted rows, was {len(rows)}")
@@ -80,6 +98,24 @@ def _check_settle(command: Settle) -> None:
     for row in command.rows:
         if type(row) is not SettleRow or tuple(map(type, row)) != _ROW:
             raise TypeError(f"Settle: expected rows of {_names(_ROW)}, was {row!r:.200}")
+
+
+def _check_adjust(command: Adjust) -> None:
+    if tuple(map(type, command)) != (str, str, int, tuple, str):
+        raise TypeError("Adjust: expected texts, an entry's number and a tuple of rows")
+    for change in command.rows:
+        if type(change) is not AdjustRow or any(
+            type(row) is not SettleRow or tuple(map(type, row)) != _ROW for row in change
+        ):
+            raise TypeError(f"Adjust: expected pairs of rows of {_names(_ROW)}, was {change!r:.200}")
+
+
+def _check_share(command: Share) -> None:
+    if tuple(map(type, command)) != (str, int, tuple, str):
+        raise TypeError("Share: expected texts, an entry's number and a tuple of rows")
+    for row in command.rows:
+        if type(row) is not ShareRow or any(type(value) is not int for value in row):
+            raise TypeError(f"Share: expected rows of integers, was {row!r:.200}")
 
 
 def check_key(key: str | None) -> None:

@@ -22,6 +22,7 @@ APPEND_ONLY: tuple[type[django_models.Model], ...] = (
     ledger.Entry, ledger.HashTile, ledger.Checkpoint, ledger.Row, ledger.Evidence, ledger.Rulebook, ledger.KeyEntry,
     ledger.Cosignature, ledger.Quorum, ledger.Alarm, models.Order, models.OrderDetail, models.Trade, models.OrderChange,
     models.Recall, models.Alert, models.Transfer, models.SettlementLine,
+    models.Adjustment, models.Final, models.AgreementChange, models.SharedLine,
 )  # fmt: skip
 
 

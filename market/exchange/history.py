@@ -81,7 +81,7 @@ def events(*, after: int = -1, limit: int = 100, account: int | None = None) -> 
     if account is None:
         return [_plain(leaf) for leaf in ledger_queries.leaves(after + 1, limit)]
     rows: list[dict[str, Any]] = []
-    for source in (_orders, _changes, _trades, _recalls, _funds, _lines):
+    for source in (_orders, _changes, _trades, _recalls, _funds, _lines, _adjustments, _agreements, _shared):
         rows += source(account, after, limit)
     rows.sort(key=lambda row: row["seq"])
     # Each source was cut to ``limit`` by itself, so the first ``limit`` of all are complete.
@@ -154,3 +154,29 @@ def _lines(account: int, after: int, limit: int) -> Iterator[dict[str, Any]]:
     for row in models.SettlementLine.objects.filter(account=account, seq__gt=after).order_by("seq")[:limit].values():
         del row["account"]
         yield {"type": "settle", **row}
+
+
+def _adjustments(account: int, after: int, limit: int) -> Iterator[dict[str, Any]]:
+    for row in models.Adjustment.objects.filter(account=account, seq__gt=after).order_by("seq")[:limit].values():
+        del row["account"]
+        yield {"type": "adjust", **row}
+
+
+def _agreements(account: int, after: int, limit: int) -> Iterator[dict[str, Any]]:
+    mine = Q(giver=account) | Q(receiver=account)
+    for row in models.AgreementChange.objects.filter(mine, seq__gt=after).order_by("seq")[:limit]:
+        told: dict[str, Any] = {"seq": row.seq, "type": "agreement", "at_ms": row.at_ms, "agreement": row.agreement}
+        told |= {"action": row.action, "side": "give" if row.giver == account else "receive"}
+        if row.action == "proposed":
+            told |= {"price_e4": row.price_e4, "fee_e4": row.fee_e4, "start": row.start}
+        yield told | {"by_me": int(row.account == account)}
+
+
+def _shared(account: int, after: int, limit: int) -> Iterator[dict[str, Any]]:
+    mine = Q(giver=account) | Q(receiver=account)
+    for row in models.SharedLine.objects.filter(mine, seq__gt=after).order_by("seq", "n")[:limit]:
+        yield {
+            "seq": row.seq, "type": "shared", "at_ms": row.at_ms, "contract": row.contract, "agreement": row.agreement,
+            "side": "give" if row.giver == account else "receive", "energy_wh": row.energy_wh, "was_wh": row.was_wh,
+            "price_e4": row.price_e4, "fee_e4": row.fee_e4,
+        }  # fmt: skip

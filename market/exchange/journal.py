@@ -30,6 +30,10 @@ TRANSFERS = Table.of(models.Transfer)
 BALANCES = Table.of(models.Balance)
 CONTRACTS = Table.of(models.Contract)
 SETTLEMENT_LINES = Table.of(models.SettlementLine)
+ADJUSTMENTS = Table.of(models.Adjustment)
+FINALS = Table.of(models.Final)
+AGREEMENTS = Table.of(models.AgreementChange)
+SHARED = Table.of(models.SharedLine)
 REFUSALS = Table.of(models.Refusal)
 SNAPSHOTS = Table.of(models.Snapshot)
 LEDGER = {
@@ -83,7 +87,7 @@ class Journal(Recorder):
         self._log = log
         self._store = store
         self._keys = keys
-        self._cash = [account.cash_e7 for account in engine.accounts]
+        self._net = [account.net_e7 for account in engine.accounts]
         self.netting = engine.params.netting_permille
         engine.take_dirty()
         self._dirty: set[int] = set()  # accounts changed in the running batch
@@ -157,7 +161,7 @@ class Journal(Recorder):
         for index in dirty:
             account = accounts[index]
             cash_e7 = account.cash_e7
-            if cash_e7 or index not in opened:  # a new row begins with nothing
+            if cash_e7 or account.arrears_e7 or index not in opened:  # a new row begins with nothing
                 money.append((index, cash_e7, account.held_e7, account.arrears_e7))
         statements += self._store.upsert_money(money)
         tables.append((CONTRACTS, self.new_contracts))
@@ -177,6 +181,10 @@ class Journal(Recorder):
             (CHANGES, self.changes),
             (TRANSFERS, self.transfers),
             (SETTLEMENT_LINES, self.lines),
+            (ADJUSTMENTS, self.adjustments),
+            (FINALS, self.finals),
+            (AGREEMENTS, self.agreements),
+            (SHARED, self.shared),
             (REFUSALS, self._refusals),
             (KEYS, key_rows),
             (SNAPSHOTS, self._snapshots),
@@ -217,17 +225,17 @@ class Journal(Recorder):
             deltas[credit] = get(credit, 0) + amount
         if sum(deltas.values()) != 0:
             raise Unbalanced(f"expected a sum of 0, was {sum(deltas.values())}")
-        accounts, cash = self._engine.accounts, self._cash
-        cash.extend([0] * (len(accounts) - len(cash)))
+        accounts, net = self._engine.accounts, self._net
+        net.extend([0] * (len(accounts) - len(net)))
         for index in dirty | deltas.keys():
-            expected = cash[index] + get(index, 0)
-            was = accounts[index].cash_e7
+            expected = net[index] + get(index, 0)
+            was = accounts[index].net_e7
             if expected != was:
                 raise Unbalanced(f"account {index}: expected {expected} e7 by its transfers, was {was}")
-            cash[index] = was
+            net[index] = was
 
     # --- for the seal -----------------------------------------------------------------------------------------------
     def money_total_e7(self) -> int:
-        """Return the sum of all accounts' money as the transfers have it, e7."""
-        self._cash.extend([0] * (len(self._engine.accounts) - len(self._cash)))
-        return sum(self._cash)
+        """Return the sum of all accounts' money, less what they owe, as the transfers have it, e7."""
+        self._net.extend([0] * (len(self._engine.accounts) - len(self._net)))
+        return sum(self._net)

@@ -146,10 +146,10 @@ class Transfer(models.Model):
     """A movement of money between two accounts that no trade made: ``amount`` e7 leaves ``debit`` and reaches
     ``credit``.
 
-    ``kind`` says what for: fund, recall, payout, fee, short, topup, spill. ``id = seq * TRANSFERS_AN_ENTRY + n`` numbers the
-    transfers of one ledger entry. What a trade moves (money of the buyer and the seller into clearing, energy from one
-    to the other) is in its own row: stored once more as three transfers it would be the largest part of what a trade
-    costs. The view ``exchange_movement`` (see ``transfers.MOVEMENTS``) has both: every movement, of money and of
+    ``kind`` says what for: fund, recall, payout, fee, short, topup, spill, shared. ``id = seq * TRANSFERS_AN_ENTRY + n``
+    numbers the transfers of one ledger entry. What a trade moves (money of the buyer and the seller into clearing, energy
+    from one to the other) is in its own row: stored once more as three transfers it would be the largest part of what a
+    trade costs. The view ``exchange_movement`` (see ``transfers.MOVEMENTS``) has both: every movement, of money and of
     energy.
     """
 
@@ -219,6 +219,113 @@ class SettlementLine(models.Model):
 
     class Meta:
         indexes = [models.Index(fields=["account", "seq"], name="settlementline_account")]
+
+
+class Adjustment(models.Model):
+    """A correction of a settlement line: what it becomes (the fields of ``commands.SettleRow``) and what it was (``was_…``).
+
+    The line itself stays. ``seq`` is the ledger's adjust entry, ``n`` the row in it, ``corrects`` the settle or adjust entry
+    of the area before it.
+    """
+
+    pk = models.CompositePrimaryKey("seq", "account")
+    seq = models.BigIntegerField()
+    account = models.BigIntegerField()
+    n = models.IntegerField()
+    at_ms = models.BigIntegerField()
+    contract = models.CharField(max_length=CONTRACT_LENGTH)
+    area = models.CharField(max_length=NAME_LENGTH)
+    corrects = models.BigIntegerField()
+    import_wh = models.BigIntegerField()
+    export_wh = models.BigIntegerField()
+    quality = models.CharField(max_length=9)
+    position_wh = models.BigIntegerField()
+    short_wh = models.BigIntegerField()
+    topup_wh = models.BigIntegerField()
+    spill_wh = models.BigIntegerField()
+    payout_e7 = models.BigIntegerField()
+    fee_e7 = models.BigIntegerField()
+    short_e7 = models.BigIntegerField()
+    topup_e7 = models.BigIntegerField()
+    spill_e7 = models.BigIntegerField()
+    was_import_wh = models.BigIntegerField()
+    was_export_wh = models.BigIntegerField()
+    was_quality = models.CharField(max_length=9)
+    was_position_wh = models.BigIntegerField()
+    was_short_wh = models.BigIntegerField()
+    was_topup_wh = models.BigIntegerField()
+    was_spill_wh = models.BigIntegerField()
+    was_payout_e7 = models.BigIntegerField()
+    was_fee_e7 = models.BigIntegerField()
+    was_short_e7 = models.BigIntegerField()
+    was_topup_e7 = models.BigIntegerField()
+    was_spill_e7 = models.BigIntegerField()
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["account", "seq"], name="adjustment_account"),
+            models.Index(fields=["contract", "seq"], name="adjustment_contract"),
+        ]
+
+
+class Final(models.Model):
+    """A contract whose settlement is final; ``seq`` is the ledger's entry that says so."""
+
+    seq = SequenceField(primary_key=True)
+    at_ms = models.BigIntegerField()
+    contract = models.CharField(max_length=CONTRACT_LENGTH, unique=True)
+
+
+class AgreementChange(models.Model):
+    """A private agreement was proposed, accepted or revoked; ``seq`` is the ledger's entry, ``agreement`` the proposal's.
+
+    A proposal has its terms here; the others repeat who the parties are and leave price, fee and start empty.
+    """
+
+    seq = SequenceField(primary_key=True)
+    at_ms = models.BigIntegerField()
+    agreement = models.BigIntegerField()
+    action = models.CharField(max_length=8)  # proposed, accepted, revoked
+    account = models.BigIntegerField()  # whose consent, or end, this is
+    giver = models.BigIntegerField()
+    receiver = models.BigIntegerField()
+    price_e4 = models.BigIntegerField()
+    fee_e4 = models.BigIntegerField()
+    start = models.CharField(max_length=CONTRACT_LENGTH)
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["giver", "seq"], name="agreement_giver"),
+            models.Index(fields=["receiver", "seq"], name="agreement_receiver"),
+        ]
+
+
+class SharedLine(models.Model):
+    """What an agreement moves in a contract (``energy_wh``) and moved before (``was_wh``); the newest ``seq`` stands.
+
+    ``n`` is the row in the ledger's entry ``seq``.
+    """
+
+    pk = models.CompositePrimaryKey("seq", "agreement")
+    seq = models.BigIntegerField()
+    agreement = models.BigIntegerField()
+    n = models.IntegerField()
+    at_ms = models.BigIntegerField()
+    contract = models.CharField(max_length=CONTRACT_LENGTH)
+    giver = models.BigIntegerField()
+    receiver = models.BigIntegerField()
+    price_e4 = models.BigIntegerField()
+    fee_e4 = models.BigIntegerField()
+    left_wh = models.BigIntegerField()
+    missing_wh = models.BigIntegerField()
+    energy_wh = models.BigIntegerField()
+    was_wh = models.BigIntegerField()
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["giver", "seq"], name="sharedline_giver"),
+            models.Index(fields=["receiver", "seq"], name="sharedline_receiver"),
+        ]
 
 
 class IdempotencyKey(models.Model):

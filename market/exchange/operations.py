@@ -168,6 +168,30 @@ def set_params(exchange: Exchange, *, params: commands.SetParams, key: str | Non
     return exchange.call(params, key=key)
 
 
+def propose_agreement(
+    exchange: Exchange,
+    *,
+    account: int,
+    giver: int,
+    receiver: int,
+    price_e4: int,
+    start: str,
+    key: str | None = None,
+) -> Outcome:
+    """Ask for a private agreement: ``account`` is the one of the two that asks, ``start`` the first contract."""
+    return exchange.call(commands.Propose(account, giver, receiver, price_e4, start), key=key)
+
+
+def accept_agreement(exchange: Exchange, *, account: int, agreement: int, key: str | None = None) -> Outcome:
+    """Accept what the other party has proposed."""
+    return exchange.call(commands.Agree(account, agreement), key=key)
+
+
+def revoke_agreement(exchange: Exchange, *, account: int, agreement: int, key: str | None = None) -> Outcome:
+    """End an agreement, take a proposal back or turn it down."""
+    return exchange.call(commands.Revoke(account, agreement), key=key)
+
+
 def publish_rulebook(exchange: Exchange, *, text: str, version: int, key: str | None = None) -> Outcome:
     """Store a new text of the rulebook and put it in force."""
     sha256 = ledger_operations.publish_rulebook(text)

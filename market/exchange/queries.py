@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from django.db.models import Count, Max, Q, Sum
+from django.db.models import Count, F, Max, Q, Sum
 
 from ledger import cosigning
 from ledger import queries as ledger
@@ -173,8 +173,8 @@ def balances(*, kind: str | None = None, after: int = -1, limit: int = 1_000) ->
 
 
 def money_by_kind() -> dict[str, int]:
-    """Return the sum of all wallets by kind of account, e7; the values add up to 0."""
-    rows = models.Balance.objects.values_list("kind").annotate(total=Sum("cash_e7"))
+    """Return the sum of all wallets, less what they owe, by kind of account, e7; the values add up to 0."""
+    rows = models.Balance.objects.values_list("kind").annotate(total=Sum(F("cash_e7") - F("arrears_e7")))
     return {kind: int(total) for kind, total in rows}
 
 

@@ -9,7 +9,7 @@ import orjson
 from ledger import queries as ledger_queries
 from market.engine import events as ev
 from market.engine.commands import SettleRow
-from market.engine.entries import TIMES
+from market.engine.entries import TIMES, adjust_row, share_row
 from market.engine.events import Event
 from market.exchange import models
 from market.exchange.units import parse_at
@@ -37,6 +37,7 @@ _KINDS: dict[tuple[str, str], type] = {
     ("amend", "reactivated"): ev.OrderReactivated,
     ("cancel", ""): ev.OrderCancelled,
     ("readings", ""): ev.ReadingsCommitted,
+    ("final", ""): ev.Finalized,
     ("seal", ""): ev.Sealed,
     ("snapshot", ""): ev.SnapshotCommitted,
 }
@@ -62,6 +63,19 @@ def _event(leaf: dict[str, Any]) -> Any:
         return ev.TradeRecalled(rest[0], rest[1], trade, *rest[2:])
     if type_ == "settle":
         return _settled(leaf)
+    if type_ == "agreement":
+        change = models.AgreementChange.objects.get(seq=seq)
+        if change.action == "proposed":
+            terms = (change.price_e4, change.fee_e4, change.start)
+            return ev.AgreementProposed(seq, change.at_ms, change.account, change.giver, change.receiver, *terms)
+        answer = ev.AgreementAccepted if change.action == "accepted" else ev.AgreementRevoked
+        return answer(seq, change.at_ms, change.agreement, change.account, change.giver, change.receiver)
+    if type_ == "adjust" and leaf.get("action") == "shared":
+        return _shared(leaf)
+    if type_ == "adjust":
+        rows = tuple(adjust_row(row) for row in ledger_queries.rows(seq))
+        sums = {name: leaf[name] for name in ev.Adjusted._fields[2:11]}
+        return ev.Adjusted(seq, parse_at(leaf["at"]), **sums, rows=rows)
     if type_ == "key":
         signatures = (leaf.get("possession", ""), leaf.get("approval", ""))
         return ev.KeyRegistered(seq, parse_at(leaf["at"]), leaf["action"], leaf["vkey"], *signatures)
@@ -95,3 +109,14 @@ def _settled(leaf: dict[str, Any]) -> ev.Settled:
         seq, parse_at(leaf["at"]), leaf["contract"], leaf["area"], leaf["count"], **values, root=leaf["root"], rows=rows,
         complete=int(settled),
     )  # fmt: skip
+
+
+def _shared(leaf: dict[str, Any]) -> ev.Shared:
+    seq = leaf["seq"]
+    rows = tuple(share_row(row) for row in ledger_queries.rows(seq))
+    lines = models.SharedLine.objects.filter(seq=seq).order_by("n")
+    parties = tuple(lines.values_list("giver", "receiver", "price_e4", "fee_e4"))
+    tariff = models.Contract.objects.filter(name=leaf["contract"]).values_list("topup_e4", "spill_e4")[0]
+    sums = {name: leaf[name] for name in ev.Shared._fields[2:12]}
+    at_ms = parse_at(leaf["at"])
+    return ev.Shared(seq, at_ms, **sums, rows=rows, parties=parties, topup_e4=tariff[0], spill_e4=tariff[1])

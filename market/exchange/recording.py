@@ -9,10 +9,11 @@ from market.engine import events as ev
 from market.engine.commands import SignedOrder
 from market.engine.entries import signed_fields
 from market.engine.events import Event, OrderCancelled, OrderPlaced, Traded
-from market.exchange.transfers import of_fund, of_recall, of_settlement
+from market.exchange.transfers import of_adjustment, of_fund, of_recall, of_settlement, of_sharing
 
 ORDER_COLUMNS = len(OrderPlaced._fields)  # a complex order's first fields are a plain one's
 SETTLED = "settled"
+_ANSWERS = {ev.AgreementAccepted: "accepted", ev.AgreementRevoked: "revoked"}
 
 
 class Writes(Protocol):
@@ -55,6 +56,10 @@ class Recorder:
         self.new_contracts: list[Any] = []
         self.contract_states: dict[str, tuple[str, int]] = {}
         self.lines: list[Any] = []
+        self.adjustments: list[Any] = []
+        self.finals: list[Any] = []
+        self.agreements: list[Any] = []
+        self.shared: list[Any] = []
 
     def forget_settled(self) -> None:
         """Forget the clearing accounts of contracts that are settled by now."""
@@ -134,5 +139,25 @@ class Recorder:
             ]
             if event.complete:
                 self.contract_states[event.contract] = ("settled", event.seq)
+        elif kind is ev.Adjusted:
+            self.transfers += of_adjustment(event)
+            seq, at_ms, contract, area, corrects = event[:5]
+            self.adjustments += [
+                (seq, row.account, n, at_ms, contract, area, corrects, *row[1:], *was[1:])
+                for n, (row, was) in enumerate(event.rows)
+            ]
+        elif kind is ev.Finalized:
+            self.finals.append(event)
+        elif kind is ev.Shared:
+            self.transfers += of_sharing(event)
+            self.shared += [
+                (event.seq, row.agreement, n, event.at_ms, event.contract, *parties, *row[1:])
+                for n, (row, parties) in enumerate(zip(event.rows, event.parties, strict=True))
+            ]
+        elif kind is ev.AgreementProposed:
+            self.agreements.append((event.seq, event.at_ms, event.seq, "proposed", *event[2:]))
+        elif kind in _ANSWERS:
+            seq, at_ms, agreement, *parties = event
+            self.agreements.append((seq, at_ms, agreement, _ANSWERS[kind], *parties, 0, 0, ""))
         elif kind is ev.Funded:
             self.transfers += of_fund(event)

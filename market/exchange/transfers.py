@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from market.engine.events import Funded, Settled, TradeRecalled
+from market.engine.events import Adjusted, Funded, Settled, Shared, TradeRecalled
 from market.exchange.models import TRANSFERS_AN_ENTRY
 from market.exchange.views import TransferView
 
@@ -61,6 +61,49 @@ def of_settlement(event: Settled, clearing: int) -> list[Row]:
             ("topup", BILLING, SUPPLIER, row.topup_e7),
             ("spill", SUPPLIER, row.account, row.spill_e7),
         )
+        if amount
+    ]
+    first = event.seq * TRANSFERS_AN_ENTRY
+    return [(id_, event.at_ms, *move) for id_, move in enumerate(moves, first)]
+
+
+def of_adjustment(event: Adjusted) -> list[Row]:
+    """Return what a correction moves: the differences, in the direction they have.
+
+    What an account cannot pay it owes: a transfer changes what an account has less what it owes (``Account.net_e7``).
+    """
+    moves = [
+        (kind, debit, credit, amount) if amount > 0 else (kind, credit, debit, -amount)
+        for row, was in event.rows
+        for kind, debit, credit, amount in (
+            ("short", row.account, SUPPLIER, row.short_e7 - was.short_e7),
+            ("topup", BILLING, SUPPLIER, row.topup_e7 - was.topup_e7),
+            ("spill", SUPPLIER, row.account, row.spill_e7 - was.spill_e7),
+        )
+        if amount
+    ]
+    first = event.seq * TRANSFERS_AN_ENTRY
+    return [(id_, event.at_ms, *move) for id_, move in enumerate(moves, first)]
+
+
+def of_sharing(event: Shared) -> list[Row]:
+    """Return what agreements move: the supplier's part is undone, and the receivers' supply bills pay givers and grid.
+
+    One of a kind for each account, however many agreements it has: statements count on few lines an entry.
+    """
+    sums: dict[tuple[str, int, int], int] = {}
+    for row, (giver, _, price_e4, fee_e4) in zip(event.rows, event.parties, strict=True):
+        more_wh = row.energy_wh - row.was_wh
+        for move, price in (
+            (("spill", giver, SUPPLIER), event.spill_e4),
+            (("topup", SUPPLIER, BILLING), event.topup_e4),
+            (("shared", BILLING, giver), price_e4),
+            (("fee", BILLING, OPERATOR), fee_e4),
+        ):
+            sums[move] = sums.get(move, 0) + price * more_wh
+    moves = [
+        (kind, debit, credit, amount) if amount > 0 else (kind, credit, debit, -amount)
+        for (kind, debit, credit), amount in sums.items()
         if amount
     ]
     first = event.seq * TRANSFERS_AN_ENTRY

@@ -240,6 +240,14 @@ class Model:
             self._contracts.add(event.contract)
             if event.complete:
                 self._states.append((states.SETTLED, event.contract))
+        elif kind is ev.Adjusted:
+            self._accounts.update(MONEY)
+            self._accounts.update(row.account for row, _ in event.rows)
+        elif kind is ev.Shared:
+            self._accounts.update(MONEY)
+            self._accounts.update(giver for giver, *_ in event.parties)
+        elif kind is ev.Finalized:
+            self._states.append((states.FINAL, event.contract))
 
     def _move(self, event: Any, sign: int) -> None:
         energy_wh = sign * event.energy_wh

@@ -118,6 +118,8 @@ class Rules(NamedTuple):
     throttle_credit: int
     connection_import_w: int
     connection_export_w: int
+    final_after_min: int
+    sharing_scope: int
     topup_e4: int
     spill_e4: int
     rulebook_version: int

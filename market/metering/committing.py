@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from market.engine.contracts import SETTLED, contract_name
+from market.engine.contracts import contract_name
 from market.engine.engine import Engine
 from market.exchange.exchange import Exchange
 from market.households import devices
@@ -112,8 +112,11 @@ def _touched(numbers: Sequence[int]) -> list[tuple[int, int, int, int, int, bool
     ]
 
 
-def _contracts(engine: Engine) -> tuple[int, dict[str, str]]:
-    return engine.interval_min * MINUTE_MS, {name: contract.state for name, contract in engine.contracts.items()}
+def _contracts(engine: Engine) -> tuple[int, dict[str, bool]]:
+    """Return the interval's length and the contracts that take readings now or will: whether now."""
+    known = {name: not engine.readings_problem(name) for name in engine.contracts}
+    known |= {name: True for name in engine.provisional if not engine.readings_problem(name)}
+    return engine.interval_min * MINUTE_MS, known
 
 
 def _areas(engine: Engine, accounts: set[int]) -> dict[int, str]:
@@ -125,25 +128,24 @@ def _areas(engine: Engine, accounts: set[int]) -> dict[int, str]:
 
 
 def _due(
-    touched: Sequence[tuple[int, int, int, int, int, bool]], length_ms: int, known: Mapping[str, str]
+    touched: Sequence[tuple[int, int, int, int, int, bool]], length_ms: int, known: Mapping[str, bool]
 ) -> tuple[dict[int, set[int]], dict[int, int]]:
     """Return the accounts of each interval to be made anew, and until when (ms) batches must wait that touch later ones."""
     due: dict[int, set[int]] = {}
     waits: dict[int, int] = {}
-    states: dict[int, str | None] = {}
+    takes: dict[int, bool | None] = {}
     around = _neighbours(touched)
     for batch, account, device, start_ms, end_ms, register in touched:
         if register:
             start_ms, end_ms = around[device, start_ms]
         for at in range(start_ms - start_ms % length_ms, max(end_ms, start_ms + 1), length_ms):
-            if at not in states:
-                states[at] = known.get(contract_name(at))
-            state = states[at]
-            if state is None:
+            if at not in takes:
+                takes[at] = known.get(contract_name(at))
+            if takes[at] is None:
                 continue  # before the market began, or final
-            if operations.takes_readings(state):
+            if takes[at]:
                 due.setdefault(at, set()).add(account)
-            elif state != SETTLED:
+            else:
                 waits[batch] = max(waits.get(batch, 0), at + length_ms)
     return due, waits
 

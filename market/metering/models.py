@@ -13,6 +13,19 @@ class Quality(models.TextChoices):
     CORRECTED = "corrected"
 
 
+class Mark(models.Model):
+    """Readings of an area in a contract came in since settlement last looked at them: what settlement works off.
+
+    Written in the transaction that stores the readings, so that none of them is overlooked, however late; ``count`` grows
+    with each, so that a mark is taken away only when nothing came in meanwhile.
+    """
+
+    pk = models.CompositePrimaryKey("start_ms", "area")
+    start_ms = models.BigIntegerField()  # of the contract
+    area = models.CharField(max_length=64)
+    count = models.BigIntegerField()
+
+
 class Reading(models.Model):
     """Energy through one connection in one delivery interval, import and export apart. Append-only.
 

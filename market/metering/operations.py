@@ -16,7 +16,7 @@ from django.core.cache import cache
 
 from ledger.core.rows import rows_root
 from market.engine.commands import CommitReadings
-from market.engine.contracts import DELIVERED, contract_start_ms
+from market.engine.contracts import contract_start_ms
 from market.engine.engine import Engine
 from market.engine.events import ReadingsCommitted
 from market.exchange.exchange import Exchange
@@ -175,11 +175,6 @@ def record_batches(
     return Recorded(len(rows), corrected, duplicates, last_seq)
 
 
-def takes_readings(state: str) -> bool:
-    """Return whether a contract in this state takes readings: once it is delivered, and until nothing changes any more."""
-    return state == DELIVERED
-
-
 def note_power(*, powers: Mapping[int, Power]) -> None:
     """Note what some homes make and use at this moment, by account: a gauge for their screens, not a record."""
     cache.set_many({POWER_KEY % account: tuple(power) for account, power in powers.items()}, POWER_KEPT_S)
@@ -191,17 +186,10 @@ def _check_contract(exchange: Exchange, contract: str) -> int:
         start_ms = contract_start_ms(contract)
     except ValueError:
         raise InvalidReading("unknown_contract", "contract") from None
-    problem = exchange.read(lambda engine: _contract_problem(engine, contract))
+    problem = exchange.read(lambda engine: engine.readings_problem(contract))
     if problem:
         raise InvalidReading(problem, "contract")
     return start_ms
-
-
-def _contract_problem(engine: Engine, contract: str) -> str:
-    found = engine.contracts.get(contract)
-    if found is None:
-        return "already_settled" if contract in engine.settled else "unknown_contract"
-    return "" if takes_readings(found.state) else "contract_state"
 
 
 def _check_accounts(exchange: Exchange, batches: Mapping[str, Sequence[ReadingIn]]) -> None:

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 from django.db import connection, transaction
 
+from market.metering import marks
+
 COLUMNS = (
     "start_ms", "account", "version", "area", "import_wh", "export_wh", "produced_wh", "used_wh", "quality",
     "received_ms", "seq", "n", "reason", "source", "revision",
@@ -76,6 +78,7 @@ def insert(rows: Sequence[ReadingRow]) -> None:
             cursor.copy_expert(_COPY, io.StringIO("".join(lines)))
         else:
             cursor.executemany(_INSERT, rows)
+        marks.note(cursor, ((row.start_ms, row.area) for row in rows))
 
 
 def _with_nulls(row: ReadingRow) -> tuple[object, ...]:

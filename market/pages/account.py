@@ -18,7 +18,7 @@ from market.exchange import queries as exchange_queries
 from market.households import operations, queries
 from market.households.models import ApiKey
 from market.households.operations import HouseholdError
-from market.pages import privacy
+from market.pages import privacy, sharing
 from market.pages.forms import SCOPE_WORDS, KeyForm, ProfileForm
 from market.pages.roles import only_for
 from market.settlement import subscriptions
@@ -128,6 +128,7 @@ def _show(
         "balance": exchange_queries.balance(mine.index) if mine is not None else None,
         "account_request": queries.request_of(user),
         "summary_on": subscriptions.is_subscribed(user),
+        **sharing.context_of(mine),
         **privacy.context_of(user),
     }
     return render(request, "account/account.html", context, status=422 if wrong else 200)

@@ -17,7 +17,14 @@ from django.core.exceptions import ValidationError
 from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
-from market.engine.accounts import MAX_CONNECTION_W
+from market.engine.accounts import (
+    MAX_CONNECTION_W,
+    MAX_FINAL_MIN,
+    SHARING_AREA,
+    SHARING_CITY,
+    SHARING_NONE,
+    SHARING_SUBSTATION,
+)
 from market.grid.operations import MAX_ONCE_LENGTH
 from market.grid.reasons import CAPACITY_REASONS, HALT_REASONS, RECALL_REASONS
 from market.households import keys
@@ -320,6 +327,22 @@ class ParamsForm(OnceForm):
         label=_("A connection may take, kW"), help_text=_("Unless it has a limit of its own; 0 is no limit.")
     )
     connection_export_w = connection_field(label=_("And give, kW"))
+    final_after_min = forms.IntegerField(
+        label=_("Settlements are corrected for, minutes"),
+        min_value=0,
+        max_value=MAX_FINAL_MIN,
+        help_text=_("After delivery; 20160 is 14 days, 0 is never. Contracts that are settled already keep theirs."),
+    )
+    sharing_scope = forms.TypedChoiceField(
+        label=_("Homes may share with"),
+        coerce=int,
+        choices=[
+            (SHARING_NONE, _("nobody")),
+            (SHARING_AREA, _("homes of their own area")),
+            (SHARING_SUBSTATION, _("homes below the same substation")),
+            (SHARING_CITY, _("every home")),
+        ],
+    )
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or {}

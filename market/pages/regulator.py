@@ -28,6 +28,7 @@ from market.grid import queries as grid_queries
 from market.households import accesslog
 from market.households.models import Role
 from market.pages import connection, privacy, recall
+from market.pages.entrywords import ACTION_WORDS, ENTRY_WORDS
 from market.pages.roles import LEDGER_ROLES, only_for
 from market.pages.templatetags.market import clock_seconds, day, energy, exact_money, price, slot, start_ms
 from market.pages.templatetags.official import reason, watts, word
@@ -37,41 +38,6 @@ PAGE_ENTRIES = 200  # entries of a block on one page; a block may have 65,536
 PAGE_ROWS = 50  # orders, trades, lines
 MAX_SEQ = 2**53 - 1
 
-ENTRY_WORDS = {
-    "genesis": gettext_lazy("The market is founded"),
-    "rulebook": gettext_lazy("Rulebook"),
-    "params": gettext_lazy("Limits"),
-    "key": gettext_lazy("Key of the log"),
-    "area": gettext_lazy("Area"),
-    "capacity": gettext_lazy("Capacity"),
-    "fee": gettext_lazy("Grid fee"),
-    "tariff": gettext_lazy("Tariff"),
-    "account": gettext_lazy("Account"),
-    "fund": gettext_lazy("Money in or out"),
-    "contract": gettext_lazy("Contract"),
-    "halt": gettext_lazy("Halt"),
-    "order": gettext_lazy("Order"),
-    "amend": gettext_lazy("Amendment"),
-    "cancel": gettext_lazy("Cancellation"),
-    "trade": gettext_lazy("Trade"),
-    "recall": gettext_lazy("Trade taken back"),
-    "readings": gettext_lazy("Meter readings"),
-    "settle": gettext_lazy("Settlement"),
-    "snapshot": gettext_lazy("Snapshot"),
-    "seal": gettext_lazy("Seal"),
-}
-# Entries of one type that do different things: what the entry's action says.
-ACTION_WORDS = {
-    ("amend", "hibernated"): gettext_lazy("Order put to sleep"),
-    ("amend", "reactivated"): gettext_lazy("Order brought back"),
-    ("account", "opened"): gettext_lazy("Account opened"),
-    ("account", "closed"): gettext_lazy("Account closed"),
-    ("account", "connection"): gettext_lazy("Connection of an account"),
-    ("account", "key"): gettext_lazy("Key of an account"),
-    ("contract", "opened"): gettext_lazy("Contract opened"),
-    ("contract", "closed"): gettext_lazy("Gate closed"),
-    ("contract", "delivered"): gettext_lazy("Contract delivered"),
-}
 KIND_WORDS = {
     "iceberg": gettext_lazy("Order, an iceberg"),
     "sweep": gettext_lazy("Order, a sweep"),

@@ -1,21 +1,31 @@
-"""Settle what has been delivered: area by area, each as soon as its meters have answered or its deadline has passed."""
+"""Settle what has been delivered: area by area, each as soon as its meters have answered or its deadline has passed.
+
+What a deadline settled on estimates is provisional: ``adjust_due`` corrects it as readings come in, ``finalise_due`` ends
+that. Each of the three can be called at any time, by one caller at a time, and be killed at any point: what it has done is on
+the ledger, and what it has not done is due again.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import NamedTuple
 
 from ledger.core.rows import rows_root
-from market.engine.commands import Settle, SettleRow
+from market.engine.commands import Adjust, AdjustRow, Final, Settle, SettleRow, Share
+from market.engine.contracts import contract_name, contract_start_ms
 from market.engine.engine import Engine
 from market.exchange.exchange import Exchange
 from market.exchange.outcomes import Outcome
+from market.metering import marks
+from market.metering import operations as metering_operations
 from market.metering import queries as metering
+from market.metering.models import Quality
+from market.metering.operations import ReadingIn
 from market.metering.rowbytes import row_salt, secret
-from market.settlement import rules
-from market.settlement.rowbytes import settle_bytes
+from market.settlement import queries, rules
+from market.settlement.rowbytes import adjust_bytes, settle_bytes, share_bytes
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +34,14 @@ MAX_CONTRACTS_A_CALL = 16  # delivered contracts looked at in one call; the rest
 MAX_AREAS_A_CALL = 1_000  # settle commands of one call
 MAX_IN_FLIGHT = 16  # settle commands that wait for their answers; the queue belongs to the orders
 COMMIT_TIMEOUT_S = 60.0
+MAX_FINALS_A_CALL = 200  # contracts that become final in one call: two days of quarter hours
+# After its time a contract waits so long (market time) for readings that are being stored when it ends.
+FINAL_GRACE_MS = 10 * 60_000
+
+# Readings of homes whose meters are silent when their area's deadline passes, by account, from (contract, area, accounts).
+# They are recorded as readings of the quality "estimated" before anything is settled by them, so that they are on the ledger
+# like all others. A home that is left out is taken to have done what it traded (``rules.estimated``).
+Estimate = Callable[[str, str, Sequence[int]], Mapping[int, tuple[int, int]]]
 
 
 class Due(NamedTuple):
@@ -34,6 +52,7 @@ class Due(NamedTuple):
     tariff: rules.Tariff
     homes: Mapping[str, int]  # open member accounts of each area that is not settled yet
     tallies: Mapping[str, Mapping[int, rules.Tally]]  # the same areas
+    members: Mapping[str, Sequence[int]]  # the homes themselves
 
 
 class Settlement(NamedTuple):
@@ -46,7 +65,18 @@ class Settlement(NamedTuple):
     refused: int  # pairs the engine did not take
 
 
-def settle_due(*, exchange: Exchange, now_ms: int, deadline_ms: int = DEADLINE_MS) -> Settlement:
+class Corrections(NamedTuple):
+    """What one call corrected."""
+
+    areas: int  # (area, contract) pairs
+    accounts: int
+    unchanged: int  # pairs with new readings that change nothing
+    refused: int
+
+
+def settle_due(
+    *, exchange: Exchange, now_ms: int, deadline_ms: int = DEADLINE_MS, estimate: Estimate | None = None
+) -> Settlement:
     """Settle every area of every delivered contract whose readings are all there or whose deadline has passed.
 
     Calling it again is harmless: an area that is settled is not due. One area's failure leaves the others alone.
@@ -54,6 +84,7 @@ def settle_due(*, exchange: Exchange, now_ms: int, deadline_ms: int = DEADLINE_M
     """
     areas = accounts = estimated = waiting = refused = 0
     pending: list[tuple[str, str, tuple[SettleRow, ...], Future[Outcome]]] = []
+    seen: list[marks.Marked] = []
 
     def collect() -> None:
         nonlocal areas, accounts, estimated, refused
@@ -63,21 +94,28 @@ def settle_due(*, exchange: Exchange, now_ms: int, deadline_ms: int = DEADLINE_M
             areas += 1
             accounts += len(rows)
             estimated += sum(row.quality == rules.ESTIMATED for row in rows)
+            if (contract, area) in known:
+                seen.append(known[contract, area])
         elif outcome.refused.code != "already_settled":
             refused += 1
             log.error("settling %s in %s was refused: %s", contract, area, outcome.refused)
 
     key = secret()
     sent = 0
+    known: dict[tuple[str, str], marks.Marked] = {}
     for due in exchange.read(find_due):
+        # Before the readings are read: whatever comes in from here on marks its area anew.
+        found = marks.marked(start_ms=contract_start_ms(due.contract))
+        known |= {(due.contract, mark.area): mark for mark in found}
         late = now_ms >= due.end_ms + deadline_ms
         counts = metering.counts(due.contract)
         ready = [area for area in due.homes if late or counts.get(area, 0) >= due.homes[area]]
+        ready = ready[: MAX_AREAS_A_CALL - sent]
         waiting += len(due.homes) - len(ready)
         readings = metering.readings_of(due.contract, ready) if ready else {}
+        if late and estimate is not None:
+            readings = _estimated(exchange, due, ready, readings, estimate, now_ms)
         for area in ready:
-            if sent >= MAX_AREAS_A_CALL:
-                break
             rows, salted = area_rows(due, area, readings.get(area, {}), key)
             command = Settle(due.contract, area, rows, rows_root(salted).hex())
             pending.append((due.contract, area, rows, exchange.submit(command, rows=salted)))
@@ -86,15 +124,219 @@ def settle_due(*, exchange: Exchange, now_ms: int, deadline_ms: int = DEADLINE_M
                 collect()
     while pending:
         collect()
+    marks.looked_at(seen)
     return Settlement(areas, accounts, estimated, waiting, refused)
+
+
+def _estimated(
+    exchange: Exchange,
+    due: Due,
+    areas: Sequence[str],
+    readings: dict[str, dict[int, metering.Metered]],
+    estimate: Estimate,
+    now_ms: int,
+) -> dict[str, dict[int, metering.Metered]]:
+    """Record estimates for homes without a reading, and return the readings as they are then."""
+    batches: dict[str, list[ReadingIn]] = {}
+    for area in areas:
+        there = readings.get(area, {})
+        silent = [account for account in due.members.get(area, ()) if account not in there]
+        found = estimate(due.contract, area, silent) if silent else {}
+        if found:
+            batches[area] = [
+                ReadingIn(account, *found[account], quality=Quality.ESTIMATED.value) for account in sorted(found)
+            ]
+    if not batches:
+        return readings
+    metering_operations.record_batches(exchange=exchange, contract=due.contract, batches=batches, now_ms=now_ms)
+    return metering.readings_of(due.contract, list(areas))
+
+
+# --- corrections -----------------------------------------------------------------------------------------------------
+
+
+class _Open(NamedTuple):
+    """A provisional settlement as the engine knows it."""
+
+    tariff: rules.Tariff
+    newest: Mapping[str, int]  # by area: the entry that settled or corrected it last
+
+
+def adjust_due(*, exchange: Exchange) -> Corrections:
+    """Correct every settled area whose readings are others now than those it was settled by, as long as it is not final.
+
+    Looks only where readings came in (``metering.marks``), at most ``marks.MAX_MARKS`` areas; corrects ``MAX_AREAS_A_CALL``
+    at most. Calling it again is harmless. Raises what ``Exchange.submit`` raises.
+    """
+    waiting = marks.marked()
+    by_contract: dict[str, list[marks.Marked]] = {}
+    for mark in waiting:
+        by_contract.setdefault(contract_name(mark.start_ms), []).append(mark)
+    areas = accounts = unchanged = refused = sent = 0
+    seen: list[marks.Marked] = []
+    pending: list[tuple[marks.Marked, Adjust, Future[Outcome]]] = []
+    key = secret()
+
+    def collect() -> None:
+        nonlocal areas, accounts, refused
+        mark, command, future = pending.pop(0)
+        outcome = future.result(COMMIT_TIMEOUT_S)
+        if outcome.refused is None:
+            areas += 1
+            accounts += len(command.rows)
+            seen.append(mark)
+        elif outcome.refused.code != "not_newest":  # somebody else was faster: look again
+            refused += 1
+            log.error("correcting %s in %s was refused: %s", command.contract, command.area, outcome.refused)
+
+    for name, marked in by_contract.items():
+        if sent >= MAX_AREAS_A_CALL:
+            break
+        found = exchange.read(lambda engine, name=name: _open(engine, name))  # type: ignore[misc]
+        if found is None:  # it waits to be settled, or nothing of it can be changed any more
+            if not exchange.read(lambda engine, name=name: name in engine.contracts):  # type: ignore[misc]
+                seen += marked
+            continue
+        settled = [mark for mark in marked if mark.area in found.newest][: MAX_AREAS_A_CALL - sent]
+        names = [mark.area for mark in settled]
+        rows = queries.newest_rows(name, {area: found.newest[area] for area in names})
+        readings = metering.readings_of(name, names) if names else {}
+        for mark in settled:
+            changes = rules.changes(rows.get(mark.area, {}), _metered(readings.get(mark.area, {})), found.tariff)
+            if not changes:
+                unchanged += 1
+                seen.append(mark)
+                continue
+            command, salted = correction(name, mark.area, found.newest[mark.area], changes, key)
+            pending.append((mark, command, exchange.submit(command, rows=salted)))
+            sent += 1
+            if len(pending) > MAX_IN_FLIGHT:
+                collect()
+    while pending:
+        collect()
+    marks.looked_at(seen)
+    return Corrections(areas, accounts, unchanged, refused)
+
+
+def _open(engine: Engine, name: str) -> _Open | None:
+    """Return what may be corrected of a contract, None when nothing is; runs inside ``Exchange.read``."""
+    found = engine.provisional.get(name)
+    if found is None:
+        return None
+    areas = engine.grid.areas
+    newest = {areas[number].name: seq for number, seq in enumerate(found.newest) if seq}
+    return _Open(rules.Tariff(found.topup_e4, found.spill_e4), newest)
+
+
+def _metered(readings: Mapping[int, metering.Metered]) -> dict[int, rules.Metered]:
+    return {account: rules.Metered(*reading) for account, reading in readings.items()}
+
+
+def correction(
+    contract: str, area: str, corrects: int, changes: tuple[AdjustRow, ...], key: bytes
+) -> tuple[Adjust, list[bytes]]:
+    """Return the command that corrects rows of an area, and the salted bytes the ledger commits to."""
+    salted = [
+        adjust_bytes(change, row_salt(key, f"adjust:{contract}:{corrects}:{change.row.account}")) for change in changes
+    ]
+    return Adjust(contract, area, corrects, changes, rows_root(salted).hex()), salted
+
+
+# --- sharing ---------------------------------------------------------------------------------------------------------
+
+
+def share_due(*, exchange: Exchange) -> int:
+    """Share out what is left over in contracts with private agreements that are settled everywhere; return how many.
+
+    So it is done again after a correction. Bounded by ``MAX_CONTRACTS_A_CALL``; calling it again is harmless. Raises what
+    ``Exchange.submit`` raises.
+    """
+    key = secret()
+    done = 0
+    for due in exchange.read(_to_share):
+        rows: dict[int, SettleRow] = {}
+        for found in queries.newest_rows(due.contract, due.newest).values():
+            rows |= found
+        shares = rules.shared(due.agreements, rows, queries.shared_before(due.corrects))
+        salted = [
+            share_bytes(row, row_salt(key, f"share:{due.contract}:{due.corrects}:{row.agreement}")) for row in shares
+        ]
+        command = Share(due.contract, due.corrects, shares, rows_root(salted).hex())
+        outcome = exchange.submit(command, rows=salted).result(COMMIT_TIMEOUT_S)
+        if outcome.refused is None:
+            done += 1
+        elif outcome.refused.code not in ("not_newest", "nothing_to_change"):
+            log.error("sharing out %s was refused: %s", due.contract, outcome.refused)
+    return done
+
+
+class _ToShare(NamedTuple):
+    """A contract in which agreements are to be worked out."""
+
+    contract: str
+    corrects: int
+    agreements: Sequence[rules.Agreement]
+    newest: Mapping[str, int]  # of the parties' areas
+
+
+def _to_share(engine: Engine) -> list[_ToShare]:
+    """Return contracts to share out, oldest first; runs inside ``Exchange.read``."""
+    names = sorted(name for name in engine.provisional if engine.share_is_due(name))
+    found = []
+    for name in names[:MAX_CONTRACTS_A_CALL]:
+        agreements = engine.agreements_of(name)
+        newest = engine.provisional[name].newest
+        nodes = {engine.accounts[index].node for one in agreements for index in (one.giver, one.receiver)}
+        settled = {engine.grid.areas[node].name: newest[node] for node in nodes if node < len(newest) and newest[node]}
+        found.append(_ToShare(name, engine.provisional[name].shared, agreements, settled))
+    return found
+
+
+def finalise_due(*, exchange: Exchange, now_ms: int) -> int:
+    """End the corrections of every contract whose time is over and whose readings are all settled; return how many.
+
+    Bounded by ``MAX_FINALS_A_CALL``; calling it again is harmless. Raises what ``Exchange.submit`` raises.
+    """
+    names = exchange.read(lambda engine: _ending(engine, now_ms - FINAL_GRACE_MS))
+    names = [name for name in names if not marks.marked(start_ms=contract_start_ms(name), limit=1)]
+    outcomes = [exchange.submit(Final(name)) for name in names]
+    final = 0
+    for name, future in zip(names, outcomes, strict=True):
+        outcome = future.result(COMMIT_TIMEOUT_S)
+        if outcome.refused is None:
+            final += 1
+        elif outcome.refused.code not in ("already_final", "not_shared"):
+            log.error("ending the corrections of %s was refused: %s", name, outcome.refused)
+    return final
+
+
+def _ending(engine: Engine, until_ms: int) -> list[str]:
+    """Return contracts that are settled and may become final, oldest first; runs inside ``Exchange.read``."""
+    found = [
+        name
+        for name, open_ in engine.provisional.items()
+        if open_.final_ms <= until_ms and name not in engine.contracts
+    ]
+    return sorted(found)[:MAX_FINALS_A_CALL]
+
+
+def run_due(*, exchange: Exchange, now_ms: int, estimate: Estimate | None = None) -> Settlement:
+    """Settle, correct, share out and end what is due, in this order; what ``settle_due`` did is returned."""
+    settled = settle_due(exchange=exchange, now_ms=now_ms, estimate=estimate)
+    adjust_due(exchange=exchange)
+    share_due(exchange=exchange)
+    finalise_due(exchange=exchange, now_ms=now_ms)
+    return settled
+
+
+# --- what one area comes to ------------------------------------------------------------------------------------------
 
 
 def area_rows(
     due: Due, area: str, readings: Mapping[int, metering.Metered], key: bytes
 ) -> tuple[tuple[SettleRow, ...], list[bytes]]:
     """Return an area's settlement rows and the salted bytes the ledger commits to."""
-    metered = {account: rules.Metered(*reading) for account, reading in readings.items()}
-    rows = rules.settle_area(due.tallies.get(area, {}), metered, due.tariff)
+    rows = rules.settle_area(due.tallies.get(area, {}), _metered(readings), due.tariff)
     salted = [settle_bytes(row, row_salt(key, f"settle:{due.contract}:{row.account}")) for row in rows]
     return rows, salted
 
@@ -107,6 +349,10 @@ def find_due(engine: Engine) -> list[Due]:
     names = sorted(name for name, contract in engine.contracts.items() if contract.state == "delivered")
     if not names:
         return []
+    members: dict[str, list[int]] = {}
+    for account in engine.accounts:
+        if account.area and not account.closed:
+            members.setdefault(account.area, []).append(account.index)
     found = []
     for name in names[:MAX_CONTRACTS_A_CALL]:
         contract = engine.contracts[name]
@@ -120,5 +366,5 @@ def find_due(engine: Engine) -> list[Due]:
         }
         if open_areas:
             tariff = rules.Tariff(contract.topup_e4, contract.spill_e4)
-            found.append(Due(name, contract.end_ms, tariff, open_areas, tallies))
+            found.append(Due(name, contract.end_ms, tariff, open_areas, tallies, members))
     return found

@@ -9,7 +9,7 @@ from django.db import close_old_connections, connection
 
 from market.exchange import gateway
 from market.exchange.outcomes import ExchangeError, NotRunning
-from market.settlement.operations import settle_due
+from market.settlement.operations import run_due
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class SettlementService:
             while not self._stopping.wait(self._every_s):
                 try:
                     exchange = gateway.current()
-                    settle_due(exchange=exchange, now_ms=exchange.now_ms())
+                    run_due(exchange=exchange, now_ms=exchange.now_ms())
                 except NotRunning:
                     return
                 except ExchangeError as error:

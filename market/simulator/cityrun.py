@@ -195,7 +195,7 @@ def check_books(exchange: Exchange, until: str) -> None:
 
     def look(engine: Engine) -> list[str]:
         wrong = []
-        total = sum(account.cash_e7 for account in engine.accounts)
+        total = sum(account.net_e7 for account in engine.accounts)
         if total:
             wrong.append(f"all balances together are {total} e7, not 0")
         for account in engine.accounts:
@@ -220,7 +220,7 @@ def check_books(exchange: Exchange, until: str) -> None:
 def _money(engine: Engine) -> dict[str, int]:
     money: Counter[str] = Counter()
     for account in engine.accounts:
-        money[account.kind] += account.cash_e7
+        money[account.kind] += account.net_e7
     return dict(sorted(money.items()))
 
 

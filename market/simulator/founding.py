@@ -8,7 +8,7 @@ from pathlib import Path
 
 from django.conf import settings
 
-from market.engine.accounts import MAX_CONNECTION_W, Params
+from market.engine.accounts import MAX_CONNECTION_W, SHARING_CITY, Params
 from market.engine.commands import Command, Fund, SetConnection, SetParams, SetTariff
 from market.engine.engine import Engine
 from market.exchange import operations as exchange_operations
@@ -20,7 +20,7 @@ from market.simulator.neighbourhood import City, CityHome, Profiles
 
 log = logging.getLogger(__name__)
 
-RULEBOOK_VERSION = 2  # what docs/market-rules.md says of itself
+RULEBOOK_VERSION = 3  # what docs/market-rules.md says of itself
 FEE_E4 = 100  # 1 ct/kWh on every edge of the grid
 TARIFF = SetTariff(topup_e4=3_000, spill_e4=800)
 OPENING_E7 = 20 * 10**7  # for a home without any installed power
@@ -38,6 +38,8 @@ GUARD_RAILS = SetParams(
         throttle_credit=1,
         connection_import_w=CONNECTION_W,
         connection_export_w=CONNECTION_W,
+        final_after_min=14 * 24 * 60,
+        sharing_scope=SHARING_CITY,
     )
 )
 BATCH = 1_000

@@ -173,7 +173,7 @@ class Life:
 
     def settle(self, now_ms: int) -> settlement_operations.Settlement:
         """Settle what is due."""
-        return settlement_operations.settle_due(exchange=self._exchange, now_ms=now_ms)
+        return settlement_operations.run_due(exchange=self._exchange, now_ms=now_ms)
 
     def note_power(self, now_ms: int) -> None:
         """Note what the homes of persons make and use at this moment."""

@@ -48,6 +48,7 @@ TOUCHING = frozenset(
         events.ContractClosed,
         events.ContractDelivered,
         events.Settled,
+        events.Adjusted,
     }
 )
 

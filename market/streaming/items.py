@@ -12,10 +12,14 @@ from typing import Any
 import orjson
 
 from ledger.queries import Block
-from market.engine.commands import BUY, SELL
+from market.engine.commands import BUY, SELL, SettleRow
 from market.engine.events import (
     AccountClosed,
     AccountOpened,
+    Adjusted,
+    AgreementAccepted,
+    AgreementProposed,
+    AgreementRevoked,
     ComplexOrderPlaced,
     ConnectionSet,
     Event,
@@ -26,6 +30,7 @@ from market.engine.events import (
     OrderPlaced,
     OrderReactivated,
     Settled,
+    Shared,
     Traded,
     TradeRecalled,
 )
@@ -181,26 +186,61 @@ def _settle(event: Settled, accounts: Container[int]) -> Iterator[tuple[int, Ite
     for row in event.rows:
         if row.account not in accounts:
             continue  # an area has hundreds of homes, few of them look
-        yield (
-            row.account,
-            _head(event, "settle")
-            | {
-                "contract": event.contract,
-                "area": event.area,
-                "import_wh": row.import_wh,
-                "export_wh": row.export_wh,
-                "quality": row.quality,
-                "position_wh": row.position_wh,
-                "short_wh": row.short_wh,
-                "topup_wh": row.topup_wh,
-                "spill_wh": row.spill_wh,
-                "payout": money_text(row.payout_e7),
-                "fee": money_text(row.fee_e7),
-                "short": money_text(row.short_e7),
-                "topup": money_text(row.topup_e7),
-                "spill": money_text(row.spill_e7),
-            },
-        )
+        head = _head(event, "settle") | {"contract": event.contract, "area": event.area}
+        yield row.account, head | _settled(row)
+
+
+def _settled(row: SettleRow) -> Item:
+    """Return the fields of a settlement row: energies in Wh, money as text."""
+    return {
+        "import_wh": row.import_wh,
+        "export_wh": row.export_wh,
+        "quality": row.quality,
+        "position_wh": row.position_wh,
+        "short_wh": row.short_wh,
+        "topup_wh": row.topup_wh,
+        "spill_wh": row.spill_wh,
+        "payout": money_text(row.payout_e7),
+        "fee": money_text(row.fee_e7),
+        "short": money_text(row.short_e7),
+        "topup": money_text(row.topup_e7),
+        "spill": money_text(row.spill_e7),
+    }
+
+
+def _adjust(event: Adjusted, accounts: Container[int]) -> Iterator[tuple[int, Item]]:
+    for row, was in event.rows:
+        if row.account not in accounts:
+            continue
+        head = _head(event, "adjust") | {"contract": event.contract, "area": event.area, "corrects": event.corrects}
+        yield row.account, head | _settled(row) | {f"was_{name}": value for name, value in _settled(was).items()}
+
+
+def _agreement(
+    event: AgreementProposed | AgreementAccepted | AgreementRevoked, accounts: Container[int]
+) -> Iterator[tuple[int, Item]]:
+    proposed = isinstance(event, AgreementProposed)
+    action = "proposed" if proposed else "accepted" if isinstance(event, AgreementAccepted) else "revoked"
+    terms: Item = {}
+    if isinstance(event, AgreementProposed):
+        terms = {"price": price_text(event.price_e4), "fee": price_text(event.fee_e4), "start": event.start}
+    number = event.seq if isinstance(event, AgreementProposed) else event.agreement
+    for account, side in ((event.giver, "give"), (event.receiver, "receive")):
+        head = _head(event, "agreement") | {"agreement": number, "action": action, "side": side}
+        yield account, head | terms | {"by_me": int(event.account == account)}
+
+
+def _share(event: Shared, accounts: Container[int]) -> Iterator[tuple[int, Item]]:
+    for row, (giver, receiver, price_e4, fee_e4) in zip(event.rows, event.parties, strict=True):
+        head = _head(event, "shared") | {"contract": event.contract, "agreement": row.agreement}
+        told = {
+            "energy_wh": row.energy_wh,
+            "was_wh": row.was_wh,
+            "price": price_text(price_e4),
+            "fee": price_text(fee_e4),
+        }
+        for account, side in ((giver, "give"), (receiver, "receive")):
+            yield account, head | {"side": side} | told
 
 
 def _opened(event: AccountOpened, accounts: Container[int]) -> Iterator[tuple[int, Item]]:
@@ -227,13 +267,27 @@ _OWN: dict[type, Callable[[Any, Container[int]], Iterator[tuple[int, Item]]]] = 
     TradeRecalled: _recall,
     Funded: _fund,
     Settled: _settle,
+    Adjusted: _adjust,
+    AgreementProposed: _agreement,
+    AgreementAccepted: _agreement,
+    AgreementRevoked: _agreement,
+    Shared: _share,
     AccountOpened: _opened,
     AccountClosed: _closed,
     ConnectionSet: _connection,
 }
 
 
-_OF_ONE = frozenset(_OWN) - {Traded, TradeRecalled, Settled}
+_OF_ONE = frozenset(_OWN) - {
+    Traded,
+    TradeRecalled,
+    Settled,
+    Adjusted,
+    AgreementProposed,
+    AgreementAccepted,
+    AgreementRevoked,
+    Shared,
+}
 
 
 def own_items(event: Event, accounts: Container[int]) -> Iterator[tuple[int, Item]]:

@@ -53,7 +53,20 @@ def lived(market: Market) -> list[Any]:
         c.SetConnection(market.bob, "", 50_000, 0),
         c.SetHalt("contract", market.contract(4), 1, "drill", market.clock() + 60_000, 1),
         c.SetHalt("contract", market.contract(4), 0, "drill"),
-        c.SetParams(10_000, 1, 100_000, 1_000, 120, 0, 1_000, collar_e4=500, collar_period_s=9, collar_halt_s=9),
+        c.SetParams(
+            10_000,
+            1,
+            100_000,
+            1_000,
+            120,
+            0,
+            1_000,
+            collar_e4=500,
+            collar_period_s=9,
+            collar_halt_s=9,
+            final_after_min=20_160,
+            sharing_scope=3,
+        ),
     ]
     done += [call(command, key=f"m{n}") for n, command in enumerate(more)]
     assert [outcome.refused for outcome in done] == [None] * len(done)

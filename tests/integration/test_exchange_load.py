@@ -15,7 +15,7 @@ from market.exchange import models, queries
 from market.exchange.exchange import batch_keys
 from market.exchange.outcomes import NotRunning
 from tests.factories import Market, running_market
-from tests.load import crash
+from tests.load import crash, settle_crash
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -172,3 +172,10 @@ def test_three_kills_lose_and_double_nothing(crash_database: list[str], capfd: p
     assert crash.main(["--kills", "3", "--seed", "5", *crash_database]) == 0, capfd.readouterr()
     summary = capfd.readouterr().out.splitlines()[-1]
     assert summary.startswith("3 kills") and "each there once" in summary
+
+
+def test_a_settlement_run_that_is_killed_comes_to_the_same(
+    crash_database: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert settle_crash.main(["--kills", "3", "--seed", "5", *crash_database]) == 0, capfd.readouterr()
+    assert capfd.readouterr().out.splitlines()[-1].startswith("3 kills in ")

@@ -20,9 +20,10 @@ from django.db import DatabaseError, connection, transaction
 from ledger import models as ledger
 from ledger import operations as ledger_operations
 from market.config import database
-from market.engine.commands import SELL, Fund
+from market.engine.commands import SELL, Agree, Fund, Propose
 from market.exchange import guards, models, stores
 from market.exchange.guards import APPEND_ONLY, PRUNED, UPDATED, table_of
+from market.settlement.operations import adjust_due, finalise_due, share_due
 from tests.factories import running_exchange, running_market
 from tests.integration.test_exchange_complex import lived
 from tests.integration.test_settlement_run import deliver, meter, settle, trade_across_the_city
@@ -39,10 +40,17 @@ def live(folder: Path) -> None:
         contract = trade_across_the_city(market)
         lived(market)
         assert market.buys(market.bob, "0.2000", 0).refused
+        proposed = market.exchange.call(Propose(market.bob, market.bob, market.charlie, 0, contract))
+        assert market.exchange.call(Agree(market.charlie, proposed.events[0].seq)).refused is None
         deliver(market)
         meter(market, contract, alice=(0, 900), charlie=(1_000, 0))
         settle(market)
-        market.clock.advance(minutes=49 * 60)  # keys are forgotten after 48 hours
+        meter(market, contract, charlie=(900, 0))
+        assert adjust_due(exchange=market.exchange).areas == 1
+        market.clock.advance(minutes=15 * 24 * 60)  # keys are forgotten after 48 hours, settlements final after 14 days
+        settle(market)
+        assert share_due(exchange=market.exchange) >= 1
+        assert finalise_due(exchange=market.exchange, now_ms=market.clock.at_ms) == 1
         for number in range(3):
             market.exchange.call(_funding(market.alice), key=f"late {number}")
     with running_exchange(market.clock, folder=folder) as (exchange, _):
@@ -243,12 +251,12 @@ def test_the_command_prepares_a_database_that_a_market_can_be_founded_in(tmp_pat
             secured = manage("secure_database")
             assert (secured.returncode, secured.stderr) == (0, "")
             with psycopg2.connect(owner_url) as session, session.cursor() as owner:
-                owner.execute("DELETE FROM django_migrations WHERE app = 'exchange' AND name = '0004_guards'")
+                owner.execute("DELETE FROM django_migrations WHERE app = 'exchange' AND name = '0006_sharing'")
             early = manage(*found)
             assert early.returncode == 1 and "run manage.py secure_database first" in early.stderr
             with psycopg2.connect(owner_url) as session, session.cursor() as owner:
                 owner.execute(
-                    "INSERT INTO django_migrations (app, name, applied) VALUES ('exchange', '0004_guards', now())"
+                    "INSERT INTO django_migrations (app, name, applied) VALUES ('exchange', '0006_sharing', now())"
                 )
             assert manage("secure_database").returncode == 0
             founded = manage(*found)

@@ -100,7 +100,7 @@ def compare_books() -> list[str]:
             cursor.execute(f"SELECT {side}, sum(amount) FROM exchange_movement WHERE asset = 'e7' GROUP BY {side}")
             for account, amount in cursor.fetchall():
                 sums[account] = sums.get(account, 0) + sign * int(amount)
-    balances = {balance.account: balance.cash_e7 for balance in models.Balance.objects.all()}
+    balances = {balance.account: balance.cash_e7 - balance.arrears_e7 for balance in models.Balance.objects.all()}
     violations = [
         f"account {account}: its movements sum to {sums.get(account, 0)} e7, its balance is {cash_e7}"
         for account, cash_e7 in balances.items()

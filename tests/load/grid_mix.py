@@ -50,6 +50,8 @@ def guarded_params() -> c.SetParams:
         "throttle_credit": 1,
         "connection_import_w": 100_000_000,
         "connection_export_w": 100_000_000,
+        "final_after_min": 20_160,
+        "sharing_scope": 3,
     }
     left_out = set(c.SetParams._fields) - set(values)
     assert not left_out, f"a guard rail the benchmarks leave off: {', '.join(sorted(left_out))}"

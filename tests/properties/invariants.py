@@ -163,7 +163,7 @@ def residuals_follow_from_trades(step: Step) -> None:
 
 def money_and_energy_are_conserved(step: Step) -> None:
     engine, mirror = step.world.engine, step.world.mirror
-    assert sum(account.cash_e7 for account in engine.accounts) == 0
+    assert sum(account.cash_e7 - account.arrears_e7 for account in engine.accounts) == 0
     for index, account in mirror.accounts.items():
         was = engine.accounts[index]
         held_e7 = mirror.held_e7(index)

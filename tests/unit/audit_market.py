@@ -20,6 +20,7 @@ OPENING_MS = contract_start_ms("2026-06-06T10:05Z")
 FIRST, NOON, LATER, AFTER = (f"2026-06-06T{time}Z" for time in ("10:15", "12:00", "12:15", "12:30"))
 FEE_E4 = 100
 MINUTE_MS = 60_000
+FINAL_MIN = 60
 
 
 class Town(MarketLog):
@@ -28,7 +29,7 @@ class Town(MarketLog):
     def __init__(self, signer: Signer = SIGNER) -> None:
         super().__init__(OPENING_MS, signer)
         self.found()
-        self.do(c.SetParams(40_000, 1, 1_000_000, 50, 180, 0, 1_000))
+        self.do(c.SetParams(40_000, 1, 1_000_000, 50, 180, 0, 1_000, final_after_min=FINAL_MIN, sharing_scope=3))
         for area, parent, level in (("MV", "", "MV"), ("LV1", "MV", "LV"), ("LV2", "MV", "LV")):
             self.do(c.SetArea(area, parent, level))
             if parent:

@@ -107,7 +107,12 @@ class Market:
         assert again.state_hash() == self.engine.state_hash()
 
     def rows(self, seq: int) -> list[dict[str, Any]]:
-        """Return the committed rows of a settle entry."""
+        """Return the committed rows of a settle or adjust entry."""
         event = self.log[seq]
-        assert isinstance(event, ev.Settled) and event.seq == seq
-        return [row._asdict() for row in event.rows]
+        assert isinstance(event, ev.Settled | ev.Adjusted | ev.Shared) and event.seq == seq
+        if not isinstance(event, ev.Adjusted):
+            return [row._asdict() for row in event.rows]
+        return [
+            row._asdict() | {f"was_{name}": value for name, value in was._asdict().items() if name != "account"}
+            for row, was in event.rows
+        ]

@@ -380,7 +380,8 @@ def test_a_made_up_entry_does_not_stop_the_audit_with_an_error() -> None:
     town = day()
     seq = of_type(town.entries, "order")["seq"]
     for values in (
-        {"contract": 5}, {"account": "7"}, {"side": 1}, {"type": "final"}, {"type": "adjust"}, {"type": "agreement"},
+        {"contract": 5}, {"account": "7"}, {"side": 1}, {"type": "final"}, {"type": "agreement"},
+        {"type": "adjust", "count": 0, "root": "x"}, {"type": "adjust", "count": 0, "root": "x", "area": 1, "corrects": "x"},
         {"kind": "block", "legs": 2, "leg": 1, "group": seq}, {"kind": "basket", "legs": 100}, {"legs": -1}, {"legs": "x"},
         {"type": "settle", "count": 0, "root": "x"}, {"type": "trade"}, {"type": "snapshot"}, {"type": "contract"},
         {"type": "readings", "count": 0, "root": "x"}, {"type": "halt", "on": "x"}, {"type": "account", "action": "x"},

@@ -85,3 +85,42 @@ def test_an_area_has_everybody_once_in_order() -> None:
     assert [row.quality for row in rows] == ["measured", "measured", "estimated"]
     assert rules.totals(rows) == rules.Totals(300_000, 0, 0, 150_000, 0)
     assert rules.settle_area({}, {}, TARIFF) == ()
+
+
+@pytest.mark.parametrize(
+    ("sales", "short_wh", "short"),
+    [
+        ([(10, 300), (20, 200), (30, 100)], 0, {}),
+        ([(10, 300), (20, 200), (30, 100)], 100, {30: 100}),
+        ([(10, 300), (20, 200), (30, 100)], 150, {30: 100, 20: 50}),
+        ([(30, 100), (10, 300), (20, 200)], 150, {30: 100, 20: 50}),  # whatever order they are told in
+        ([(10, 300), (20, 200), (30, 100)], 600, {30: 100, 20: 200, 10: 300}),
+        ([], 0, {}),
+    ],
+)
+def test_the_newest_sales_are_short_first(sales: list[tuple[int, int]], short_wh: int, short: dict[int, int]) -> None:
+    assert rules.short_of_sales(sales, short_wh) == short
+
+
+@pytest.mark.parametrize(("sales", "short_wh"), [([], 1), ([(10, 300)], 301), ([(10, 300), (10, 300)], 10)])
+def test_more_cannot_be_short_than_was_sold(sales: list[tuple[int, int]], short_wh: int) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        rules.short_of_sales(sales, short_wh)
+
+
+@pytest.mark.parametrize(
+    ("tally", "metered"), [case[1:3] for case in CASES if case[1]], ids=[c[0] for c in CASES if c[1]]
+)
+def test_a_row_settled_again_is_what_settling_at_once_gives(tally: Tally, metered: tuple[int, int]) -> None:
+    was = rules.settle_account(7, tally, None, TARIFF)
+    last = rules.Metered(*metered, MEASURED)
+    assert rules.corrected(was, last, TARIFF) == rules.settle_account(7, tally, last, TARIFF)
+
+
+def test_only_rows_that_change_are_corrected() -> None:
+    one, two = rules.Metered(500, 0, MEASURED), rules.Metered(400, 0, MEASURED)
+    rows = {7: rules.settle_account(7, bought(500), one, TARIFF), 8: rules.settle_account(8, bought(500), None, TARIFF)}
+    assert [(change.row.account, change.was) for change in rules.changes(rows, {7: one, 8: two, 9: two}, TARIFF)] == [
+        (8, rows[8]), (9, rules.nothing_settled(9)),
+    ]  # fmt: skip
+    assert rules.changes(rows, {}, TARIFF) == ()

@@ -33,6 +33,8 @@ PARAMS = {
     "params-throttle_credit": "2",
     "params-connection_import_w": "30",
     "params-connection_export_w": "20.5",
+    "params-final_after_min": "20160",
+    "params-sharing_scope": "2",
 }
 
 

@@ -64,7 +64,11 @@ class Command(BaseCommand):
         clock = demo_clock(last_market_ms(), options["speed"] or DEFAULT_SPEED)
         runtime.configure(
             clock=clock.now_ms,
-            services=[Demo(clock.now_ms, city=city, seed=options["seed"]), MeteringService(), WitnessService(hub.announce)],
+            services=[
+                Demo(clock.now_ms, city=city, seed=options["seed"]),
+                MeteringService(),
+                WitnessService(hub.announce),
+            ],
         )
         close_old_connections()
         shown = "localhost" if options["host"] in ("127.0.0.1", "0.0.0.0") else options["host"]  # noqa: S104
