@@ -11,8 +11,10 @@ import json
 import os
 import sys
 import time
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
+from string import hexdigits
 from typing import TextIO
 
 from ledger.core.cosign import parse_witness_key
@@ -26,12 +28,15 @@ from market.audit import resume
 from market.audit.judge import Figures, Judge, Wrong
 from market.audit.older import Kept, Unusable, any_of
 from market.audit.parallel import COLLECT_AFTER, verify_beside
+from market.audit.signatures import Unsigned
 
 PASSED, FOUND, UNUSABLE = 0, 1, 2
 MARK_EVERY = 500_000  # entries between two positions that are kept: some ten seconds, writing one takes about one
 MAX_JOBS = 2  # one verifies, one judges
 MAX_KEPT_BYTES = 1 << 20  # of a checkpoint or receipt
 TICK_S = 0.2
+MAX_NAMED = 20  # accounts, and changes of one, that are told of
+ID_DIGITS, KEY_DIGITS = 32, 64
 
 
 class Progress:
@@ -74,6 +79,7 @@ class Audit:
         self._last: bytes | None = None  # what is kept once the log has passed
         self._progress = Progress(sys.stderr)
         self.judge = Judge()
+        self.held: dict[str, list[str]] = {}  # keys that accounts are held to, by their ids
         self.began = 0  # entries an earlier run has judged
 
     def go_on(self, file: Path) -> None:
@@ -105,6 +111,8 @@ class Audit:
         finally:
             self._progress.clear()
         figures = self.judge.end(report.size)
+        for account, named in self.held.items():
+            self.judge.hold(account, named)
         source = open_files(self._where, self._key)
         head = Checkpoint(report.origin, report.size, bytes.fromhex(report.root))
         # Every key the log has ever named may have signed what was kept then.
@@ -159,7 +167,32 @@ def by_whom(one: Kept) -> str:
     return f"cosigned {one.name} by {', '.join(lines)}: {'a quorum' if one.quorum else 'no quorum'}"
 
 
-def told(report: Report, figures: Figures, began: int, kept: list[Kept], seconds: float) -> str:
+def signing_told(figures: Figures) -> list[str]:
+    """Return what an audit says about accounts that sign: how many, and what happened to them without their signature."""
+    f = figures
+    lines = (
+        [f"signing {f.signing} accounts sign their orders, keys changed {f.key_changes} times"] if f.key_changes else []
+    )
+    for one in f.unsigned[:MAX_NAMED]:
+        what = [f"key changed in entry {change.seq} ({change.reason})" for change in one.changes[:MAX_NAMED]]
+        if len(one.changes) > MAX_NAMED:
+            what.append(f"and {len(one.changes) - MAX_NAMED} times more")
+        if one.slept:
+            what.append(f"signed orders put to sleep or woken {one.slept} times, first in entry {one.slept_first}")
+        lines.append(f"unsigned account {one.account}: {', '.join(what)}")
+    if len(f.unsigned) > MAX_NAMED:
+        lines.append(f"unsigned {len(f.unsigned) - MAX_NAMED} more accounts, which --json names")
+    return lines
+
+
+def unsigned_values(one: Unsigned) -> dict[str, object]:
+    """Return what happened to an account without its signature, for programs."""
+    return one._asdict() | {"changes": [change._asdict() for change in one.changes]}
+
+
+def told(
+    report: Report, figures: Figures, began: int, kept: list[Kept], seconds: float, held: Iterable[str] = ()
+) -> str:
     """Return what an audit that passed ends with."""
     f, entries = figures, figures.entries - began
     trusted = {"given": "given with --vkey"}.get(
@@ -179,10 +212,12 @@ def told(report: Report, figures: Figures, began: int, kept: list[Kept], seconds
             else ""
         ),
         f"rulebooks {report.rulebooks} verified, {report.rulebooks_missing} not in this source",
+        *signing_told(f),
         f"time {f.first_at} to {f.last_at}",
         f"root {report.root}",
         f"key {report.vkey} ({trusted})",
     ]
+    lines += [f"account {account}: no key but those given" for account in held]
     if kept:
         lines.append(f"kept {len(kept)} older checkpoints and receipts: the log still holds them")
     lines += [by_whom(one) for one in kept if one.cosignatures]
@@ -218,6 +253,10 @@ def parser() -> argparse.ArgumentParser:
         "--policy", default="", metavar="FILE",
         help="tlog-policy file: a quorum of its witnesses must have cosigned what the log's key has not signed",
     )  # fmt: skip
+    made.add_argument(
+        "--account", action="append", default=[], metavar="ID:KEY",
+        help="id and key (hex) of an account whose orders are signed: it must never have had another key; may be repeated",
+    )  # fmt: skip
     made.add_argument("--resume", default="", metavar="FILE", help="go on from this file, and keep the position in it")
     made.add_argument(
         "--resume-every", type=int, default=MARK_EVERY, metavar="N", help="entries between two positions kept"
@@ -245,17 +284,30 @@ def witnesses_of(options: argparse.Namespace) -> Policy | None:
     return any_of(keys) if keys else None
 
 
+def held_to(texts: list[str]) -> dict[str, list[str]]:
+    """Return the keys that accounts are held to by their ids; raise ``Unusable``."""
+    found: dict[str, list[str]] = {}
+    for text in texts:
+        account, _, key = text.strip().lower().partition(":")
+        if (len(account), len(key)) != (ID_DIGITS, KEY_DIGITS) or not set(account + key) <= set(hexdigits):
+            raise Unusable(f"--account: expected {ID_DIGITS} hex digits, a colon and {KEY_DIGITS}, was {text!r:.120}")
+        found.setdefault(account, []).append(key)
+    return found
+
+
 def judged(options: argparse.Namespace) -> tuple[int, str, dict[str, object]]:
     """Run the audit the options ask for; return exit code, text and the same for programs."""
     started_s = time.monotonic()
     try:
         vkeys = [parse_vkey(text.strip()) for text in options.vkey]
         policy = witnesses_of(options)
+        held = held_to(options.account)
         kept = [Kept(name, Path(name).read_bytes()[: MAX_KEPT_BYTES + 1]) for name in options.kept]
         key = options.key or os.environ.get("LEDGER_KEY", "")
         audit = Audit(options.source, key, vkeys, options.jobs, max(1, options.resume_every) if options.resume else 0)
         if options.resume:
             audit.go_on(Path(options.resume))
+        audit.held = held
         audit.judge.allow_missing_rows = options.allow_missing_rows
         report, figures = audit.run(kept, policy)
     except (Bad, Wrong) as wrong:
@@ -266,10 +318,11 @@ def judged(options: argparse.Namespace) -> tuple[int, str, dict[str, object]]:
         return UNUSABLE, str(error), {"verdict": "unusable", "what": str(error)}
     seconds = time.monotonic() - started_s
     values: dict[str, object] = {"verdict": "passed", "seconds": round(seconds, 3), "resumed": audit.began}
-    values |= figures._asdict() | {"blocks": report.blocks, "origin": report.origin, "root": report.root}
+    values |= figures._asdict() | {"unsigned": [unsigned_values(one) for one in figures.unsigned]}
+    values |= {"held": len(held)} | {"blocks": report.blocks, "origin": report.origin, "root": report.root}
     values |= {"vkey": report.vkey, "trusted": report.trusted, "kept": len(kept)}
     values |= {"cosigned": sum(one.quorum for one in kept)}
-    return PASSED, told(report, figures, audit.began, kept, seconds), values
+    return PASSED, told(report, figures, audit.began, kept, seconds, held), values
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -15,7 +15,7 @@ from ledger.core.blocks import totals_text
 from ledger.core.encoding import EncodingError, decode_many
 from ledger.core.findings import Bundle
 from market.audit.meters import Meters
-from market.audit.signatures import Signatures
+from market.audit.signatures import Signatures, Unsigned
 from market.engine import contracts as states
 from market.engine.accounts import MEMBER
 from market.engine.contracts import MINUTE_MS, Contract, contract_start_ms
@@ -28,6 +28,9 @@ ENERGY = "Wh"
 NO_READINGS = "expected the readings that are settled by, was missing"
 # Entries at which more is looked at than what the engine answers.
 LOOKED_AT = frozenset(("genesis", "rulebook", "contract", "readings", "settle", "seal", "snapshot"))
+# And of these types only those with such an action: there are many others.
+ACTIONS = {"account": frozenset(("key",)), "amend": frozenset(("hibernated", "reactivated"))}
+SPLIT_AT = LOOKED_AT | ACTIONS.keys()
 
 Fields = Mapping[str, Any]
 
@@ -56,6 +59,9 @@ class Figures(NamedTuple):
     settled_rows: int
     passed_over: int  # rows settled without a reading that had only just come in
     readings_missing: int  # readings entries whose rows this source lacks
+    signing: int  # accounts whose orders are signed at the end
+    key_changes: int  # how often such an account's key was registered, replaced or removed
+    unsigned: list[Unsigned]  # what happened to accounts that sign without their signature
     first_at: str
     last_at: str
 
@@ -107,9 +113,9 @@ class Judge:
             return
         kinds = [entry["type"] for entry in entries]
         take, start = self._replayer.take, 0
-        if not LOOKED_AT.isdisjoint(kinds):
+        if not SPLIT_AT.isdisjoint(kinds):
             for at, kind in enumerate(kinds):
-                if kind in LOOKED_AT:
+                if kind in LOOKED_AT or (kind in ACTIONS and entries[at].get("action") in ACTIONS[str(kind)]):
                     take(entries[start:at])
                     self._look_at(entries[at], str(kind), rows)
                     start = at + 1
@@ -148,6 +154,13 @@ class Judge:
             raise self.wrong
         return self._figures(size)
 
+    def hold(self, account_id: str, keys: Sequence[str]) -> None:
+        """Raise ``Wrong`` unless an account (id) has one of its owner's keys (hex), and never had another."""
+        change = self._signatures.not_held(account_id, keys)
+        if change is not None:
+            place = f"account {account_id}" if change.seq < 0 else f"entry {change.seq} (account {account_id})"
+            raise Wrong(place, f"public_key: expected {' or '.join(keys)}, was {change.public_key or 'none'}")
+
     # --- entries that are looked at ----------------------------------------------------------------------------------
 
     def _begin(self, at_ms: int, entry: Fields) -> None:
@@ -162,10 +175,17 @@ class Judge:
 
     def _before_genesis(self, entry: Fields, rows: Mapping[int, list[bytes]]) -> None:
         self._currency = str(entry.get("currency", ""))
+        self._signatures.origin = str(entry.get("origin", ""))
         self._signatures.publish(str(entry.get("rulebook_sha256", "")))
 
     def _before_rulebook(self, entry: Fields, rows: Mapping[int, list[bytes]]) -> None:
         self._signatures.publish(str(entry.get("sha256", "")))
+
+    def _before_account(self, entry: Fields, rows: Mapping[int, list[bytes]]) -> None:
+        self._signatures.check_key(entry)
+
+    def _before_amend(self, entry: Fields, rows: Mapping[int, list[bytes]]) -> None:
+        self._signatures.note_sleep(entry)
 
     def _before_contract(self, entry: Fields, rows: Mapping[int, list[bytes]]) -> None:
         """The clock opens and closes (rulebook, 3.1 and 3.2); the engine itself would let anybody do so earlier."""
@@ -276,7 +296,8 @@ class Judge:
         contracts = sum(account.kind == "clearing" for account in engine.accounts)
         return Figures(
             size, dict(sorted(types.items())), self._currency, members, contracts, *sums, meters.readings, meters.rows,
-            meters.passed_over, meters.unseen, self._first_at, self._last_at,
+            meters.passed_over, meters.unseen, sum(bool(account.key) for account in engine.accounts),
+            self._signatures.changes, self._signatures.unsigned(), self._first_at, self._last_at,
         )  # fmt: skip
 
     # --- stopping and going on ---------------------------------------------------------------------------------------
@@ -289,6 +310,7 @@ class Judge:
         rules: Sequence[str],
         readings: Iterable[tuple[Fields, list[bytes]]],
         each: Callable[[Any], None] | None = None,
+        origin: str = "",
     ) -> Judge:
         """Return a judge that begins with a state instead of with the first entry.
 
@@ -297,7 +319,7 @@ class Judge:
         """
         judge = cls(engine, each)
         judge._currency = currency
-        judge._signatures = Signatures(engine, rules)
+        judge._signatures = Signatures(engine, rules, origin)
         for entry, rows in readings:
             problem = judge._meters.take(entry, judge._decoded(entry, rows), engine)
             if problem:

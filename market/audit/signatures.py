@@ -5,8 +5,8 @@ This is what an operator cannot redo: all consequences of a changed order follow
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from ledger.core.note import fits
 from market.engine import signing
@@ -19,7 +19,26 @@ from market.engine.replay import Divergence, engine_part
 ONCE_MS = 48 * 3_600_000
 RULEBOOKS = 2  # the one in force, and the one before: an order may have been under way while a new one was published
 
+UNSHOWN = "no proof"  # a key that nobody has shown, or the end of one without a reason: entries of older logs
+
 Fields = Mapping[str, Any]
+
+
+class KeyChange(NamedTuple):
+    """An account's key became this one ("" = none). ``reason``: why the key before has not signed for it, "" if it has."""
+
+    seq: int
+    public_key: str
+    reason: str
+
+
+class Unsigned(NamedTuple):
+    """What happened to an account that signs without its signature."""
+
+    account: str  # id
+    changes: tuple[KeyChange, ...]  # of its key
+    slept: int  # how often signed orders of it were put to sleep or woken
+    slept_first: int  # the first entry that did so, -1 if none
 
 
 def signed_by(command: object, account_id: str, public_key: str) -> bool:
@@ -31,11 +50,17 @@ def signed_by(command: object, account_id: str, public_key: str) -> bool:
 
 
 class Signatures:
-    """Checks signed orders, one after the other. ``rules``: hashes of the rulebooks published so far, hex."""
+    """Checks signed orders and changes of keys, one after the other.
 
-    def __init__(self, engine: Engine, rules: Sequence[str] = ()):
+    ``rules``: hashes of the rulebooks published so far, hex; ``origin``: the log's name.
+    """
+
+    def __init__(self, engine: Engine, rules: Sequence[str] = (), origin: str = ""):
+        self.origin = origin
         self._engine = engine
         self._rules = list(rules)[-RULEBOOKS:]
+        self._keys: dict[int, list[KeyChange]] = {}  # by account
+        self._slept: dict[int, tuple[int, int]] = {}  # account: how often, and the first entry
         self._seen: dict[str, dict[str, int]] = {}  # contract: signature: when; of contracts that are not settled
 
     def publish(self, sha256: str) -> None:
@@ -50,9 +75,7 @@ class Signatures:
         account = engine.accounts[index]
         if not signed_by(command, account.id, account.key):
             raise Divergence(engine.seq, f"an order signed with the key of account {index}", engine_part(entry))
-        if command.rules not in self._rules:
-            wanted = f"an order signed under the rulebook {' or '.join(reversed(self._rules))}"
-            raise Divergence(engine.seq, wanted, engine_part(entry))
+        self._check_rules("an order", command.rules, entry)
         at_ms = time_ms(entry["at"])
         seen = self._seen.setdefault(str(entry["contract"]), {})
         before_ms = seen.get(command.signature)
@@ -60,17 +83,85 @@ class Signatures:
             raise Divergence(engine.seq, "a signature that places one order", engine_part(entry))
         seen[command.signature] = at_ms
 
+    def _check_rules(self, what: str, rules: object, entry: Fields) -> None:
+        if rules not in self._rules:
+            wanted = f"{what} signed under the rulebook {' or '.join(reversed(self._rules))}"
+            raise Divergence(self._engine.seq, wanted, engine_part(entry))
+
+    def check_key(self, entry: Fields) -> None:
+        """Raise ``Divergence`` when a signature under a change of an account's key does not fit; note what is not signed.
+
+        Which signatures there must be the engine knows.
+        """
+        engine, index = self._engine, entry.get("account")
+        if type(index) is not int or not 0 <= index < len(engine.accounts):
+            return  # the engine refuses it
+        account = engine.accounts[index]
+        key, rules = str(entry.get("public_key", "")), str(entry.get("rules", ""))
+        text = signing.key_text(
+            account.id, key, before=account.key, changes=account.key_changes, origin=self.origin, rules=rules
+        )
+        signed = [(name, by) for name, by in (("proof", key), ("approval", account.key)) if name in entry]
+        for name, by in signed:
+            if not fits(by, str(entry[name]), text):
+                wanted = f"a change of keys whose {name} is signed with {by or 'a key'}"
+                raise Divergence(engine.seq, wanted, engine_part(entry))
+        if signed:
+            self._check_rules("a change of keys", rules, entry)
+        shown = "approval" in entry if account.key else "proof" in entry
+        reason = "" if shown else str(entry.get("reason", UNSHOWN))
+        self._keys.setdefault(index, []).append(KeyChange(engine.seq, key, reason))
+
+    def note_sleep(self, entry: Fields) -> None:
+        """An order is put to sleep or woken: note it where the account signs, for nobody has signed that."""
+        order = self._engine.orders.get(entry.get("order"))  # type: ignore[arg-type]
+        if order is not None and self._engine.accounts[order.account].key:
+            count, first = self._slept.get(order.account, (0, self._engine.seq))
+            self._slept[order.account] = (count + 1, first)
+
+    @property
+    def changes(self) -> int:
+        """How often keys were registered, replaced or removed."""
+        return sum(map(len, self._keys.values()))
+
+    def unsigned(self) -> list[Unsigned]:
+        """Return what happened to accounts without their signature, by account."""
+        found = []
+        for index in sorted(self._keys.keys() | self._slept.keys()):
+            changes = tuple(change for change in self._keys.get(index, ()) if change.reason)
+            slept, first = self._slept.get(index, (0, -1))
+            if changes or slept:
+                found.append(Unsigned(self._engine.accounts[index].id, changes, slept, first))
+        return found
+
+    def not_held(self, account_id: str, keys: Collection[str]) -> KeyChange | None:
+        """Return the first change that gave an account another key than these (hex), or none without its signature.
+
+        ``None``: it has had no other, and has one of them now. Where it has not, and no change is to blame, ``seq`` is -1.
+        """
+        accounts = self._engine.accounts
+        index = next((account.index for account in accounts if account.id == account_id), -1)
+        for change in self._keys.get(index, ()):
+            if change.reason if not change.public_key else change.public_key not in keys:
+                return change
+        now = accounts[index].key if index >= 0 else ""
+        return None if now in keys else KeyChange(-1, now, "")
+
     def forget(self, contract: str) -> None:
         """A contract is settled: nothing can be placed in it any more."""
         self._seen.pop(contract, None)
 
     def values(self) -> dict[str, Any]:
         """Return all of this as JSON can hold it."""
-        return {"rules": self._rules, "seen": self._seen}
+        keys = [[index, [list(change) for change in changes]] for index, changes in self._keys.items()]
+        slept = [[index, *noted] for index, noted in self._slept.items()]
+        return {"rules": self._rules, "seen": self._seen, "origin": self.origin, "keys": keys, "slept": slept}
 
     @classmethod
     def restore(cls, engine: Engine, values: Mapping[str, Any]) -> Signatures:
         """Return what ``values`` stood for."""
-        made = cls(engine, values["rules"])
+        made = cls(engine, values["rules"], values["origin"])
+        made._keys = {index: [KeyChange(*change) for change in changes] for index, changes in values["keys"]}
+        made._slept = {index: (count, first) for index, count, first in values["slept"]}
         made._seen = {contract: dict(seen) for contract, seen in values["seen"].items()}
         return made

@@ -7,7 +7,9 @@ import json
 from market.engine.commands import PlaceBasket, PlaceBlock, PlaceIceberg, PlaceOrder, PlaceSweep
 
 DOMAIN = "sunledger/order/v1\n"  # a signature for one purpose never fits another
-KEY_DOMAIN = "sunledger/key/v1\n"
+KEY_DOMAIN = "sunledger/key/v2\n"
+LOST, OPERATOR = "lost_device", "market_operator"
+RESETS = (LOST, OPERATOR)  # why a key is changed that has not signed for it; an audit names every such change
 
 Order = PlaceOrder | PlaceIceberg | PlaceSweep | PlaceBlock | PlaceBasket
 KINDS: dict[type, str] = {
@@ -38,9 +40,19 @@ def text(order: Order, account_id: str, nonce: str, rules: str) -> bytes:
     return DOMAIN.encode() + _canonical(values)
 
 
-def key_text(account_id: str, public_key: str) -> bytes:
-    """Return the bytes that show possession of a key (hex) when it is registered for an account."""
-    return KEY_DOMAIN.encode() + _canonical({"account": account_id, "public_key": public_key})
+def key_text(account_id: str, public_key: str, *, before: str, changes: int, origin: str, rules: str) -> bytes:
+    """Return the bytes that a new key signs to show that its holder registers it, and the key before to let it go.
+
+    The domain, and JCS of one object: ``account`` (id), ``origin`` (of the log), ``rules`` (hex SHA-256 of the rulebook),
+    ``before`` and ``public_key`` (hex, "" for none), and ``changes``, how often the account's key was changed in this way
+    before: so no signature fits a second time.
+    """
+    return KEY_DOMAIN.encode() + _canonical(
+        {
+            "account": account_id, "before": before, "changes": changes, "origin": origin, "public_key": public_key,
+            "rules": rules,
+        }
+    )  # fmt: skip
 
 
 def _canonical(values: dict[str, object]) -> bytes:

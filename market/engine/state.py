@@ -148,6 +148,8 @@ class State:
         values = self._plain_values()
         if keys := {str(account.index): account.key for account in self.accounts if account.key}:
             values["keys"] = keys  # only where there are any: a state without them is written as it always was
+        if changes := {str(account.index): account.key_changes for account in self.accounts if account.key_changes}:
+            values["key_changes"] = changes
         return values
 
     def _plain_values(self) -> dict[str, Any]:
@@ -252,6 +254,8 @@ class State:
                 state.members_by_area[name] = state.members_by_area.get(name, 0) + 1
         for index, key in values.get("keys", {}).items():
             state.accounts[int(index)].key = key
+        for index, changes in values.get("key_changes", {}).items():
+            state.accounts[int(index)].key_changes = changes
         topologies: dict[tuple[tuple[int, ...], tuple[int, ...]], Any] = {}
         for contract_values in values["contracts"]:
             contract = state._restore_contract(contract_values, topologies)
