@@ -12,11 +12,8 @@ from ledger.core.note import fits
 from market.engine import signing
 from market.engine.commands import SignedOrder
 from market.engine.engine import Engine
-from market.engine.entries import time_ms
 from market.engine.replay import Divergence, engine_part
 
-# The market answers the same request the same way for so long: until then one signature places one order.
-ONCE_MS = 48 * 3_600_000
 RULEBOOKS = 2  # the one in force, and the one before: an order may have been under way while a new one was published
 
 UNSHOWN = "no proof"  # a key that nobody has shown, or the end of one without a reason: entries of older logs
@@ -61,7 +58,7 @@ class Signatures:
         self._rules = list(rules)[-RULEBOOKS:]
         self._keys: dict[int, list[KeyChange]] = {}  # by account
         self._slept: dict[int, tuple[int, int]] = {}  # account: how often, and the first entry
-        self._seen: dict[str, dict[str, int]] = {}  # contract: signature: when; of contracts that are not settled
+        self._seen: dict[str, set[str]] = {}  # accounts and nonces, by contracts that are not settled
 
     def publish(self, sha256: str) -> None:
         """A rulebook is in force from here on."""
@@ -76,12 +73,11 @@ class Signatures:
         if not signed_by(command, account.id, account.key):
             raise Divergence(engine.seq, f"an order signed with the key of account {index}", engine_part(entry))
         self._check_rules("an order", command.rules, entry)
-        at_ms = time_ms(entry["at"])
-        seen = self._seen.setdefault(str(entry["contract"]), {})
-        before_ms = seen.get(command.signature)
-        if before_ms is not None and at_ms - before_ms < ONCE_MS:
+        # Its first contract is named in what was signed: when that is settled, nothing can be placed with it any more.
+        seen, nonce = self._seen.setdefault(str(entry["contract"]), set()), f"{index} {command.nonce}"
+        if nonce in seen:
             raise Divergence(engine.seq, "a signature that places one order", engine_part(entry))
-        seen[command.signature] = at_ms
+        seen.add(nonce)
 
     def _check_rules(self, what: str, rules: object, entry: Fields) -> None:
         if rules not in self._rules:
@@ -155,7 +151,8 @@ class Signatures:
         """Return all of this as JSON can hold it."""
         keys = [[index, [list(change) for change in changes]] for index, changes in self._keys.items()]
         slept = [[index, *noted] for index, noted in self._slept.items()]
-        return {"rules": self._rules, "seen": self._seen, "origin": self.origin, "keys": keys, "slept": slept}
+        seen = {contract: sorted(nonces) for contract, nonces in self._seen.items()}
+        return {"rules": self._rules, "seen": seen, "origin": self.origin, "keys": keys, "slept": slept}
 
     @classmethod
     def restore(cls, engine: Engine, values: Mapping[str, Any]) -> Signatures:
@@ -163,5 +160,5 @@ class Signatures:
         made = cls(engine, values["rules"], values["origin"])
         made._keys = {index: [KeyChange(*change) for change in changes] for index, changes in values["keys"]}
         made._slept = {index: (count, first) for index, count, first in values["slept"]}
-        made._seen = {contract: dict(seen) for contract, seen in values["seen"].items()}
+        made._seen = {contract: set(seen) for contract, seen in values["seen"].items()}
         return made

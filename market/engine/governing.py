@@ -382,6 +382,7 @@ class Governing(Halting):
         if contract.state != states.OPEN:
             return self.refuse("contract_state", "contract")
         contract.state = states.CLOSED
+        self.nonces.pop(contract.name, None)  # nothing can be placed in it any more
         self._schedule_from_ms = 0
         events = self._one(ev.ContractClosed, contract.name)
         ids = sorted(id for id, order in self.orders.items() if order.contract == contract.name)

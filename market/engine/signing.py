@@ -11,6 +11,9 @@ KEY_DOMAIN = "sunledger/key/v2\n"
 LOST, OPERATOR = "lost_device", "market_operator"
 RESETS = (LOST, OPERATOR)  # why a key is changed that has not signed for it; an audit names every such change
 
+# The market answers the same request the same way for so long. In contracts that live longer the engine remembers nonces.
+ONCE_MS = 48 * 3_600_000
+
 Order = PlaceOrder | PlaceIceberg | PlaceSweep | PlaceBlock | PlaceBasket
 KINDS: dict[type, str] = {
     PlaceOrder: "order",
@@ -19,6 +22,13 @@ KINDS: dict[type, str] = {
     PlaceBlock: "block",
     PlaceBasket: "basket",
 }
+
+
+def first_contract(order: Order) -> object:
+    """Return the contract whose gate is the first after which an order cannot be placed any more; anything if it has none."""
+    if isinstance(order, PlaceBasket):
+        return getattr(order.legs[0], "contract", None) if type(order.legs) is tuple and order.legs else None
+    return order.contract
 
 
 def text(order: Order, account_id: str, nonce: str, rules: str) -> bytes:

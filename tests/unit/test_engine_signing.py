@@ -13,9 +13,11 @@ import pytest
 from market.engine import commands as c
 from market.engine import events as ev
 from market.engine import signing
+from market.engine.contracts import contract_start_ms
 from market.engine.engine import Engine
 from market.engine.entries import legs_of, signed_fields, to_command, to_leaf
 from market.engine.replay import Divergence, replay
+from market.exchange.idempotency import KEPT_MS
 from tests.unit.engine_cast import LATER, NOON, Market
 
 KEY, SIG, NONCE, RULES = "ab" * 32, "cd" * 64, "ef" * 32, "01" * 32
@@ -160,6 +162,42 @@ def test_a_key_that_was_shown_is_changed_by_its_own_signature_or_by_a_reset_that
     again = Engine()
     replay(again, leaves, market.rows)
     assert again.state_hash() == market.engine.state_hash()
+
+
+def test_a_nonce_is_used_once_for_as_long_as_its_contract_can_be_traded() -> None:
+    """The market answers a repeated request for two days; in contracts that live longer the engine remembers it itself."""
+    assert signing.ONCE_MS == KEPT_MS
+    market = Market()
+    alice, far, farther = market.alice, "2026-06-10T12:00Z", "2026-06-10T12:15Z"
+    market.do(c.SetParams(40_000, 1, 1_000_000, 50, 7 * 24 * 60, 0, 1_000))
+    market.tick(market.now_ms)
+    market.do(c.SetAccountKey(alice, KEY, SIG, "", RULES))
+    legs = (c.Leg(alice, far, "buy", 2_500, 10), c.Leg(alice, farther, "buy", 2_500, 10))
+    kinds = [
+        c.PlaceOrder(alice, far, "buy", 1_900, 10, "gtg", 0), c.PlaceIceberg(alice, far, "buy", 1_900, 10, "gtg", 0, 2),
+        c.PlaceSweep(alice, far, farther, "buy", 1_900, 10), c.PlaceBlock(alice, far, farther, "buy", 1_900, 10, "gtg", 0),
+        c.PlaceBasket(alice, legs),
+    ]  # fmt: skip
+    for contract in (far, farther):
+        market.order(market.bob, "sell", 1_000, 50, contract=contract)
+    placed = [signed(order)._replace(nonce=f"{number:064x}") for number, order in enumerate(kinds)]
+    for command in placed:
+        market.do(command)
+    near = signed(orders(alice)[0])
+    market.do(near)
+    assert market.refused(placed[0]._replace(order=c.PlaceOrder(alice, far, "gift", 1, 1, "gtg", 0))) == (
+        "signature_invalid", "nonce",
+    )  # fmt: skip
+    assert market.engine.nonces.keys() == {far}, "what an answer is kept for until the gate is not kept twice"
+    market.tick(market.now_ms + signing.ONCE_MS + 60_000)
+    market.engine = Engine.load(market.engine.dump())
+    for command in placed:
+        assert market.refused(command) == ("signature_invalid", "nonce")
+    market.do(placed[0]._replace(nonce=NONCE))
+    for odd in ((), None, (3,)):
+        assert market.refused(signed(c.PlaceBasket(alice, odd)))[0] != "signature_invalid"  # type: ignore[arg-type]
+    market.tick(contract_start_ms(far))
+    assert not market.engine.nonces and b"nonces" not in market.engine.dump()
 
 
 def test_logs_from_before_keys_were_shown_replay_as_they_are() -> None:
