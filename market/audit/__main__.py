@@ -25,6 +25,7 @@ from ledger.core.source import Missing
 from ledger.core.verify import CHECKPOINT, verify_log
 from ledger.files import SourceFailed, open_files
 from market.audit import resume
+from market.audit.clock import SETTLED_WITHIN_MS, Lateness
 from market.audit.judge import Figures, Judge, Wrong
 from market.audit.older import Kept, Unusable, any_of
 from market.audit.parallel import COLLECT_AFTER, verify_beside
@@ -167,6 +168,19 @@ def by_whom(one: Kept) -> str:
     return f"cosigned {one.name} by {', '.join(lines)}: {'a quorum' if one.quorum else 'no quorum'}"
 
 
+def clock_told(late: Lateness) -> list[str]:
+    """Return what an audit says about times: how late gates were, how long nothing was written, what is not settled."""
+    gate_s, delivery_s, gap_s = (ms / 1000 for ms in late[:3])
+    lines = [f"clock gates closed up to {gate_s:.1f} s late, intervals ended {delivery_s:.1f} s, gaps of {gap_s:.1f} s"]
+    if late.settled_late or late.unsettled:
+        named = ", ".join(late.unsettled[:MAX_NAMED]) + (", …" if len(late.unsettled) > MAX_NAMED else "")
+        lines.append(
+            f"overdue {late.settled_late} areas were settled later than {SETTLED_WITHIN_MS // 3_600_000} hours after delivery,"
+            f" {len(late.unsettled)} contracts still are not" + (f": {named}" if named else "")
+        )
+    return lines
+
+
 def signing_told(figures: Figures) -> list[str]:
     """Return what an audit says about accounts that sign: how many, and what happened to them without their signature."""
     f = figures
@@ -212,6 +226,7 @@ def told(
             else ""
         ),
         f"rulebooks {report.rulebooks} verified, {report.rulebooks_missing} not in this source",
+        *clock_told(f.lateness),
         *signing_told(f),
         f"time {f.first_at} to {f.last_at}",
         f"root {report.root}",
@@ -319,7 +334,8 @@ def judged(options: argparse.Namespace) -> tuple[int, str, dict[str, object]]:
     seconds = time.monotonic() - started_s
     values: dict[str, object] = {"verdict": "passed", "seconds": round(seconds, 3), "resumed": audit.began}
     values |= figures._asdict() | {"unsigned": [unsigned_values(one) for one in figures.unsigned]}
-    values |= {"held": len(held)} | {"blocks": report.blocks, "origin": report.origin, "root": report.root}
+    values |= {"held": len(held), "lateness": figures.lateness._asdict()}
+    values |= {"blocks": report.blocks, "origin": report.origin, "root": report.root}
     values |= {"vkey": report.vkey, "trusted": report.trusted, "kept": len(kept)}
     values |= {"cosigned": sum(one.quorum for one in kept)}
     return PASSED, told(report, figures, audit.began, kept, seconds, held), values

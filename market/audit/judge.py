@@ -14,6 +14,7 @@ from ledger.core.accounts import AccountVector, account_leaf
 from ledger.core.blocks import totals_text
 from ledger.core.encoding import EncodingError, decode_many
 from ledger.core.findings import Bundle
+from market.audit.clock import Clock, Lateness
 from market.audit.meters import Meters
 from market.audit.signatures import Signatures, Unsigned
 from market.engine import contracts as states
@@ -61,6 +62,7 @@ class Figures(NamedTuple):
     readings_missing: int  # readings entries whose rows this source lacks
     signing: int  # accounts whose orders are signed at the end
     key_changes: int  # how often such an account's key was registered, replaced or removed
+    lateness: Lateness
     unsigned: list[Unsigned]  # what happened to accounts that sign without their signature
     first_at: str
     last_at: str
@@ -82,6 +84,7 @@ class Judge:
             self.engine, self._rows_of, each, self._begin, lambda command, entry: self._signatures.check(command, entry)
         )
         self._meters = Meters()
+        self._clock = Clock(self.engine)
         self._types: Counter[str] = Counter()
         self._currency = ""
         self._first_at = self._last_at = ""
@@ -134,6 +137,8 @@ class Judge:
         self._replayer.take([entry])
         if kind == "seal":
             self._check_seal(entry)
+            if due := self._clock.seal():
+                raise Wrong(placed(entry), f"expected nothing that is due and not done, was {due}")
         elif kind == "settle" and entry["contract"] not in self.engine.contracts:
             self._meters.forget(str(entry["contract"]))
             self._signatures.forget(str(entry["contract"]))
@@ -196,6 +201,7 @@ class Judge:
             return  # the engine refuses it
         if action == "opened" and start_ms > at_ms + engine.params.horizon_min * MINUTE_MS:
             raise Wrong(placed(entry), f"expected a contract within {engine.params.horizon_min} minutes, was later")
+        self._clock.contract(str(entry.get("contract")), action, at_ms)
         found = engine.contracts.get(str(entry.get("contract")))
         if action == states.CLOSED and found is not None and at_ms < found.gate_ms:
             raise Wrong(placed(entry), "expected a gate that closes at its time, was closed before")
@@ -215,6 +221,7 @@ class Judge:
         if found is None:
             raise Wrong(f"rows/{seq}", "expected the rows that were settled, was missing")
         self._rows = self._decoded(entry, found)
+        self._clock.settle(str(entry.get("contract")), time_ms(str(entry["at"])))
         problem = self._meters.settle(entry, self._rows, self.engine)
         if problem:
             raise Wrong(placed(entry), problem)
@@ -297,7 +304,7 @@ class Judge:
         return Figures(
             size, dict(sorted(types.items())), self._currency, members, contracts, *sums, meters.readings, meters.rows,
             meters.passed_over, meters.unseen, sum(bool(account.key) for account in engine.accounts),
-            self._signatures.changes, self._signatures.unsigned(), self._first_at, self._last_at,
+            self._signatures.changes, self._clock.lateness(), self._signatures.unsigned(), self._first_at, self._last_at,
         )  # fmt: skip
 
     # --- stopping and going on ---------------------------------------------------------------------------------------
@@ -335,6 +342,7 @@ class Judge:
             "last_at": self._last_at,
             "sums": list(self._sums),
             "meters": self._meters.values(),
+            "clock": self._clock.values(),
             "signatures": self._signatures.values(),
         }
 
@@ -348,6 +356,7 @@ class Judge:
         energy_wh, paid_e7, fee_e7 = values["sums"]
         judge._sums = energy_wh, paid_e7, fee_e7
         judge._meters = Meters.restore(values["meters"])
+        judge._clock = Clock.restore(engine, values["clock"])
         judge._signatures = Signatures.restore(engine, values["signatures"])
         return judge
 
