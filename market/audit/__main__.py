@@ -28,15 +28,16 @@ from market.audit import resume
 from market.audit.clock import SETTLED_WITHIN_MS, Lateness
 from market.audit.judge import Figures, Judge, Wrong
 from market.audit.older import Kept, Unusable, any_of
-from market.audit.parallel import COLLECT_AFTER, verify_beside
+from market.audit.parallel import COLLECT_AFTER, SignaturePool, verify_beside
 from market.audit.signatures import Unsigned
 
 PASSED, FOUND, UNUSABLE = 0, 1, 2
 MARK_EVERY = 500_000  # entries between two positions that are kept: some ten seconds, writing one takes about one
-MAX_JOBS = 2  # one verifies, one judges
+MAX_JOBS = 64  # one judges, one verifies, the others check signatures of orders
 MAX_KEPT_BYTES = 1 << 20  # of a checkpoint or receipt
 TICK_S = 0.2
 MAX_NAMED = 20  # accounts, and changes of one, that are told of
+BESIDE = 2  # processes that judge and verify
 ID_DIGITS, KEY_DIGITS = 32, 64
 
 
@@ -100,6 +101,9 @@ class Audit:
             open_files(self._where, self._key)(CHECKPOINT)
         except Missing as error:
             raise SourceFailed(f"{self._where}: expected a ledger: {error}") from None
+        signatures = SignaturePool(self._jobs - BESIDE) if self._jobs > BESIDE else None
+        if signatures is not None:
+            self.judge.verify_with(signatures)
         try:
             if self._jobs > 1:
                 each = (self._where, self._key, self._vkeys, self._take)
@@ -109,8 +113,11 @@ class Audit:
                 report = verify_log(
                     source, self._vkeys, each=self._take, start=self._start, mark_every=self._mark_every
                 )
+            self.judge.wait()
         finally:
             self._progress.clear()
+            if signatures is not None:
+                signatures.close()
         figures = self.judge.end(report.size)
         for account, named in self.held.items():
             self.judge.hold(account, named)
@@ -130,6 +137,7 @@ class Audit:
             # The position lies behind a seal, most often within the bundle.
             split = position.size - bundle.first
             judge.take(bundle._replace(entries=bundle.entries[:split]))
+            judge.wait()  # what is kept was judged in full
             if judge.wrong is None:
                 data = resume.written(position, judge)
                 if position.size == bundle.size:
@@ -277,8 +285,8 @@ def parser() -> argparse.ArgumentParser:
         "--resume-every", type=int, default=MARK_EVERY, metavar="N", help="entries between two positions kept"
     )
     made.add_argument(
-        "--jobs", type=int, choices=range(1, MAX_JOBS + 1), default=1,
-        help="2: hashes are verified in a process beside, which is of use where a core is idle",
+        "--jobs", type=int, choices=range(1, MAX_JOBS + 1), default=1, metavar="N",
+        help="2: hashes are verified in a process beside, where a core is idle; more: signatures of orders in N - 2 others",
     )  # fmt: skip
     made.add_argument(
         "--allow-missing-rows", action="store_true",

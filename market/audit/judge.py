@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from ledger.core.accounts import AccountVector, account_leaf
 from ledger.core.blocks import totals_text
@@ -16,7 +16,7 @@ from ledger.core.encoding import EncodingError, decode_many
 from ledger.core.findings import Bundle
 from market.audit.clock import Clock, Lateness
 from market.audit.meters import Meters
-from market.audit.signatures import Signatures, Unsigned
+from market.audit.signatures import Claim, Signatures, Unsigned
 from market.engine import contracts as states
 from market.engine.accounts import MEMBER
 from market.engine.contracts import MINUTE_MS, Contract, contract_start_ms
@@ -43,6 +43,19 @@ class Wrong(Exception):
         super().__init__(f"{place}: {what}")
         self.place = place
         self.what = what
+
+
+class Elsewhere(Protocol):
+    """Checks signatures beside the judge, in the order in which they are given."""
+
+    def take(self, claim: Claim) -> None:
+        """Have this checked."""
+
+    def found(self) -> bool:
+        """Return whether something is known not to fit, without waiting."""
+
+    def first_wrong(self) -> Claim | None:
+        """Wait for all that was taken, and return the first that does not fit."""
 
 
 class Figures(NamedTuple):
@@ -79,6 +92,7 @@ class Judge:
         self.engine = Engine() if engine is None else engine
         self.wrong: Wrong | None = None
         self.allow_missing_rows = False
+        self._elsewhere: Elsewhere | None = None
         self._signatures = Signatures(self.engine)
         self._replayer = Replayer(
             self.engine, self._rows_of, each, self._begin, lambda command, entry: self._signatures.check(command, entry)
@@ -96,6 +110,17 @@ class Judge:
         self.engine.take_dirty()
         self._note_accounts(range(len(self.engine.accounts)))
 
+    def verify_with(self, elsewhere: Elsewhere) -> None:
+        """Have the signatures of orders checked by somebody who answers later. What is found is the same."""
+        self._elsewhere = elsewhere
+        self._signatures.verify = elsewhere.take
+
+    def wait(self) -> None:
+        """Wait until all signatures so far are checked: the first that does not fit comes before any other fault."""
+        first = None if self._elsewhere is None else self._elsewhere.first_wrong()
+        if first is not None:
+            self.wrong = described(first.divergence())
+
     # --- taking entries ----------------------------------------------------------------------------------------------
 
     def take(self, bundle: Bundle) -> None:
@@ -110,6 +135,8 @@ class Judge:
             self.wrong = wrong
         except Exception as error:  # entries that nobody who follows the rules writes: the engine was not made for them
             self.wrong = Wrong(f"entry {self.engine.seq}", f"expected an entry the rules know, was {error!r:.200}")
+        if self._elsewhere is not None and self._elsewhere.found():
+            self.wait()
 
     def _take(self, entries: list[dict[str, int | str]], rows: Mapping[int, list[bytes]]) -> None:
         if not entries:
@@ -147,6 +174,7 @@ class Judge:
 
     def end(self, size: int) -> Figures:
         """The log ends after so many entries: raise ``Wrong`` for the first fault, else return the figures."""
+        self.wait()
         if self.wrong is None:
             try:
                 self._replayer.end()

@@ -5,7 +5,7 @@ This is what an operator cannot redo: all consequences of a changed order follow
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ledger.core.note import fits
@@ -38,6 +38,27 @@ class Unsigned(NamedTuple):
     slept_first: int  # the first entry that did so, -1 if none
 
 
+class Claim(NamedTuple):
+    """A text is signed by a key: to be checked. ``wanted`` says what the entry should have been if it is not."""
+
+    seq: int
+    public_key: str
+    signature: str
+    text: bytes
+    wanted: str
+    entry: Fields
+
+    def divergence(self) -> Divergence:
+        """Return what is said when it is not so."""
+        return Divergence(self.seq, self.wanted, engine_part(self.entry))
+
+
+def at_once(claim: Claim) -> None:
+    """Check a claim here and now; raise ``Divergence`` when it is not so."""
+    if not fits(claim.public_key, claim.signature, claim.text):
+        raise claim.divergence()
+
+
 def signed_by(command: object, account_id: str, public_key: str) -> bool:
     """Return whether a command read back from the ledger is an order that its account's key (hex) has signed."""
     if type(command) is not SignedOrder:
@@ -49,11 +70,13 @@ def signed_by(command: object, account_id: str, public_key: str) -> bool:
 class Signatures:
     """Checks signed orders and changes of keys, one after the other.
 
-    ``rules``: hashes of the rulebooks published so far, hex; ``origin``: the log's name.
+    ``rules``: hashes of the rulebooks published so far, hex; ``origin``: the log's name. ``verify`` is given what signatures of
+    orders claim; it may answer later, as long as it tells of the first that is not so.
     """
 
     def __init__(self, engine: Engine, rules: Sequence[str] = (), origin: str = ""):
         self.origin = origin
+        self.verify: Callable[[Claim], None] = at_once
         self._engine = engine
         self._rules = list(rules)[-RULEBOOKS:]
         self._keys: dict[int, list[KeyChange]] = {}  # by account
@@ -70,8 +93,9 @@ class Signatures:
         if type(index) is not int or not 0 <= index < len(engine.accounts) or not engine.accounts[index].key:
             return  # the engine refuses it
         account = engine.accounts[index]
-        if not signed_by(command, account.id, account.key):
-            raise Divergence(engine.seq, f"an order signed with the key of account {index}", engine_part(entry))
+        text = signing.text(command.order, account.id, command.nonce, command.rules)
+        wanted = f"an order signed with the key of account {index}"
+        self.verify(Claim(engine.seq, account.key, command.signature, text, wanted, entry))
         self._check_rules("an order", command.rules, entry)
         # Its first contract is named in what was signed: when that is settled, nothing can be placed with it any more.
         seen, nonce = self._seen.setdefault(str(entry["contract"]), set()), f"{index} {command.nonce}"
