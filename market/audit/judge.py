@@ -16,7 +16,7 @@ from ledger.core.encoding import EncodingError, decode_many
 from ledger.core.findings import Bundle
 from market.audit.clock import Clock, Lateness
 from market.audit.meters import Meters
-from market.audit.signatures import Claim, Signatures, Unsigned
+from market.audit.signatures import Signatures, SignedText, Unsigned
 from market.engine import contracts as states
 from market.engine.accounts import MEMBER
 from market.engine.contracts import MINUTE_MS, Contract, contract_start_ms
@@ -48,13 +48,13 @@ class Wrong(Exception):
 class Elsewhere(Protocol):
     """Checks signatures beside the judge, in the order in which they are given."""
 
-    def take(self, claim: Claim) -> None:
+    def take(self, claim: SignedText) -> None:
         """Have this checked."""
 
     def found(self) -> bool:
         """Return whether something is known not to fit, without waiting."""
 
-    def first_wrong(self) -> Claim | None:
+    def first_wrong(self) -> SignedText | None:
         """Wait for all that was taken, and return the first that does not fit."""
 
 

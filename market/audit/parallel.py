@@ -20,7 +20,7 @@ from ledger.core.findings import Bad, Bundle, Position, Report
 from ledger.core.note import VerifierKey, fits
 from ledger.core.verify import verify_log
 from ledger.files import SourceFailed, open_files
-from market.audit.signatures import Claim
+from market.audit.signatures import SignedText
 
 # Orders, accounts and tallies live on, and what does not has no cycles: at Python's default of 700 new objects the collector
 # would walk over all of them again and again and find nothing.
@@ -43,11 +43,11 @@ class SignaturePool:
     def __init__(self, processes: int):
         self._processes = processes
         self._pool: ProcessPoolExecutor | None = None
-        self._part: list[Claim] = []
-        self._sent: deque[tuple[Future[list[int]], list[Claim]]] = deque()
-        self._wrong: Claim | None = None
+        self._part: list[SignedText] = []
+        self._sent: deque[tuple[Future[list[int]], list[SignedText]]] = deque()
+        self._wrong: SignedText | None = None
 
-    def take(self, claim: Claim) -> None:
+    def take(self, claim: SignedText) -> None:
         """Have this checked."""
         self._part.append(claim)
         if len(self._part) >= CLAIMS:
@@ -81,7 +81,7 @@ class SignaturePool:
             self._read()
         return self._wrong is not None
 
-    def first_wrong(self) -> Claim | None:
+    def first_wrong(self) -> SignedText | None:
         """Wait for all that was taken, and return the first that does not fit."""
         while self._sent:
             self._read()
@@ -96,7 +96,7 @@ class SignaturePool:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _plain(part: list[Claim]) -> list[tuple[str, str, bytes]]:
+def _plain(part: list[SignedText]) -> list[tuple[str, str, bytes]]:
     return [(claim.public_key, claim.signature, claim.text) for claim in part]
 
 

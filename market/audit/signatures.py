@@ -38,7 +38,7 @@ class Unsigned(NamedTuple):
     slept_first: int  # the first entry that did so, -1 if none
 
 
-class Claim(NamedTuple):
+class SignedText(NamedTuple):
     """A text is signed by a key: to be checked. ``wanted`` says what the entry should have been if it is not."""
 
     seq: int
@@ -53,7 +53,7 @@ class Claim(NamedTuple):
         return Divergence(self.seq, self.wanted, engine_part(self.entry))
 
 
-def at_once(claim: Claim) -> None:
+def at_once(claim: SignedText) -> None:
     """Check a claim here and now; raise ``Divergence`` when it is not so."""
     if not fits(claim.public_key, claim.signature, claim.text):
         raise claim.divergence()
@@ -76,7 +76,7 @@ class Signatures:
 
     def __init__(self, engine: Engine, rules: Sequence[str] = (), origin: str = ""):
         self.origin = origin
-        self.verify: Callable[[Claim], None] = at_once
+        self.verify: Callable[[SignedText], None] = at_once
         self._engine = engine
         self._rules = list(rules)[-RULEBOOKS:]
         self._keys: dict[int, list[KeyChange]] = {}  # by account
@@ -95,7 +95,7 @@ class Signatures:
         account = engine.accounts[index]
         text = signing.text(command.order, account.id, command.nonce, command.rules)
         wanted = f"an order signed with the key of account {index}"
-        self.verify(Claim(engine.seq, account.key, command.signature, text, wanted, entry))
+        self.verify(SignedText(engine.seq, account.key, command.signature, text, wanted, entry))
         self._check_rules("an order", command.rules, entry)
         # Its first contract is named in what was signed: when that is settled, nothing can be placed with it any more.
         seen, nonce = self._seen.setdefault(str(entry["contract"]), set()), f"{index} {command.nonce}"
