@@ -36,11 +36,16 @@ export function newKey(): string {
 
 /** Add the signature of an account whose orders are signed in this browser; everybody else's are sent as they are. */
 async function addSignature(headers: Record<string, string>, method: string, path: string, body: unknown): Promise<void> {
-  // Known without loading what signs: hardly any order needs it.
-  if (method !== "POST" || !path.startsWith("/api/v1/orders") || localStorage.getItem("sunledger-signs") !== "1") return;
+  // Known without loading what signs: hardly any order needs it. Taking an order back never does.
+  if (method === "GET" || method === "DELETE" || !path.startsWith("/api/v1/orders")) return;
+  if (localStorage.getItem("sunledger-signs") !== "1") return;
   const signing = await import("./signing");
-  if (!signing.mayNeed(method, path)) return;
   const known = await call<import("./signing").Signing>("GET", "/api/v1/me/signing");
+  if ((await signing.standing(known)) === "replaced") {
+    // Whoever made the market name another key could trade in this person's name: nothing leaves this browser unsigned.
+    throw new Problem(409, "key_replaced", "", t("Nothing was sent: this browser holds a key for your orders, and the market does not name it any more. Look at your account page."));
+  }
+  if (!signing.places(method, path)) return;
   const signature = await signing.signatureOf(known, path, body as Record<string, unknown>, headers["Idempotency-Key"] ?? "");
   if (signature) headers["Order-Signature"] = signature;
 }

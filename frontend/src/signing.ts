@@ -4,7 +4,8 @@ const DATABASE = "sunledger";
 const STORE = "keys";
 const FLAG = "sunledger-signs"; // spares everybody else the look into the database
 const ORDER_DOMAIN = "sunledger/order/v1\n";
-const KEY_DOMAIN = "sunledger/key/v1\n";
+const KEY_DOMAIN = "sunledger/key/v2\n";
+const NEW = "/new"; // behind an account: a key that the market may not have heard of yet
 const PRICE_DIGITS = 4;
 
 interface Kept {
@@ -18,7 +19,12 @@ export interface Signing {
   account_id: string;
   public_key: string;
   rules: string;
+  origin: string;
+  changes: number;
 }
+
+/** Where the key is: nowhere (`off`), in this browser (`mine`), elsewhere, or here while the market names another or none. */
+export type Standing = "off" | "mine" | "elsewhere" | "replaced";
 
 type Fields = Record<string, unknown>;
 
@@ -87,38 +93,62 @@ function keyOf(account: string): Promise<Kept | undefined> {
   return stored<Kept | undefined>("readonly", (store) => store.get(account) as IDBRequest<Kept | undefined>);
 }
 
-/** Whether this browser holds the key that an account's orders are signed with. */
-export async function holds(known: Signing): Promise<boolean> {
-  return known.public_key !== "" && (await keyOf(known.account_id))?.publicKey === known.public_key;
+/** How a key that is kept here, if any, stands to the one that the market names. */
+export function standingOf(named: string, kept: string | undefined): Standing {
+  if (kept === undefined) return named === "" ? "off" : "elsewhere";
+  return kept === named ? "mine" : "replaced";
 }
 
-/** Make a key for an account, keep it here, and return it with the proof that it is here. */
-export async function makeKey(account: string): Promise<{ public_key: string; proof: string }> {
+/** What a new key ("" for none) signs, and the one so far. */
+export function keyText(known: Signing, publicKey: string): string {
+  const { account_id, public_key, changes, origin, rules } = known;
+  return KEY_DOMAIN + canonical({ account: account_id, before: public_key, changes, origin, public_key: publicKey, rules });
+}
+
+/** Return where the key of an account is. One whose registration was not heard to the end is kept once the market names it. */
+export async function standing(known: Signing): Promise<Standing> {
+  const made = await keyOf(known.account_id + NEW);
+  if (made && made.publicKey === known.public_key) {
+    await stored("readwrite", (store) => store.put({ ...made, account: known.account_id }));
+    await stored("readwrite", (store) => store.delete(known.account_id + NEW));
+  }
+  return standingOf(known.public_key, (await keyOf(known.account_id))?.publicKey);
+}
+
+/** Make a key for an account and return it with the proof that it is here. It is used once the market names it. */
+export async function makeKey(known: Signing): Promise<{ public_key: string; proof: string }> {
   const pair = (await crypto.subtle.generateKey({ name: "Ed25519" }, false, ["sign", "verify"])) as CryptoKeyPair;
   const publicKey = hex(await crypto.subtle.exportKey("raw", pair.publicKey));
-  await stored("readwrite", (store) => store.put({ account, publicKey, pair }));
+  await stored("readwrite", (store) => store.put({ account: known.account_id + NEW, publicKey, pair }));
   localStorage.setItem(FLAG, "1");
-  return { public_key: publicKey, proof: await sign(pair, KEY_DOMAIN + canonical({ account, public_key: publicKey })) };
+  return { public_key: publicKey, proof: await sign(pair, keyText(known, publicKey)) };
+}
+
+/** Return the signature with which the key that is kept here lets go of an account. */
+export async function letGo(known: Signing): Promise<string> {
+  const kept = await keyOf(known.account_id);
+  return kept ? sign(kept.pair, keyText(known, "")) : "";
 }
 
 /** Forget the key of an account: nothing can be signed with it any more. */
 export async function forgetKey(account: string): Promise<void> {
   await stored("readwrite", (store) => store.delete(account));
+  await stored("readwrite", (store) => store.delete(account + NEW));
 }
 
 async function sign(pair: CryptoKeyPair, text: string): Promise<string> {
   return hex(await crypto.subtle.sign({ name: "Ed25519" }, pair.privateKey, new TextEncoder().encode(text)));
 }
 
-/** Whether an order that goes to this path may need a signature from here. */
-export function mayNeed(method: string, path: string): boolean {
-  return method === "POST" && /^\/api\/v1\/orders(\/(sweep|block|basket))?$/.test(path) && localStorage.getItem(FLAG) === "1";
+/** Whether what goes to this path is an order, which a signature from here may be for; else it changes one. */
+export function places(method: string, path: string): boolean {
+  return method === "POST" && /^\/api\/v1\/orders(\/(sweep|block|basket))?$/.test(path);
 }
 
 /** Return an order's signature, "" when this browser holds no key for the account. */
 export async function signatureOf(known: Signing, path: string, body: Fields, key: string): Promise<string> {
   const kept = await keyOf(known.account_id);
-  if (!kept || kept.publicKey !== known.public_key) return "";
+  if (!kept) return "";
   const nonce = hex(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(key)));
   const text = ORDER_DOMAIN + canonical({ ...statement(path, body), account: known.account_id, nonce, rules: known.rules });
   return sign(kept.pair, text);

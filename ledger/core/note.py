@@ -11,6 +11,7 @@ import binascii
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from cryptography.exceptions import InvalidSignature
@@ -20,6 +21,7 @@ from ledger.core.merkle import HASH_BYTES
 
 ED25519 = 0x01  # signature type of a log's own key
 COSIGNATURE = 0x04  # signature type of a witness: Ed25519 over a time and the text (``cosign``)
+KEYS_KEPT = 65_536  # some 30 MB of keys that were found good
 KEY_BYTES = 32
 KEY_ID_BYTES = 4
 SIGNATURE_BYTES = 64
@@ -112,12 +114,18 @@ def check_public_key(public_key: bytes) -> None:
         raise NoteError("expected an Ed25519 key, this is no point of the curve")
 
 
+@lru_cache(maxsize=KEYS_KEPT)
+def _checked_key(public_key: bytes) -> Ed25519PublicKey:
+    """Return a key that ``check_public_key`` has found good: a household has one key and many orders."""
+    check_public_key(public_key)
+    return Ed25519PublicKey.from_public_bytes(public_key)
+
+
 def fits(public_key: str, signature: str, text: bytes) -> bool:
     """Return whether an Ed25519 signature of a text is by a key, both in small hex; False for anything malformed."""
     try:
-        raw, key = bytes.fromhex(signature), bytes.fromhex(public_key)
-        check_public_key(key)
-        Ed25519PublicKey.from_public_bytes(key).verify(raw, text)
+        raw = bytes.fromhex(signature)
+        _checked_key(bytes.fromhex(public_key)).verify(raw, text)
     except (ValueError, NoteError, InvalidSignature):
         return False
     return signature == raw.hex()

@@ -6,12 +6,14 @@ from typing import Any
 
 from django.conf import settings
 from django.http import HttpResponse
+from drf_spectacular.utils import OpenApiParameter
 from rest_framework.request import Request
 
 from market.api import cursors, shapes, statements
 from market.api.openapi import PAGE, describe, query, ref
 from market.api.problems import Problem
 from market.api.views import ApiView, answer
+from market.engine.signing import LOST
 from market.exchange import queries
 from market.exchange.units import at_text, money_text
 from market.grid import queries as grid
@@ -32,6 +34,12 @@ STATEMENT_ANSWERS = {
     (200, "text/csv"): str,
     (200, "application/pdf"): bytes,
 }
+LETTING_GO = (
+    OpenApiParameter(
+        "approval", str, description='signature (hex) by the key, as of its registration, of `public_key` ""'
+    ),
+    OpenApiParameter("reset", str, enum=[LOST], description="why there is no such signature; the ledger keeps it"),
+)
 
 
 class Me(ApiView):
@@ -71,36 +79,47 @@ class Signing(ApiView):
 
     @describe("Have my orders signed", shapes.Signing, tag="me", body=shapes.SigningKeyIn)
     def post(self, request: Request) -> HttpResponse:
-        """Register a key; from here on every order of the account needs its signature. Another key replaces it."""
+        """Register a key; from here on every order of the account needs its signature.
+
+        A key is replaced with its own signature, or reset by a person who is signed in: a stolen API key must not undo the
+        protection. The ledger says which.
+        """
         self.query()
         asked = self.decode(shapes.SigningKeyIn)
-        account = self.account()
-        if self._key(account):
+        known = self._known()
+        if known.public_key and not asked.approval:
             self._by_person()
-        signing.register(self.exchange(), account=account, public_key=asked.public_key, proof=asked.proof)
+        signing.register(
+            self.exchange(), account=self.account(), public_key=asked.public_key, proof=asked.proof, known=known,
+            approval=asked.approval, reason=asked.reset,
+        )  # fmt: skip
         return self._answer()
 
-    @describe("No longer sign my orders", shapes.Signing, tag="me")
+    @describe("No longer sign my orders", shapes.Signing, tag="me", parameters=LETTING_GO)
     def delete(self, request: Request) -> HttpResponse:
-        """Take the key back. Only a person who is signed in may: a stolen API key must not undo the protection."""
-        self.query()
-        self._by_person()
-        signing.remove(self.exchange(), account=self.account())
+        """Take the key back with its own signature, or have it reset by a person who is signed in."""
+        query = self.query("approval", "reset")
+        approval, reset = query.get("approval", ""), query.get("reset", "")
+        if reset not in ("", LOST):
+            raise Problem(400, "invalid_value", "reset")
+        if not approval:
+            self._by_person()
+        signing.remove(self.exchange(), account=self.account(), known=self._known(), approval=approval, reason=reset)
         return self._answer()
 
     def _by_person(self) -> None:
         if self.identity is None or self.identity.key_id is not None:
             raise Problem(403, "forbidden")
 
-    def _key(self, account: int) -> str:
-        return self.exchange().read(lambda engine: engine.accounts[account].key)
-
-    def _answer(self) -> HttpResponse:
+    def _known(self) -> signing.Signing:
         exchange = self.exchange()
         found = grid.rules(exchange)
         if found is None:
             raise Problem(409, "not_founded")
-        return answer(signing.signing_of(exchange, account=self.account(), rules=found.rulebook_sha256)._asdict())
+        return signing.signing_of(exchange, account=self.account(), rules=found.rulebook_sha256)
+
+    def _answer(self) -> HttpResponse:
+        return answer(self._known()._asdict())
 
 
 class Positions(ApiView):

@@ -230,14 +230,19 @@ class Signing(Shape):
     account_id: str
     public_key: str
     rules: Annotated[str, Meta(description="hex SHA-256 of the rulebook in force")]
+    origin: Annotated[str, Meta(description="the ledger's name")]
+    changes: Annotated[int, Meta(description="how often the account's key has been changed")]
 
 
 class SigningKeyIn(msgspec.Struct, forbid_unknown_fields=True):
-    """A key (Ed25519, hex) and the signature (hex) that shows who has it: of "sunledger/key/v1", a newline and the JCS of
-    ``account`` (the account's id) and ``public_key``."""
+    """A key (Ed25519, hex), signatures (hex) by it (``proof``) and by the key so far (``approval``) or why that is ``reset``.
+    What is signed: "sunledger/key/v2", a newline and the JCS of ``account`` (the account's id), ``before`` (the key so far),
+    ``changes``, ``origin``, ``public_key`` and ``rules``."""
 
     public_key: str
     proof: str
+    approval: str = ""
+    reset: Literal["", "lost_device"] = ""
 
 
 class Position(Shape):

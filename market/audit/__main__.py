@@ -12,7 +12,9 @@ import os
 import sys
 import time
 from collections import OrderedDict
+from collections.abc import Iterable
 from pathlib import Path
+from string import hexdigits
 from typing import TextIO
 
 from ledger.core.cosign import Cosignature, parse_witness_key
@@ -24,17 +26,21 @@ from ledger.core.source import Missing, Source
 from ledger.core.verify import CHECKPOINT, verify_log
 from ledger.files import SourceFailed, open_files, read_policy
 from market.audit import resume
+from market.audit.clock import SETTLED_WITHIN_MS, Lateness
 from market.audit.judge import Figures, Judge, Wrong
 from market.audit.older import Kept, Unusable, any_of
-from market.audit.parallel import COLLECT_AFTER, verify_beside
-from market.audit.signatures import Claim, Evidence, claim_problem, evidence
+from market.audit.parallel import COLLECT_AFTER, SignaturePool, verify_beside
+from market.audit.signatures import Claim, Evidence, Unsigned, claim_problem, evidence
 
 PASSED, FOUND, UNUSABLE = 0, 1, 2
 MARK_EVERY = 500_000  # entries between two positions that are kept: some ten seconds, writing one takes about one
-MAX_JOBS = 2  # one verifies, one judges
+MAX_JOBS = 64  # one judges, one verifies, the others check signatures of orders
 MAX_EVIDENCE = 20  # signed batches kept at hand: rows of many intervals name the same one
 MAX_KEPT_BYTES = 1 << 20  # of a checkpoint or receipt
 TICK_S = 0.2
+MAX_NAMED = 20  # accounts, and changes of one, that are told of
+BESIDE = 2  # processes that judge and verify
+ID_DIGITS, KEY_DIGITS = 32, 64
 
 
 class Progress:
@@ -80,6 +86,7 @@ class Audit:
         self.device_keys: dict[str, str] = {}
         self.signed = self.unsigned = 0  # readings held against their devices' batches; batches this source lacks
         self._evidence: OrderedDict[str, Evidence | None] = OrderedDict()
+        self.held: dict[str, list[str]] = {}  # keys that accounts are held to, by their ids
         self.began = 0  # entries an earlier run has judged
         self.cosignatures: tuple[Cosignature, ...] = ()  # under the head, of the policy that was demanded
 
@@ -113,6 +120,9 @@ class Audit:
         except Missing as error:
             raise SourceFailed(f"{self._where}: expected a ledger: {error}") from None
         source = under(note, source)
+        signatures = SignaturePool(self._jobs - BESIDE) if self._jobs > BESIDE else None
+        if signatures is not None:
+            self.judge.verify_with(signatures)
         try:
             if self._jobs > 1:
                 each = (self._where, self._key, note, self._vkeys, self._take)
@@ -121,9 +131,14 @@ class Audit:
                 report = verify_log(
                     source, self._vkeys, each=self._take, start=self._start, mark_every=self._mark_every
                 )
+            self.judge.wait()
         finally:
             self._progress.clear()
+            if signatures is not None:
+                signatures.close()
         figures = self.judge.end(report.size)
+        for account, named in self.held.items():
+            self.judge.hold(account, named)
         head = Checkpoint(report.origin, report.size, bytes.fromhex(report.root))
         # Every key the log has ever named may have signed what was kept then.
         keys = list(dict.fromkeys((*self._vkeys, *map(parse_vkey, report.keys))))
@@ -153,6 +168,7 @@ class Audit:
             # The position lies behind a seal, most often within the bundle.
             split = position.size - bundle.first
             judge.take(bundle._replace(entries=bundle.entries[:split]))
+            judge.wait()  # what is kept was judged in full
             self._hold()
             if judge.wrong is None:
                 data = resume.written(position, judge)
@@ -219,7 +235,45 @@ def by_whom(one: Kept) -> str:
     return f"cosigned {one.name} by {lines}: {'a quorum' if one.quorum else 'no quorum'}"
 
 
-def told(report: Report, figures: Figures, audit: Audit, kept: list[Kept], seconds: float) -> str:
+def clock_told(late: Lateness) -> list[str]:
+    """Return what an audit says about times: how late gates were, how long nothing was written, what is not settled."""
+    gate_s, delivery_s, gap_s = (ms / 1000 for ms in late[:3])
+    lines = [f"clock gates closed up to {gate_s:.1f} s late, intervals ended {delivery_s:.1f} s, gaps of {gap_s:.1f} s"]
+    if late.settled_late or late.unsettled:
+        named = ", ".join(late.unsettled[:MAX_NAMED]) + (", …" if len(late.unsettled) > MAX_NAMED else "")
+        lines.append(
+            f"overdue {late.settled_late} areas were settled later than {SETTLED_WITHIN_MS // 3_600_000} hours after delivery,"
+            f" {len(late.unsettled)} contracts still are not" + (f": {named}" if named else "")
+        )
+    return lines
+
+
+def signing_told(figures: Figures) -> list[str]:
+    """Return what an audit says about accounts that sign: how many, and what happened to them without their signature."""
+    f = figures
+    lines = (
+        [f"signing {f.signing} accounts sign their orders, keys changed {f.key_changes} times"] if f.key_changes else []
+    )
+    for one in f.unsigned[:MAX_NAMED]:
+        what = [f"key changed in entry {change.seq} ({change.reason})" for change in one.changes[:MAX_NAMED]]
+        if len(one.changes) > MAX_NAMED:
+            what.append(f"and {len(one.changes) - MAX_NAMED} times more")
+        if one.slept:
+            what.append(f"signed orders put to sleep or woken {one.slept} times, first in entry {one.slept_first}")
+        lines.append(f"unsigned account {one.account}: {', '.join(what)}")
+    if len(f.unsigned) > MAX_NAMED:
+        lines.append(f"unsigned {len(f.unsigned) - MAX_NAMED} more accounts, which --json names")
+    return lines
+
+
+def unsigned_values(one: Unsigned) -> dict[str, object]:
+    """Return what happened to an account without its signature, for programs."""
+    return one._asdict() | {"changes": [change._asdict() for change in one.changes]}
+
+
+def told(
+    report: Report, figures: Figures, audit: Audit, kept: list[Kept], seconds: float, held: Iterable[str] = ()
+) -> str:
     """Return what an audit that passed ends with."""
     f, began = figures, audit.began
     entries = f.entries - began
@@ -241,12 +295,15 @@ def told(report: Report, figures: Figures, audit: Audit, kept: list[Kept], secon
             else ""
         ),
         f"rulebooks {report.rulebooks} verified, {report.rulebooks_missing} not in this source",
+        *clock_told(f.lateness),
+        *signing_told(f),
         f"time {f.first_at} to {f.last_at}",
         f"root {report.root}",
         f"key {report.vkey} ({trusted})",
     ]
     if audit.cosignatures:
         lines.append(f"witnessed by {', '.join(line.told() for line in audit.cosignatures)}")
+    lines += [f"account {account}: no key but those given" for account in held]
     if kept:
         lines.append(f"kept {len(kept)} older checkpoints and receipts: the log still holds them")
     lines += [by_whom(one) for one in kept if one.cosignatures]
@@ -286,13 +343,17 @@ def parser() -> argparse.ArgumentParser:
         "--device-key", action="append", default=[], metavar="DEVICE=KEY",
         help="the key (hex) of a device you know: readings it signed must be signed with this one; may be repeated",
     )  # fmt: skip
+    made.add_argument(
+        "--account", action="append", default=[], metavar="ID:KEY",
+        help="id and key (hex) of an account whose orders are signed: it must never have had another key; may be repeated",
+    )  # fmt: skip
     made.add_argument("--resume", default="", metavar="FILE", help="go on from this file, and keep the position in it")
     made.add_argument(
         "--resume-every", type=int, default=MARK_EVERY, metavar="N", help="entries between two positions kept"
     )
     made.add_argument(
-        "--jobs", type=int, choices=range(1, MAX_JOBS + 1), default=1,
-        help="2: hashes are verified in a process beside, which is of use where a core is idle",
+        "--jobs", type=int, choices=range(1, MAX_JOBS + 1), default=1, metavar="N",
+        help="2: hashes are verified in a process beside, where a core is idle; more: signatures of orders in N - 2 others",
     )  # fmt: skip
     made.add_argument(
         "--allow-missing-rows", action="store_true",
@@ -317,6 +378,17 @@ def _device_key(text: str) -> tuple[str, str]:
     return device, key
 
 
+def held_to(texts: list[str]) -> dict[str, list[str]]:
+    """Return the keys that accounts are held to by their ids; raise ``Unusable``."""
+    found: dict[str, list[str]] = {}
+    for text in texts:
+        account, _, key = text.strip().lower().partition(":")
+        if (len(account), len(key)) != (ID_DIGITS, KEY_DIGITS) or not set(account + key) <= set(hexdigits):
+            raise Unusable(f"--account: expected {ID_DIGITS} hex digits, a colon and {KEY_DIGITS}, was {text!r:.120}")
+        found.setdefault(account, []).append(key)
+    return found
+
+
 def judged(options: argparse.Namespace) -> tuple[int, str, dict[str, object]]:
     """Run the audit the options ask for; return exit code, text and the same for programs."""
     started_s = time.monotonic()
@@ -325,12 +397,14 @@ def judged(options: argparse.Namespace) -> tuple[int, str, dict[str, object]]:
         policy = witnesses_of(options)
         if policy is not None and not vkeys:
             vkeys = list(policy.logs)
+        held = held_to(options.account)
         kept = [Kept(name, Path(name).read_bytes()[: MAX_KEPT_BYTES + 1]) for name in options.kept]
         key = options.key or os.environ.get("LEDGER_KEY", "")
         audit = Audit(options.source, key, vkeys, options.jobs, max(1, options.resume_every) if options.resume else 0)
         audit.device_keys = dict(_device_key(text) for text in options.device_key)
         if options.resume:
             audit.go_on(Path(options.resume))
+        audit.held = held
         audit.judge.allow_missing_rows = options.allow_missing_rows
         report, figures = audit.run(kept, policy, bool(options.policy))
     except (Bad, Wrong) as wrong:
@@ -341,11 +415,13 @@ def judged(options: argparse.Namespace) -> tuple[int, str, dict[str, object]]:
         return UNUSABLE, str(error), {"verdict": "unusable", "what": str(error)}
     seconds = time.monotonic() - started_s
     values: dict[str, object] = {"verdict": "passed", "seconds": round(seconds, 3), "resumed": audit.began}
-    values |= figures._asdict() | {"blocks": report.blocks, "origin": report.origin, "root": report.root}
+    values |= figures._asdict() | {"unsigned": [unsigned_values(one) for one in figures.unsigned]}
+    values |= {"held": len(held), "lateness": figures.lateness._asdict()}
+    values |= {"blocks": report.blocks, "origin": report.origin, "root": report.root}
     values |= {"vkey": report.vkey, "trusted": report.trusted, "kept": len(kept)}
     values |= {"cosigned": sum(one.quorum for one in kept), "witnesses": [line.key.name for line in audit.cosignatures]}
     values |= {"signed_readings": audit.signed, "signed_missing": audit.unsigned}
-    text = told(report, figures, audit, kept, seconds)
+    text = told(report, figures, audit, kept, seconds, held)
     if audit.signed or audit.unsigned:
         text += f"\nsigned {audit.signed} readings are what their devices signed"
         text += f", {audit.unsigned} signed batches are not in this source" if audit.unsigned else ""

@@ -8,14 +8,15 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from ledger.core.accounts import AccountVector, account_leaf
 from ledger.core.blocks import totals_text
 from ledger.core.encoding import EncodingError, decode_many
 from ledger.core.findings import Bundle
+from market.audit.clock import Clock, Lateness
 from market.audit.meters import Meters
-from market.audit.signatures import Claim, Signatures
+from market.audit.signatures import Claim, Signatures, SignedText, Unsigned
 from market.engine import contracts as states
 from market.engine.accounts import MEMBER
 from market.engine.contracts import MINUTE_MS, Contract, contract_start_ms
@@ -28,6 +29,9 @@ ENERGY = "Wh"
 NO_READINGS = "expected the readings that are settled by, was missing"
 # Entries at which more is looked at than what the engine answers.
 LOOKED_AT = frozenset(("genesis", "rulebook", "contract", "readings", "settle", "adjust", "final", "seal", "snapshot"))
+# And of these types only those with such an action: there are many others.
+ACTIONS = {"account": frozenset(("key",)), "amend": frozenset(("hibernated", "reactivated"))}
+SPLIT_AT = LOOKED_AT | ACTIONS.keys()
 
 Fields = Mapping[str, Any]
 
@@ -39,6 +43,19 @@ class Wrong(Exception):
         super().__init__(f"{place}: {what}")
         self.place = place
         self.what = what
+
+
+class Elsewhere(Protocol):
+    """Checks signatures beside the judge, in the order in which they are given."""
+
+    def take(self, claim: SignedText) -> None:
+        """Have this checked."""
+
+    def found(self) -> bool:
+        """Return whether something is known not to fit, without waiting."""
+
+    def first_wrong(self) -> SignedText | None:
+        """Wait for all that was taken, and return the first that does not fit."""
 
 
 class Figures(NamedTuple):
@@ -57,6 +74,10 @@ class Figures(NamedTuple):
     corrected_rows: int
     passed_over: int  # rows settled without a reading that had only just come in
     readings_missing: int  # readings entries whose rows this source lacks
+    signing: int  # accounts whose orders are signed at the end
+    key_changes: int  # how often such an account's key was registered, replaced or removed
+    lateness: Lateness
+    unsigned: list[Unsigned]  # what happened to accounts that sign without their signature
     first_at: str
     last_at: str
 
@@ -72,11 +93,13 @@ class Judge:
         self.engine = Engine() if engine is None else engine
         self.wrong: Wrong | None = None
         self.allow_missing_rows = False
+        self._elsewhere: Elsewhere | None = None
         self._signatures = Signatures(self.engine)
         self._replayer = Replayer(
             self.engine, self._rows_of, each, self._begin, lambda command, entry: self._signatures.check(command, entry)
         )
         self._meters = Meters()
+        self._clock = Clock(self.engine)
         self._types: Counter[str] = Counter()
         self._currency = ""
         self._first_at = self._last_at = ""
@@ -87,6 +110,17 @@ class Judge:
         self._money_e7 = 0  # sum of all accounts, less what they owe
         self.engine.take_dirty()
         self._note_accounts(range(len(self.engine.accounts)))
+
+    def verify_with(self, elsewhere: Elsewhere) -> None:
+        """Have the signatures of orders checked by somebody who answers later. What is found is the same."""
+        self._elsewhere = elsewhere
+        self._signatures.verify = elsewhere.take
+
+    def wait(self) -> None:
+        """Wait until all signatures so far are checked: the first that does not fit comes before any other fault."""
+        first = None if self._elsewhere is None else self._elsewhere.first_wrong()
+        if first is not None:
+            self.wrong = described(first.divergence())
 
     # --- taking entries ----------------------------------------------------------------------------------------------
 
@@ -102,15 +136,17 @@ class Judge:
             self.wrong = wrong
         except Exception as error:  # entries that nobody who follows the rules writes: the engine was not made for them
             self.wrong = Wrong(f"entry {self.engine.seq}", f"expected an entry the rules know, was {error!r:.200}")
+        if self._elsewhere is not None and self._elsewhere.found():
+            self.wait()
 
     def _take(self, entries: list[dict[str, int | str]], rows: Mapping[int, list[bytes]]) -> None:
         if not entries:
             return
         kinds = [entry["type"] for entry in entries]
         take, start = self._replayer.take, 0
-        if not LOOKED_AT.isdisjoint(kinds):
+        if not SPLIT_AT.isdisjoint(kinds):
             for at, kind in enumerate(kinds):
-                if kind in LOOKED_AT:
+                if kind in LOOKED_AT or (kind in ACTIONS and entries[at].get("action") in ACTIONS[str(kind)]):
                     take(entries[start:at])
                     self._look_at(entries[at], str(kind), rows)
                     start = at + 1
@@ -129,6 +165,8 @@ class Judge:
         self._replayer.take([entry])
         if kind == "seal":
             self._check_seal(entry)
+            if due := self._clock.seal():
+                raise Wrong(placed(entry), f"expected nothing that is due and not done, was {due}")
         elif kind == "settle" and entry["contract"] not in self.engine.contracts:
             self._signatures.forget(str(entry["contract"]))
             if entry["contract"] not in self.engine.provisional:
@@ -140,6 +178,7 @@ class Judge:
 
     def end(self, size: int) -> Figures:
         """The log ends after so many entries: raise ``Wrong`` for the first fault, else return the figures."""
+        self.wait()
         if self.wrong is None:
             try:
                 self._replayer.end()
@@ -151,6 +190,13 @@ class Judge:
         if self.wrong is not None:
             raise self.wrong
         return self._figures(size)
+
+    def hold(self, account_id: str, keys: Sequence[str]) -> None:
+        """Raise ``Wrong`` unless an account (id) has one of its owner's keys (hex), and never had another."""
+        change = self._signatures.not_held(account_id, keys)
+        if change is not None:
+            place = f"account {account_id}" if change.seq < 0 else f"entry {change.seq} (account {account_id})"
+            raise Wrong(place, f"public_key: expected {' or '.join(keys)}, was {change.public_key or 'none'}")
 
     # --- entries that are looked at ----------------------------------------------------------------------------------
 
@@ -166,10 +212,17 @@ class Judge:
 
     def _before_genesis(self, entry: Fields, rows: Mapping[int, list[bytes]]) -> None:
         self._currency = str(entry.get("currency", ""))
+        self._signatures.origin = str(entry.get("origin", ""))
         self._signatures.publish(str(entry.get("rulebook_sha256", "")))
 
     def _before_rulebook(self, entry: Fields, rows: Mapping[int, list[bytes]]) -> None:
         self._signatures.publish(str(entry.get("sha256", "")))
+
+    def _before_account(self, entry: Fields, rows: Mapping[int, list[bytes]]) -> None:
+        self._signatures.check_key(entry)
+
+    def _before_amend(self, entry: Fields, rows: Mapping[int, list[bytes]]) -> None:
+        self._signatures.note_sleep(entry)
 
     def _before_contract(self, entry: Fields, rows: Mapping[int, list[bytes]]) -> None:
         """The clock opens and closes (rulebook, 3.1 and 3.2); the engine itself would let anybody do so earlier."""
@@ -180,6 +233,7 @@ class Judge:
             return  # the engine refuses it
         if action == "opened" and start_ms > at_ms + engine.params.horizon_min * MINUTE_MS:
             raise Wrong(placed(entry), f"expected a contract within {engine.params.horizon_min} minutes, was later")
+        self._clock.contract(str(entry.get("contract")), action, at_ms)
         found = engine.contracts.get(str(entry.get("contract")))
         if action == states.CLOSED and found is not None and at_ms < found.gate_ms:
             raise Wrong(placed(entry), "expected a gate that closes at its time, was closed before")
@@ -208,6 +262,8 @@ class Judge:
         if found is None:
             raise Wrong(f"rows/{seq}", "expected the rows that were settled, was missing")
         self._rows = self._decoded(entry, found)
+        if entry["type"] == "settle":
+            self._clock.settle(str(entry.get("contract")), time_ms(str(entry["at"])))
         problem = check(entry, self._rows, self.engine)
         if problem:
             raise Wrong(placed(entry), problem)
@@ -301,7 +357,8 @@ class Judge:
         contracts = sum(account.kind == "clearing" for account in engine.accounts)
         return Figures(
             size, dict(sorted(types.items())), self._currency, members, contracts, *sums, meters.readings, meters.rows,
-            meters.corrected, meters.passed_over, meters.unseen, self._first_at, self._last_at,
+            meters.corrected, meters.passed_over, meters.unseen, sum(bool(account.key) for account in engine.accounts),
+            self._signatures.changes, self._clock.lateness(), self._signatures.unsigned(), self._first_at, self._last_at,
         )  # fmt: skip
 
     # --- stopping and going on ---------------------------------------------------------------------------------------
@@ -315,6 +372,7 @@ class Judge:
         readings: Iterable[tuple[Fields, list[bytes]]],
         signed: Iterable[Fields] = (),
         each: Callable[[Any], None] | None = None,
+        origin: str = "",
     ) -> Judge:
         """Return a judge that begins with a state instead of with the first entry.
 
@@ -324,7 +382,7 @@ class Judge:
         """
         judge = cls(engine, each)
         judge._currency = currency
-        judge._signatures = Signatures(engine, rules)
+        judge._signatures = Signatures(engine, rules, origin)
         judge._meters.begin(engine.provisional)
         for entry in signed:
             judge._signatures.remember(entry)
@@ -343,6 +401,7 @@ class Judge:
             "last_at": self._last_at,
             "sums": list(self._sums),
             "meters": self._meters.values(),
+            "clock": self._clock.values(),
             "signatures": self._signatures.values(),
         }
 
@@ -356,6 +415,7 @@ class Judge:
         energy_wh, paid_e7, fee_e7 = values["sums"]
         judge._sums = energy_wh, paid_e7, fee_e7
         judge._meters = Meters.restore(values["meters"])
+        judge._clock = Clock.restore(engine, values["clock"])
         judge._signatures = Signatures.restore(engine, values["signatures"])
         return judge
 

@@ -45,6 +45,7 @@ class Account:
         "import_wh",
         "index",
         "key",
+        "key_changes",
         "kind",
         "node",
         "open_ids",
@@ -66,6 +67,7 @@ class Account:
         self.closed = False
         self.halted = False
         self.key = ""  # its orders are signed with this one, hex
+        self.key_changes = 0  # how often it was changed with a proof, or by a reset that gives its reason
         self.open_ids: dict[int, None] = {}  # its open orders
         self.connection = ""  # name of its grid connection, "" = one of its own
         self.slot = index  # its connection's number in ``Contract.exposures``

@@ -162,6 +162,8 @@ class Changing(Trading):
         if order.complex is not None and order.complex.asleep:
             return self.refuse("order_hibernated", "order")
         contract, account = self.contracts[order.contract], self.accounts[order.account]
+        if account.key and account.key_changes:  # nor does it sleep: nobody has signed that. Older logs did not ask
+            return self.refuse("signature_required", "order")
         if self.at_ms >= contract.gate_ms:
             return self.refuse("gate_closed", "contract")
         if order.resting:
@@ -187,6 +189,8 @@ class Changing(Trading):
         if extra is None or not extra.asleep:
             return self.refuse("not_hibernated", "order")
         contract, account = self.contracts[order.contract], self.accounts[order.account]
+        if account.key and account.key_changes:
+            return self.refuse("signature_required", "order")
         if self.at_ms >= contract.gate_ms:
             return self.refuse("gate_closed", "contract")
         hold_e4 = self.hold_e4(contract, order.is_buy, order.price_e4)

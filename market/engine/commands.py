@@ -141,11 +141,17 @@ class SetConnection(NamedTuple):
 class SetAccountKey(NamedTuple):
     """From here on an account's orders are signed with this Ed25519 key (hex); "" ends that.
 
-    Whether the key is a good one takes curve arithmetic: it was checked where the command was made.
+    What is signed is ``signing.key_text``. Whether keys and signatures are good takes curve arithmetic: it was checked where
+    the command was made, and is again by any audit. Entries of older logs have none of the last four fields.
     """
 
     account: int
     public_key: str
+    proof: str = ""  # signature by the new key: who registers it has it
+    approval: str = ""  # signature by the key that was there before
+    rules: str = ""  # SHA-256 of the rulebook that is named in what was signed
+    reason: str = ""  # of a change that the key before has not signed: one of ``signing.RESETS``
+    changes: int = -1  # of the key before this one, as what was signed has it; not in the entry. -1: not asked
 
 
 class Fund(NamedTuple):

@@ -11,7 +11,7 @@ from market.engine.events import Event, Refused
 from market.engine.explaining import Explaining
 from market.engine.governing import is_hex
 from market.engine.grid import PRIORITY_BITS, EdgeFlow
-from market.engine.signing import KINDS
+from market.engine.signing import KINDS, ONCE_MS, first_contract
 
 MAX_LEVELS = 100  # prices a depth view shows at the most
 MAX_DEPTH_FILLS = 5_000  # resting orders a depth view looks through at the most, a side: some 10 ms
@@ -105,13 +105,23 @@ class Engine(Explaining):
             return self.refuse("invalid_value", "order")
         if type(index) is not int or not 0 <= index < len(self.accounts) or order.account != index:
             return self.refuse("unknown_account", "account")
-        if not self.accounts[index].key:
+        account = self.accounts[index]
+        if not account.key:
             return self.refuse("signature_invalid", "signature")
+        name = first_contract(order)
+        contract = self.contracts.get(name) if isinstance(name, str) else None
+        if contract is not None and (index, nonce) in self.nonces.get(contract.name, ()):
+            return self.refuse("signature_invalid", "nonce")
         self.signer = index
         try:
-            return self._handlers[type(order)](order)
+            events = self._handlers[type(order)](order)
         finally:
             self.signer = -1
+        early = contract is not None and account.key_changes and contract.gate_ms - self.at_ms > ONCE_MS
+        if early and events and type(events[0]) is not Refused:
+            assert contract is not None
+            self.nonces.setdefault(contract.name, set()).add((index, nonce))
+        return events
 
     # --- views -----------------------------------------------------------------------------------------------------
 

@@ -42,7 +42,7 @@ _ENTRIES: dict[type, tuple[str, str, tuple[str, ...]]] = {
     ),
     ev.AccountClosed: ("account", "closed", ("account",)),
     ev.ConnectionSet: ("account", "connection", ("account", "connection", "import_w", "export_w")),
-    ev.AccountKeySet: ("account", "key", ("account", "public_key")),
+    ev.AccountKeySet: ("account", "key", c.SetAccountKey._fields[:-1]),
     ev.Funded: ("fund", "", ("account", "amount_e7", "reason", "reference")),
     ev.ContractOpened: ("contract", "opened", ("contract", "account", "account_id", "topup_e4", "spill_e4")),
     ev.ContractClosed: ("contract", "closed", ("contract",)),
@@ -146,7 +146,8 @@ def _account(leaf: Leaf) -> c.Command | None:
         connection = str(leaf.get("connection", ""))
         return c.SetConnection(int(leaf["account"]), connection, int(leaf["import_w"]), int(leaf["export_w"]))
     if leaf["action"] == "key":
-        return c.SetAccountKey(int(leaf["account"]), str(leaf.get("public_key", "")))
+        key, proof, approval, rules, reason = (str(leaf.get(name, "")) for name in c.SetAccountKey._fields[1:-1])
+        return c.SetAccountKey(int(leaf["account"]), key, proof, approval, rules, reason)
     if leaf["kind"] != MEMBER:
         return None
     group = str(leaf["group"])

@@ -133,6 +133,10 @@ class AccountKeySet(NamedTuple):
     at_ms: int
     account: int
     public_key: str
+    proof: str = ""
+    approval: str = ""
+    rules: str = ""
+    reason: str = ""
 
 
 class Funded(NamedTuple):

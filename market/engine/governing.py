@@ -44,6 +44,7 @@ from market.engine.commands import (
 from market.engine.contracts import MINUTE_MS, Contract, contract_name, contract_start_ms
 from market.engine.grid import MAX_AREAS
 from market.engine.halting import Halting
+from market.engine.signing import RESETS
 from market.engine.state import SETTLED_KEPT
 from market.engine.trading import is_code
 
@@ -70,6 +71,20 @@ def is_name(text: object) -> bool:
 def is_hex(text: object, digits: int) -> bool:
     """Return whether a text is so many lower-case hex digits."""
     return type(text) is str and len(text) == digits and all(digit in "0123456789abcdef" for digit in text)
+
+
+def _proof_problem(command: SetAccountKey, before: str) -> str:
+    """Return the first field of a change of keys that does not go with the others, "" if none. ``before``: the key so far."""
+    _, public_key, proof, approval, rules, reason, _ = command
+    if not (is_hex(proof, 128) if public_key else proof == ""):
+        return "proof"
+    if approval != "" and not (before and is_hex(approval, 128)):
+        return "approval"
+    if not (reason in RESETS if before and not approval else reason == ""):
+        return "reason"
+    if not (is_hex(rules, 64) if proof or approval else rules == ""):
+        return "rules"
+    return ""
 
 
 class Governing(Halting):
@@ -269,15 +284,24 @@ class Governing(Halting):
         return self._one(ev.ConnectionSet, *command)
 
     def _set_account_key(self, command: SetAccountKey) -> list[Any]:
-        index, public_key = command
+        index, public_key = command.account, command.public_key
         if problem := self._member_problem(index):
             return problem
         if public_key != "" and not is_hex(public_key, 64):
             return self.refuse("invalid_value", "public_key")
-        if public_key == self.accounts[index].key:
+        account = self.accounts[index]
+        if public_key == account.key:
             return self.refuse("nothing_to_change", "public_key")
-        self.accounts[index].key = public_key
-        return self._one(ev.AccountKeySet, *command)
+        if command.changes not in (-1, account.key_changes):  # another change came first: nothing signed fits any more
+            return self.refuse("signature_invalid", "proof")
+        if command[2:-1] != ("",) * 4:
+            if field := _proof_problem(command, account.key):
+                return self.refuse("invalid_value", field)
+            account.key_changes += 1
+        elif account.key_changes:  # before the first proof nobody knew of any, and older logs are played again
+            return self.refuse("signature_required", "approval" if account.key else "proof")
+        account.key = public_key
+        return self._one(ev.AccountKeySet, *command[:-1])
 
     def _move(self, account: Account, connection: str) -> None:
         """Tie an account to another connection, its positions and open orders with it."""
@@ -373,6 +397,7 @@ class Governing(Halting):
         if contract.state != states.OPEN:
             return self.refuse("contract_state", "contract")
         contract.state = states.CLOSED
+        self.nonces.pop(contract.name, None)  # nothing can be placed in it any more
         self._schedule_from_ms = 0
         events = self._one(ev.ContractClosed, contract.name)
         ids = sorted(id for id, order in self.orders.items() if order.contract == contract.name)

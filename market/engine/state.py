@@ -62,6 +62,7 @@ class State:
         self.expiries: list[tuple[int, int]] = []  # heap of (expires_at_ms, order id), cleaned when read
         self.waiting: dict[int, Group] = {}  # blocks that have not traded, by id
         self.connections: dict[str, Connection] = {}  # by name
+        self.nonces: dict[str, set[tuple[int, str]]] = {}  # contract: accounts and nonces of early signed orders
         self.settled: list[str] = []  # contracts settled last, oldest first
         self.provisional: dict[str, Provisional] = {}  # settlements that may still be corrected, by contract
         self.agreements: dict[int, Agreement] = {}  # by number; those that ended as long as they may still matter
@@ -172,6 +173,10 @@ class State:
             values["agreements"] = [one.values() for _, one in sorted(self.agreements.items())]
         if self.finals:
             values["finals"] = self.finals
+        if changes := {str(account.index): account.key_changes for account in self.accounts if account.key_changes}:
+            values["key_changes"] = changes
+        if self.nonces:
+            values["nonces"] = {name: sorted(map(list, found)) for name, found in self.nonces.items()}
         return values
 
     def _plain_values(self) -> dict[str, Any]:
@@ -278,6 +283,10 @@ class State:
                 state.members_by_area[name] = state.members_by_area.get(name, 0) + 1
         for index, key in values.get("keys", {}).items():
             state.accounts[int(index)].key = key
+        for index, changes in values.get("key_changes", {}).items():
+            state.accounts[int(index)].key_changes = changes
+        for name, found in values.get("nonces", {}).items():
+            state.nonces[name] = {(index, nonce) for index, nonce in found}
         topologies: dict[tuple[tuple[int, ...], tuple[int, ...]], Any] = {}
         for contract_values in values["contracts"]:
             contract = state._restore_contract(contract_values, topologies)

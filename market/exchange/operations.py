@@ -227,9 +227,24 @@ def set_connection(
     return exchange.call(commands.SetConnection(account, connection, import_w, export_w), key=key)
 
 
-def set_account_key(exchange: Exchange, *, account: int, public_key: str, key: str | None = None) -> Outcome:
-    """Have an account's orders signed with a key (hex) that was checked, or ("") no longer signed."""
-    return exchange.call(commands.SetAccountKey(account, public_key), key=key)
+def set_account_key(
+    exchange: Exchange,
+    *,
+    account: int,
+    public_key: str,
+    proof: str = "",
+    approval: str = "",
+    rules: str = "",
+    reason: str = "",
+    changes: int = -1,
+    key: str | None = None,
+) -> Outcome:
+    """Have an account's orders signed with a key (hex), or ("") no longer signed; the signatures were checked.
+
+    ``changes``: how often its key had been changed when they were made. Refused when it has been since.
+    """
+    command = commands.SetAccountKey(account, public_key, proof, approval, rules, reason, changes)
+    return exchange.call(command, key=key)
 
 
 def recall_trade(exchange: Exchange, *, trade: int, reason: str, key: str | None = None) -> Outcome:

@@ -266,7 +266,8 @@ class Follower:
                 genesis = self._entry(0, head)
                 self._judge = Judge.begin(
                     engine, str(genesis.get("currency", "")), self._rules_before(engine, head),
-                    self._readings_before(engine, head), self._signed_before(engine, head), self.model.take,
+                    self._readings_before(engine, head), self._signed_before(engine, head),
+                    self.model.take, str(genesis.get("origin", "")),
                 )  # fmt: skip
                 self.model.seed(engine)
                 return

@@ -13,6 +13,10 @@ SCRIPTS = (
     # api
     _("The market did not answer. Nothing was sent twice; try again."),
     _("The market answered with an error ({status})."),
+    _(
+        "Nothing was sent: this browser holds a key for your orders, and the market does not name it any "
+        "more. Look at your account page."
+    ),
     # shell
     _("Live"),
     _("Connecting"),
@@ -32,6 +36,14 @@ SCRIPTS = (
     _("Off: orders are accepted without a signature."),
     _("On: this browser signs your orders."),
     _("On, with a key in another browser or program. Orders from here are refused."),
+    _(
+        "Attention: this browser holds your key, but the market accepts orders without a signature. Who "
+        "switched that off? The ledger says when and why. Nothing is sent from here until you decide."
+    ),
+    _(
+        "Attention: this browser holds your key, but the market names another one. Who changed it? The ledger "
+        "says when and why. Nothing is sent from here until you decide."
+    ),
     _("This browser cannot make such a key."),
     # trade
     _("trading until {time}"),

@@ -21,6 +21,7 @@ from market.engine.entries import legs_of, to_command
 from market.engine.replay import Divergence, replay
 from market.households import signing
 from market.households.models import Account
+from market.households.operations import Refusal
 from tests.api.conftest import City, Person
 
 PATH = "/api/v1/orders"
@@ -35,11 +36,23 @@ def canonical(values: dict[str, Any]) -> bytes:
     return json.dumps(values, sort_keys=True, separators=(",", ":")).encode()
 
 
-def register(person: Person, key: Ed25519PrivateKey = MINE, **changes: str) -> Any:
+def key_text(person: Person, public: str) -> bytes:
+    """Return what is signed when a key ("" = none) takes the place of the one so far, as docs/ledger.md says."""
     known = person.get("/api/v1/me/signing").json()
+    fields = {"account": known["account_id"], "before": known["public_key"], "public_key": public}
+    fields |= {name: known[name] for name in ("changes", "origin", "rules")}
+    return b"sunledger/key/v2\n" + canonical(fields)
+
+
+def register(
+    person: Person, key: Ed25519PrivateKey = MINE, *, by: Ed25519PrivateKey | None = None, **changes: str
+) -> Any:
     public = key.public_key().public_bytes_raw().hex()
-    proof = key.sign(b"sunledger/key/v1\n" + canonical({"account": known["account_id"], "public_key": public})).hex()
-    return person.request("POST", "/api/v1/me/signing", json={"public_key": public, "proof": proof, **changes})
+    text = key_text(person, public)
+    body = {"public_key": public, "proof": key.sign(text).hex()}
+    if by is not None:
+        body["approval"] = by.sign(text).hex()
+    return person.request("POST", "/api/v1/me/signing", json={**body, **changes})
 
 
 def signature(person: Person, fields: dict[str, Any], key: str, by: Ed25519PrivateKey = MINE, **changes: Any) -> str:
@@ -73,7 +86,8 @@ def signer(city: City) -> Iterator[Person]:
     """Bob, whose orders are signed."""
     assert register(city.bob).status_code == 200
     yield city.bob
-    signing.remove(city.exchange, account=city.bob.account)
+    known = signing.signing_of(city.exchange, account=city.bob.account, rules="0" * 64)
+    signing.remove(city.exchange, account=city.bob.account, known=known, reason="lost_device")
 
 
 def test_a_signed_order_is_placed_and_its_signature_is_on_the_ledger(city: City, signer: Person) -> None:
@@ -164,7 +178,7 @@ def test_signed_orders_are_not_amended_but_can_be_taken_back(city: City, signer:
     order = send(signer, body, sig=signature(signer, fields, "k-amend"), key="k-amend").json()["order"]["id"]
     changed = signer.request("PATCH", f"{PATH}/{order}", json={"price": "0.2000"})
     assert changed.json()["code"] == "signature_required"
-    assert signer.request("POST", f"{PATH}/{order}/hibernate").status_code == 200
+    assert signer.request("POST", f"{PATH}/{order}/hibernate").json()["code"] == "signature_required"
     assert signer.request("DELETE", f"{PATH}/{order}").status_code == 200
 
 
@@ -188,10 +202,63 @@ def test_a_stolen_api_key_can_neither_replace_nor_remove_the_key(city: City, sig
     assert signer.request("DELETE", "/api/v1/me/signing").status_code == 403
     assert signer.get("/api/v1/me/signing").json()["public_key"] == PUBLIC
     assert not Account.objects.get(index=signer.account).automatic
+    for refused in (register(signer, OTHER, by=OTHER), register(signer, OTHER, reset="lost_device")):
+        assert refused.status_code in (403, 422)
+    for query in ("?reset=lost_device", "?approval=" + "0" * 128, "?reset=because", "?approval="):
+        assert signer.request("DELETE", f"/api/v1/me/signing{query}").status_code in (400, 403, 422)
+    assert signer.get("/api/v1/me/signing").json()["public_key"] == PUBLIC
+
+
+def key_entries(city: City) -> list[dict[str, Any]]:
+    leaves = (orjson.loads(leaf) for leaf in ledger.leaves(0, city.seq()))
+    return [leaf for leaf in leaves if leaf.get("action") == "key"]
+
+
+def test_a_lost_key_is_reset_by_a_person_and_the_ledger_says_so(city: City, signer: Person) -> None:
     session = {"cookies": signer.session(), "headers": {"X-CSRFToken": "a" * 32}}
-    assert city.request("DELETE", "/api/v1/me/signing", **session).status_code == 200
+    refused = city.request("DELETE", "/api/v1/me/signing", **session)
+    assert (refused.status_code, refused.json()["code"], refused.json()["field"]) == (
+        403,
+        "signature_required",
+        "approval",
+    )
+    assert city.request("DELETE", "/api/v1/me/signing?reset=lost_device", **session).status_code == 200
+    assert (key_entries(city)[-1]["reason"], "approval" in key_entries(city)[-1]) == ("lost_device", False)
     body, _fields = plain(city)
     assert send(signer, body).status_code == 201
+    assert register(signer).status_code == 200
+
+
+def test_a_program_replaces_and_removes_a_key_with_its_signature(city: City, signer: Person) -> None:
+    before = signer.get("/api/v1/me/signing").json()
+    proof = OTHER.sign(key_text(signer, OTHER.public_key().public_bytes_raw().hex())).hex()
+    assert register(signer, OTHER, by=MINE).status_code == 200
+    known = signer.get("/api/v1/me/signing").json()
+    assert known["changes"] == before["changes"] + 1
+    entry = key_entries(city)[-1]
+    assert {"proof", "approval", "rules"} < entry.keys() and "reason" not in entry and entry["proof"] == proof
+    approval = OTHER.sign(key_text(signer, "")).hex()
+    assert signer.request("DELETE", f"/api/v1/me/signing?approval={approval}").status_code == 200
+    assert signer.get("/api/v1/me/signing").json()["public_key"] == ""
+    assert register(signer, OTHER, proof=proof).json()["code"] == "signature_invalid", "what was signed fits once"
+    assert register(signer).status_code == 200
+    judge = Judge()
+    leaves = [orjson.loads(leaf) for leaf in ledger.leaves(0, city.seq())]
+    rows = {leaf["seq"]: ledger.rows(leaf["seq"]) for leaf in leaves if leaf["type"] in ("readings", "settle")}
+    judge.take(Bundle(0, [], leaves, rows, len(leaves), None))
+    assert judge.wrong is None, str(judge.wrong)
+
+
+def test_two_changes_signed_at_the_same_time_do_not_both_happen(city: City, signer: Person) -> None:
+    """The second was signed for another state: on the ledger its signatures would not fit."""
+    known = signing.signing_of(city.exchange, account=signer.account, rules="0" * 64)
+    assert register(signer, OTHER, by=MINE).status_code == 200
+    third = Ed25519PrivateKey.from_private_bytes(bytes([3]) * 32)
+    public = third.public_key().public_bytes_raw().hex()
+    text = known.key_text(public)
+    fields = {"proof": third.sign(text).hex(), "approval": MINE.sign(text).hex()}
+    with pytest.raises(Refusal, match="signature_invalid: proof"):
+        signing.register(city.exchange, account=signer.account, public_key=public, known=known, **fields)
 
 
 def check_from_entries(city: City) -> int:

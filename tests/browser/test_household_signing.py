@@ -19,7 +19,7 @@ pytestmark = pytest.mark.browser
 PLACE = """async ([path, body]) => {
   const sends = (one) => typeof one === "function" && one.length >= 2 && one.toString().includes("Idempotency-Key");
   const call = Object.values(await import("/static/api.chunk.js")).find(sends);
-  try { return await call("POST", path, body); } catch (problem) { return { code: problem.code }; }
+  try { return await call("POST", path, body); } catch (problem) { return { code: problem.code, text: problem.message }; }
 }"""
 
 
@@ -57,12 +57,57 @@ def test_a_signed_order_can_be_checked_from_its_entry(visit: Visit) -> None:
     elsewhere = visit("household")
     strange = elsewhere.goto("/account")
     expect(strange.locator("[data-signing]").get_by_role("status")).to_contain_text("another browser or program")
-    assert strange.evaluate(PLACE, ["/api/v1/orders", body]) == {"code": "signature_required"}
+    assert strange.evaluate(PLACE, ["/api/v1/orders", body])["code"] == "signature_required"
+    expect(strange.get_by_role("button", name="The key is lost: stop signing")).to_be_visible()
 
     page.reload()
     card.get_by_role("button", name="Stop signing").click()
     expect(card.get_by_role("status")).to_contain_text("Off")
     assert "order" in strange.evaluate(PLACE, ["/api/v1/orders", body])
+    assert household.errors == []
+
+
+@pytest.mark.parametrize(
+    ("language", "attention", "sent"),
+    [
+        ("en", "Attention: this browser holds your key", "Nothing was sent"),
+        ("zh-hans", "注意：此浏览器持有您的密钥", "未发送任何内容"),
+    ],
+)
+@pytest.mark.parametrize("another", [False, True])
+def test_nothing_leaves_a_browser_whose_key_the_market_does_not_name_any_more(
+    visit: Visit, language: str, attention: str, sent: str, another: bool
+) -> None:
+    """Whoever has the password, or runs the market, resets the key: the browser that holds it says so and sends nothing."""
+    household = visit("household", language=language)
+    page = household.goto("/account")
+    card, status = page.locator("[data-signing]"), page.locator("[data-signing-state]")
+    card.locator("[data-signing-on]").click()
+    expect(card.locator("[data-signing-off]")).to_be_visible()
+
+    elsewhere = visit("household").goto("/account").locator("[data-signing]")
+    elsewhere.get_by_role("button", name="The key is lost: stop signing").click()
+    expect(elsewhere.get_by_role("status")).to_contain_text("Off")
+    if another:
+        elsewhere.get_by_role("button", name="Sign my orders").click()
+        expect(elsewhere.get_by_role("status")).to_contain_text("On: this browser")
+    orders = f"{household.url}/api/v1/orders?state=open"
+    before = page.request.get(orders).json()["results"]
+    contract = page.request.get(f"{household.url}/api/v1/contracts?state=open").json()["results"][-1]["contract"]
+    body = {"contract": contract, "side": "sell", "price": "0.3900", "energy_wh": 700, "time_in_force": "gtg"}
+    for path in ("/api/v1/orders", "/api/v1/orders/1/reactivate"):
+        refused = page.evaluate(PLACE, [path, body])
+        assert refused["code"] == "key_replaced" and sent in refused["text"]
+    assert page.request.get(orders).json()["results"] == before
+    page.reload()
+    expect(status).to_contain_text(attention)
+    expect(card.locator("[data-signing-on]")).to_be_hidden()
+    check_now(page, "/account when the key was changed by somebody else")
+    card.locator("[data-signing-forget]").click()
+    expect(status).not_to_contain_text(attention)
+    if another:
+        elsewhere.get_by_role("button", name="Stop signing").click()
+        expect(elsewhere.get_by_role("status")).to_contain_text("Off")
     assert household.errors == []
 
 

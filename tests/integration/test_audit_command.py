@@ -26,9 +26,11 @@ from ledger.files import FolderSource
 from market.audit import resume
 from market.audit.__main__ import Progress, main
 from market.engine import commands as c
+from market.engine import signing
 from tests.integration.test_demo_market import stepped
 from tests.market_log import ORIGIN, SIGNER, lie
 from tests.unit.audit_market import AFTER, Town, a_day, of_type
+from tests.unit.test_audit_signatures import MINE, OTHER, SigningTown, public
 
 ROOT = Path(__file__).resolve().parents[2]
 PINS = ("cryptography", "orjson")  # all the audit needs
@@ -79,7 +81,8 @@ def test_a_log_that_follows_from_the_rules_passes(day: Path, capsys: pytest.Capt
     )
     for line in (
         r"energy \d+ Wh", r"money \d+\.\d{7} EUR paid, of it \d+\.\d{7} EUR grid fees", r"time 2026-.*Z to 2026-",
-        r"seconds \d+\.\d, entries a second \d+", r"settled 3 rows by 3 readings", r"rulebooks 1 verified",
+        r"clock gates closed up to 960\.0 s late, intervals ended 60\.0 s, gaps of \d+\.\d s$",
+            r"seconds \d+\.\d, entries a second \d+", r"settled 3 rows by 3 readings", r"rulebooks 1 verified",
     ):  # fmt: skip
         assert re.search(rf"^{line}", out, re.M), line
 
@@ -177,6 +180,33 @@ def test_readings_that_are_not_there_fail_an_audit_unless_that_is_allowed(
     assert told in out
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_accounts_that_sign_are_told_of_and_held_to_the_keys_their_owners_know(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], jobs: int
+) -> None:
+    town = SigningTown()
+    (reset,) = (event.seq for event in town.do(town.change(town.bob, OTHER, reason=signing.LOST)))
+    town.seal()
+    folder, bob, keys = (
+        write(tmp_path / "log", town.files()),
+        town.engine.accounts[town.bob].id,
+        [public(MINE), public(OTHER)],
+    )
+    accounts = [option for key in keys for option in ("--account", f"{bob}:{key.upper()}")]
+    code, out, err = run(capsys, folder, *accounts, "--jobs", jobs, "--json", tmp_path / "verdict.json")
+    assert (code, err) == (0, "")
+    assert "signing 1 accounts sign their orders, keys changed 2 times" in out
+    assert f"unsigned account {bob}: key changed in entry {reset} (lost_device)" in out
+    assert f"account {bob}: no key but those given" in out
+    told = json.loads((tmp_path / "verdict.json").read_text())
+    change = {"seq": reset, "public_key": keys[1], "reason": "lost_device"}
+    assert told["unsigned"] == [{"account": bob, "changes": [change], "slept": 0, "slept_first": -1}]
+    assert (told["signing"], told["key_changes"], told["held"]) == (1, 2, 1)
+    code, out, err = run(capsys, folder, *accounts[:2], "--jobs", jobs)
+    assert (code, out) == (1, "")
+    assert err == f"entry {reset} (account {bob}): public_key: expected {keys[0]}, was {keys[1]}\n"
+
+
 def test_input_that_cannot_be_used_is_told_from_wrong_input(
     day: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -184,6 +214,7 @@ def test_input_that_cannot_be_used_is_told_from_wrong_input(
     for arguments in (
         (tmp_path / "nowhere",), (tmp_path / "empty",), (day, "--vkey", "x"), (day, "--receipt", tmp_path / "nowhere"),
         ("http://localhost:1",), ("http://[",), ("ftp://x",), (day, "--witness", SIGNER.vkey),
+        (day, "--account", "12:34"), (day, "--account", "x" * 32 + ":" + "0" * 64),
         (day, "--policy", tmp_path / "nowhere"), (day, "--policy", day / "checkpoint"),
     ):  # fmt: skip
         for jobs in (1, 2):

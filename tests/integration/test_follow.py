@@ -29,6 +29,7 @@ from tests.integration.following import VKEYS, Server, copied, dump_at, state
 from tests.integration.test_audit_command import a_longer_day, write
 from tests.market_log import ORIGIN, SIGNER
 from tests.unit.audit_market import AFTER, Town, a_day, of_type
+from tests.unit.test_audit_signatures import MINE, OTHER, SigningTown
 
 
 def test_a_log_that_grows_is_copied_byte_by_byte_and_played_along(
@@ -139,6 +140,18 @@ def test_a_settlement_after_a_snapshot_is_judged_by_the_readings_before_it(
         Mismatch, match=r"entry \d+ \(settle, .*row \d+ \(account \d+\): export_wh: expected 900, was 901"
     ):
         other.step()
+
+
+def test_keys_after_a_snapshot_are_judged_by_the_name_of_the_log(followed: Callable[..., Follower]) -> None:
+    log = SigningTown()
+    log.snapshot()
+    log.do(log.change(log.bob, OTHER, by=MINE))
+    log.seal()
+    entry = of_type(log.entries, "snapshot")
+    file = {f"snapshot/{entry['sha256']}": dump_at(log, entry["seq"])}
+    one = followed(Server(log.files() | file), snapshot=NEWEST)
+    one.step()
+    assert state(one) == log.engine.state_hash()
 
 
 def test_a_snapshot_the_ledger_does_not_commit_to_is_refused(

@@ -297,7 +297,7 @@ def test_an_export_grows_with_the_log(tmp_path: Path) -> None:
 
 
 def test_nothing_sealed_means_nothing_to_export_or_verify(tmp_path: Path) -> None:
-    with pytest.raises(CommandError, match="nothing is sealed"):
+    with pytest.raises(CommandError, match="there is no checkpoint yet"):
         call_command("export_ledger", str(tmp_path / "export"))
     with pytest.raises(CommandError, match="checkpoint"):
         call_command("verify_ledger")

@@ -232,7 +232,7 @@ def displayed_depth_is_executable_depth(world: World, commands: Commands) -> Non
     for index in mirror.accounts:
         do(c.SetHalt("account", str(index), 0, "test"))
         if mirror.accounts[index].key and not mirror.accounts[index].closed:
-            do(c.SetAccountKey(index, ""))  # what lies hidden is about to be amended away
+            do(c.SetAccountKey(index, "", reason="lost_device"))  # what lies hidden is about to be amended away
     for area in mirror.areas:
         do(c.SetHalt("area", area, 0, "test"))
     for contract in mirror.contracts:

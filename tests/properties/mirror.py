@@ -106,7 +106,9 @@ class Mirror(NaiveMarket):
         self.connections[account.connection] = (event.import_w, event.export_w)
 
     def see_AccountKeySet(self, event: ev.AccountKeySet) -> None:
-        self.accounts[event.account].key = event.public_key
+        account = self.accounts[event.account]
+        account.key = event.public_key
+        account.key_changes += any((event.proof, event.approval, event.reason))
 
     def see_Funded(self, event: ev.Funded) -> None:
         self.accounts[event.account].cash_e7 += event.amount_e7

@@ -39,6 +39,7 @@ class NaiveAccount:
     halted: bool = False
     closed: bool = False
     key: str = ""
+    key_changes: int = 0
     spent: int = 0  # of the throttle's tokens, at ``spent_at_ms``
     spent_at_ms: int = 0
 

@@ -411,12 +411,17 @@ class NaiveOrders(NaiveMarket):
             self.rest(order)
         self.uncross(contract)
 
+    def keeps_as_signed(self, index: int) -> bool:
+        return bool(self.accounts[index].key and self.accounts[index].key_changes)
+
     def do_HibernateOrder(self, command: c.HibernateOrder) -> str:
         code, order = self.owned(command)
         if not code and order.block:
             code = "linked_order"
         if not code and order.where == ASLEEP:
             code = "order_hibernated"
+        if not code and self.keeps_as_signed(order.account):
+            code = "signature_required"
         if code or (code := self.contract_problem(order.contract)):
             return code
         order.where = ASLEEP
@@ -429,6 +434,8 @@ class NaiveOrders(NaiveMarket):
             code = "linked_order"
         if not code and order.where != ASLEEP:
             code = "not_hibernated"
+        if not code and self.keeps_as_signed(order.account):
+            code = "signature_required"
         if code or (code := self.contract_problem(order.contract)):
             return code
         wanted = [self.wanted(order.account, order.contract, order.side, order.price_e4, order.left_wh)]

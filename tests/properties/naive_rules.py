@@ -82,10 +82,27 @@ class Oracle(NaiveOrders):
     def do_SetAccountKey(self, command: c.SetAccountKey) -> str:
         if code := self.member_problem(command.account):
             return code
-        if command.public_key == self.accounts[command.account].key:
+        account = self.accounts[command.account]
+        if command.public_key == account.key:
             return "nothing_to_change"
-        self.accounts[command.account].key = command.public_key
-        self.emit(ev.AccountKeySet, *command)
+        if command.changes not in (-1, account.key_changes):
+            return "signature_invalid"
+        if not any(command[2:-1]):
+            if account.key_changes:
+                return "signature_required"
+        else:
+            let_go = command.approval != "" or command.reason in ("lost_device", "market_operator")
+            both = command.approval != "" and command.reason != ""
+            lengths = {"proof": 128 * bool(command.public_key), "rules": 64 * bool(command.proof or command.approval)}
+            if any(len(getattr(command, name)) != length for name, length in lengths.items()):
+                return "invalid_value"
+            if both or let_go != bool(account.key) or len(command.approval) not in (0, 128):
+                return "invalid_value"
+            if command.reason and not let_go:
+                return "invalid_value"
+            account.key_changes += 1
+        account.key = command.public_key
+        self.emit(ev.AccountKeySet, *command[:-1])
         return ""
 
     def do_SignedOrder(self, command: c.SignedOrder) -> str:

@@ -189,7 +189,19 @@ class Commands:
         return made._replace(**self.draw.choice(({"account": self.account()}, {"order": None}, {"signature": "no"})))
 
     def key(self) -> Any:
-        return c.SetAccountKey(self.account(), self.draw.choice(("", *KEYS)))
+        account, key = self.account(), self.draw.choice(("", *KEYS))
+        if self.draw.random() < 0.3:
+            return c.SetAccountKey(account, key)
+        known = self.world.mirror.accounts.get(account)
+        proof, approval, reason = "8" * 128 * bool(key), "", ""
+        if known is not None and known.key:
+            approval, reason = self.draw.choice((("9" * 128, ""), ("", "lost_device"), ("", "market_operator")))
+        changes = self.draw.choice((-1, -1, 0, 1, 2))
+        made = c.SetAccountKey(account, key, proof, approval, "7" * 64 if proof or approval else "", reason, changes)
+        if self.draw.random() < 0.9:
+            return made
+        field = self.draw.choice(("proof", "approval", "rules", "reason"))
+        return made._replace(**{field: self.draw.choice(("", "9" * 128, "9" * 64, "market_operator", "gift"))})
 
     # --- parts of commands -----------------------------------------------------------------------------------------
 

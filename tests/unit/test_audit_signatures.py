@@ -14,18 +14,21 @@ from ledger.core.findings import Bundle
 from ledger.core.note import parse_vkey
 from ledger.core.verify import verify_log
 from market.audit.judge import Judge, Wrong
-from market.audit.signatures import ONCE_MS, Signatures
+from market.audit.signatures import UNSHOWN, KeyChange, Unsigned
 from market.engine import commands as c
 from market.engine import signing
 from market.engine.engine import Engine
-from market.engine.replay import Divergence, replay
-from tests.market_log import RULES, SIGNER, lie
-from tests.unit.audit_market import LATER, NOON, Town, audited, of_type, place
+from market.engine.replay import replay
+from market.engine.trading import MARKET_OPERATOR
+from tests.market_log import ORIGIN, RULES, SIGNER, lie
+from tests.unit.audit_market import FIRST, LATER, NOON, Town, audited, of_type, place
 from tests.unit.ledger_logs import source
 
 MINE = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 OTHER = Ed25519PrivateKey.from_private_bytes(bytes(32))
+THIRD = Ed25519PrivateKey.from_private_bytes(bytes([3]) * 32)
 NEWER, NEWEST = "1" * 64, "2" * 64  # rulebooks
+FAR = "2026-06-10T12:00Z"  # more than two days away
 Change = Callable[[Any], Any]
 
 
@@ -39,7 +42,22 @@ class SigningTown(Town):
     def __init__(self, put: Change = lambda command: command) -> None:
         super().__init__()
         self._put = put
-        self.do(c.SetAccountKey(self.bob, public(MINE)))
+        self.do(self.change(self.bob, MINE))
+
+    def change(
+        self,
+        account: int,
+        key: Ed25519PrivateKey | None,
+        by: Ed25519PrivateKey | None = None,
+        reason: str = "",
+        **changes: Any,
+    ) -> c.SetAccountKey:
+        """Return the command that gives an account another key: shown by its holder, and let go by who holds the one before."""
+        found, new = self.engine.accounts[account], public(key) if key else ""
+        fields = {"before": found.key, "changes": found.key_changes, "origin": ORIGIN, "rules": self.rules} | changes
+        text = signing.key_text(found.id, new, **fields)
+        proof, approval = (one.sign(text).hex() if one else "" for one in (key, by))
+        return c.SetAccountKey(account, new, proof, approval, fields["rules"] if key or by else "", reason)
 
     def signed(self, order: Any, request: str, rules: str = RULES, by: Ed25519PrivateKey = MINE) -> c.SignedOrder:
         nonce = hashlib.sha256(request.encode()).hexdigest()
@@ -133,11 +151,151 @@ def test_an_order_made_up_by_the_operator_is_named() -> None:
 
 def test_an_order_of_another_account_under_bobs_signature_is_named() -> None:
     town = SigningTown()
-    town.do(c.SetAccountKey(town.dora, public(MINE)))  # one person, two accounts, one key
+    town.do(town.change(town.dora, MINE))  # one person, two accounts, one key
     command = town.signed(c.PlaceOrder(town.bob, NOON, c.BUY, 1_900, 700, "gtg", 0), "plain")
     seq = town.do(command._replace(account=town.dora, order=command.order._replace(account=town.dora)))[0].seq
     town.seal()
     assert wrong_of(town.files()).place == place(town.entries[seq])
+
+
+# --- keys -------------------------------------------------------------------------------------------------------------
+
+
+def changed_twice(town: SigningTown) -> list[int]:
+    """Bob has another key, let go by the first, then loses his device; return the entries of both changes."""
+    changes = [town.change(town.bob, OTHER, by=MINE)]
+    town.do(changes[0])
+    town.place(c.PlaceOrder(town.bob, NOON, c.BUY, 1_900, 10, "gtg", 0), "with the other", by=OTHER)
+    town.do(town.change(town.bob, MINE, reason=signing.LOST))
+    town.seal()
+    return [entry["seq"] for entry in town.entries if entry.get("action") == "key"][1:]
+
+
+def test_keys_that_change_hands_are_counted_and_a_reset_is_named() -> None:
+    town = SigningTown()
+    _, reset = changed_twice(town)
+    figures = audited(town.files())[1]
+    assert (figures.signing, figures.key_changes) == (1, 3)
+    bob = town.engine.accounts[town.bob].id
+    assert figures.unsigned == [Unsigned(bob, (KeyChange(reset, public(MINE), signing.LOST),), 0, -1)]
+    assert audited(a_signed_day().files())[1].unsigned == []
+
+
+KEY_LIES: dict[str, Callable[[SigningTown], c.SetAccountKey]] = {
+    "nobody has shown it": lambda town: town.change(town.bob, OTHER, by=MINE)._replace(proof="0" * 128),
+    "shown by another": lambda town: town.change(town.bob, OTHER, by=MINE)._replace(public_key=public(THIRD)),
+    "let go by another": lambda town: town.change(town.bob, OTHER, by=THIRD),
+    "removed by another": lambda town: town.change(town.bob, None, by=OTHER),
+    "for another account": lambda town: town.change(town.dora, OTHER)._replace(account=town.charlie),
+    "for another market": lambda town: town.change(town.bob, OTHER, by=MINE, origin="elsewhere.example"),
+    "once before": lambda town: town.change(town.bob, OTHER, by=MINE, changes=0),
+    "after another key": lambda town: town.change(town.bob, OTHER, by=MINE, before=""),
+    "under another rulebook": lambda town: town.change(town.bob, OTHER, by=MINE, rules=NEWER),
+}
+
+
+@pytest.mark.parametrize("name", KEY_LIES)
+def test_a_key_whose_owner_has_not_signed_for_it_is_named(name: str) -> None:
+    town = SigningTown()
+    seq = town.do(KEY_LIES[name](town))[0].seq
+    town.seal()
+    wrong = wrong_of(town.files())
+    assert wrong.place == place(town.entries[seq])
+    assert wrong.what.startswith("expected a change of keys ")
+
+
+def test_an_operator_cannot_put_the_key_back_after_an_order_in_its_owners_name() -> None:
+    """Neither without a trace nor with what its owner signed when it was registered."""
+    for between in (None, THIRD):
+        town = SigningTown()
+        town.order(town.alice, c.SELL, 1_500, 1_000)
+        registered = of_type(town.entries, "account", action="key")
+        reset = town.do(town.change(town.bob, between, reason=signing.OPERATOR))[0].seq
+        if between is None:
+            town.order(town.bob, c.BUY, 39_000, 1_000)
+        else:
+            town.place(c.PlaceOrder(town.bob, FIRST, c.BUY, 39_000, 1_000, "gtg", 0), "made up", by=between)
+        reason = signing.OPERATOR if between else ""
+        town.seal()
+        assert [one.changes[0].seq for one in audited(town.files())[1].unsigned] == [reset]
+        back = town.do(c.SetAccountKey(town.bob, public(MINE), registered["proof"], "", RULES, reason))[0].seq
+        town.seal()
+        assert wrong_of(town.files()).place == place(town.entries[back])
+
+
+def test_a_log_whose_operator_left_the_proofs_out_is_told_as_such() -> None:
+    """As in logs from before there were any: nothing in them shows who changed the key, and the audit says that."""
+    town = Town()
+    changes = [c.SetAccountKey(town.bob, key) for key in (public(MINE), "", public(MINE))]
+    seqs = [town.do(change)[0].seq for change in changes]
+    town.seal()
+    (bob,) = audited(town.files())[1].unsigned
+    assert [(change.seq, change.reason) for change in bob.changes] == [(seq, UNSHOWN) for seq in seqs]
+
+
+def test_signed_orders_that_nobody_signed_to_sleep_are_counted_in_older_logs() -> None:
+    town = Town()
+    town.do(c.SetAccountKey(town.bob, public(MINE)))
+    town.order(town.alice, c.SELL, 1_900, 10, NOON)
+    order = c.PlaceOrder(town.bob, NOON, c.BUY, 1_100, 100, "gtg", 0)
+    nonce, account = "5" * 64, town.engine.accounts[town.bob]
+    signature = MINE.sign(signing.text(order, account.id, nonce, RULES)).hex()
+    seq = town.do(c.SignedOrder(town.bob, order, signature, nonce, RULES))[0].seq
+    asleep = town.do(c.HibernateOrder(MARKET_OPERATOR, seq))[0].seq
+    town.do(c.ReactivateOrder(MARKET_OPERATOR, seq))
+    other = town.order(town.alice, c.SELL, 2_900, 10, NOON)
+    town.do(c.HibernateOrder(MARKET_OPERATOR, other))  # alice signs nothing
+    town.seal()
+    (bob,) = audited(town.files())[1].unsigned
+    assert (bob.account, bob.slept, bob.slept_first) == (account.id, 2, asleep)
+    judge = Judge()
+    judge.take(Bundle(0, [], town.entries, town.rows, len(town.entries), None))
+    again = Judge.restore(Engine.load(judge.engine.dump()), json.loads(json.dumps(judge.values())))
+    assert again.end(len(town.entries)).unsigned == [bob]
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_an_account_is_held_to_the_keys_its_owner_knows(resumed: bool) -> None:
+    town = SigningTown()
+    changed_twice(town)
+    registered, replaced, _ = (entry["seq"] for entry in town.entries if entry.get("action") == "key")
+    bob, mine, other = town.engine.accounts[town.bob].id, public(MINE), public(OTHER)
+    judge = Judge()
+    judge.take(Bundle(0, [], town.entries, town.rows, len(town.entries), None))
+    if resumed:
+        judge = Judge.restore(Engine.load(judge.engine.dump()), json.loads(json.dumps(judge.values())))
+    judge.hold(bob, [mine, other])
+    for key, seq, was in ((mine, replaced, other), (other, registered, mine), (public(THIRD), registered, mine)):
+        with pytest.raises(Wrong) as caught:
+            judge.hold(bob, [key])
+        assert caught.value.place == f"entry {seq} (account {bob})"
+        assert caught.value.what == f"public_key: expected {key}, was {was}"
+    for account in (town.engine.accounts[town.alice].id, "f" * 32):
+        with pytest.raises(Wrong) as caught:
+            judge.hold(account, [mine])
+        assert (caught.value.place, caught.value.what) == (
+            f"account {account}",
+            f"public_key: expected {mine}, was none",
+        )
+    for how, passes in (
+        (town.change(town.bob, None, by=MINE), True),
+        (town.change(town.bob, None, reason=signing.LOST), False),
+    ):
+        again = SigningTown()
+        again.do(how._replace(approval=again.change(again.bob, None, by=MINE).approval) if how.approval else how)
+        again.do(again.change(again.bob, OTHER))
+        again.seal()
+        judge = Judge()
+        judge.take(Bundle(0, [], again.entries, again.rows, len(again.entries), None))
+        assert judge.wrong is None
+        if passes:
+            judge.hold(bob, [mine, other])
+        else:
+            with pytest.raises(Wrong, match="was none"):
+                judge.hold(bob, [mine, other])
+
+
+# --- orders -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("fields", [("sig", "nonce", "rules"), ("sig",), ("nonce",), ("rules",)])
@@ -169,17 +327,39 @@ def test_a_signed_order_that_is_placed_twice_is_named() -> None:
     assert wrong.what.startswith("expected a signature that places one order, was order ")
 
 
-def test_a_request_that_the_market_has_forgotten_may_place_its_order_again() -> None:
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_signature_places_one_order_for_as_long_as_its_contract_lives(resumed: bool) -> None:
+    """Also after the market has forgotten the request. In a log from before keys were shown the engine does not see it."""
+    town = Town()
+    town.do(c.SetAccountKey(town.bob, public(MINE)))
+    town.do(c.SetParams(40_000, 1, 1_000_000, 50, 7 * 24 * 60, 0, 1_000))
+    town.due(town.at_ms)
+    order, nonce = c.PlaceOrder(town.bob, FAR, c.BUY, 1_900, 100, "gtg", 0), "5" * 64
+    text = signing.text(order, town.engine.accounts[town.bob].id, nonce, RULES)
+    command = c.SignedOrder(town.bob, order, MINE.sign(text).hex(), nonce, RULES)
+    town.do(command)
+    town.seal()
+    half = len(town.entries)
+    town.due(town.at_ms + signing.ONCE_MS + 1_000)
+    seq = town.do(command)[0].seq
+    town.seal()
+    judge = Judge()
+    judge.take(Bundle(0, [], town.entries[:half], town.rows, len(town.entries), None))
+    if resumed:
+        judge = Judge.restore(Engine.load(judge.engine.dump()), json.loads(json.dumps(judge.values())))
+    judge.take(Bundle(half, [], town.entries[half:], town.rows, len(town.entries), None))
+    assert judge.wrong is not None
+    assert judge.wrong.place == place(town.entries[seq])
+    assert judge.wrong.what.startswith("expected a signature that places one order, was order ")
+
+
+def test_one_request_may_have_the_same_name_in_two_accounts() -> None:
     town = SigningTown()
-    command = town.signed(c.PlaceOrder(town.bob, NOON, c.BUY, 1_900, 100, "gtg", 0), "again")
-    entry = {"contract": NOON, "at": "2026-06-06T10:10:00.000Z"}
-    found = Signatures(town.engine, [RULES])
-    found.check(command, entry)
-    found = Signatures.restore(town.engine, json.loads(json.dumps(found.values())))
-    assert ONCE_MS == 2 * 86_400_000
-    with pytest.raises(Divergence):
-        found.check(command, entry | {"at": "2026-06-08T10:09:59.999Z"})
-    found.check(command, entry | {"at": "2026-06-08T10:10:00.000Z"})
+    town.do(town.change(town.dora, OTHER))
+    for account, key in ((town.bob, MINE), (town.dora, OTHER)):
+        town.place(c.PlaceOrder(account, NOON, c.BUY, 1_900, 100, "gtg", 0), "order 1", by=key)
+    town.seal()
+    audited(town.files())
 
 
 @pytest.mark.parametrize(("rules", "passes"), [(RULES, False), (NEWER, True), (NEWEST, True), ("3" * 64, False)])

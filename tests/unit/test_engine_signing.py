@@ -11,10 +11,13 @@ from typing import Any
 import pytest
 
 from market.engine import commands as c
+from market.engine import events as ev
 from market.engine import signing
+from market.engine.contracts import contract_start_ms
 from market.engine.engine import Engine
 from market.engine.entries import legs_of, signed_fields, to_command, to_leaf
 from market.engine.replay import Divergence, replay
+from market.exchange.idempotency import KEPT_MS
 from tests.unit.engine_cast import LATER, NOON, Market
 
 KEY, SIG, NONCE, RULES = "ab" * 32, "cd" * 64, "ef" * 32, "01" * 32
@@ -95,7 +98,119 @@ def test_what_is_signed_says_all_of_the_order_and_nothing_twice() -> None:
     basket = orders(4)[4]
     other = basket._replace(legs=(basket.legs[0]._replace(account=9), basket.legs[1]))
     assert signing.text(other, ACCOUNT, NONCE, RULES) != signing.text(basket, ACCOUNT, NONCE, RULES)
-    assert signing.key_text(ACCOUNT, KEY).startswith(b"sunledger/key/v1\n{")
+
+
+def test_what_is_signed_about_a_key_says_which_account_market_rulebook_and_change() -> None:
+    fields = {"before": "", "changes": 0, "origin": "test/log", "rules": RULES}
+    text = signing.key_text(ACCOUNT, KEY, **fields)  # type: ignore[arg-type]
+    values = {**fields, "account": ACCOUNT, "public_key": KEY}
+    assert text == b"sunledger/key/v2\n" + json.dumps(values, sort_keys=True, separators=(",", ":")).encode()
+
+
+def test_the_documents_example_of_a_key_is_what_is_signed() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "ledger.md").read_text()
+    shown = re.search(r"```\n(sunledger/key/v2\n\{.*?\})\n```", text, re.DOTALL)
+    assert shown is not None
+    domain, _, body = shown[1].partition("\n")
+    values = json.loads(body)
+    fields = {"before": "", "changes": 0, "origin": "sunledger.example/city", "rules": hashlib.sha256(b"").hexdigest()}
+    signed_text = signing.key_text(values["account"], values["public_key"], **fields)  # type: ignore[arg-type]
+    assert f"{domain}\n{body.replace(chr(10) + ' ', '')}".encode() == signed_text
+
+
+def test_a_key_that_was_shown_is_changed_by_its_own_signature_or_by_a_reset_that_says_why() -> None:
+    """Entries of older logs showed nothing. After the first proof there are no such entries any more."""
+    market = Market()
+    alice, other = market.alice, "ba" * 32
+    shown = c.SetAccountKey(alice, KEY, SIG, "", RULES)
+    for field, command in {
+        "proof": shown._replace(proof=""), "approval": shown._replace(approval=SIG), "rules": shown._replace(rules=""),
+        "reason": shown._replace(reason=signing.LOST),
+    }.items():  # fmt: skip
+        assert market.refused(command) == ("invalid_value", field)
+    assert market.refused(shown._replace(changes=1)) == ("signature_invalid", "proof"), "another change came in between"
+    market.do(shown._replace(changes=0))
+    order = market.do(signed(orders(alice)[0]))[0].seq
+    for command in (c.HibernateOrder(alice, order), c.HibernateOrder(-1, order)):
+        assert market.refused(command) == ("signature_required", "order")
+    for key in ("", other):
+        assert market.refused(c.SetAccountKey(alice, key)) == ("signature_required", "approval")
+    changed = c.SetAccountKey(alice, other, SIG, SIG, RULES)
+    for field, command in {
+        "reason": changed._replace(approval=""), "proof": changed._replace(proof=""),
+        "rules": changed._replace(rules="x"), "approval": changed._replace(approval="x"),
+    }.items():  # fmt: skip
+        assert market.refused(command) == ("invalid_value", field)
+    assert market.refused(changed._replace(reason=signing.LOST)) == ("invalid_value", "reason")
+    assert market.refused(changed._replace(approval="", reason="because")) == ("invalid_value", "reason")
+    market.do(changed)
+    market.do(c.SetAccountKey(alice, "", "", SIG, RULES))
+    assert market.refused(c.SetAccountKey(alice, KEY)) == ("signature_required", "proof")
+    market.do(shown)
+    market.do(c.SetAccountKey(alice, "", reason=signing.OPERATOR))
+    entries = [to_leaf(event) for event in market.log if type(event) is ev.AccountKeySet]
+    assert [entry.keys() - {"v", "seq", "type", "at", "action", "account"} for entry in entries] == [
+        {"public_key", "proof", "rules"}, {"public_key", "proof", "approval", "rules"}, {"approval", "rules"},
+        {"public_key", "proof", "rules"}, {"reason"},
+    ]  # fmt: skip
+    assert market.engine.accounts[alice].key_changes == 5
+    loaded = Engine.load(market.engine.dump())
+    assert (loaded.accounts[alice].key_changes, loaded.dump()) == (5, market.engine.dump())
+    leaves = [
+        to_leaf(event) | (signed_fields(signed(orders(alice)[0])) if event.seq == order else {}) for event in market.log
+    ]
+    again = Engine()
+    replay(again, leaves, market.rows)
+    assert again.state_hash() == market.engine.state_hash()
+
+
+def test_a_nonce_is_used_once_for_as_long_as_its_contract_can_be_traded() -> None:
+    """The market answers a repeated request for two days; in contracts that live longer the engine remembers it itself."""
+    assert signing.ONCE_MS == KEPT_MS
+    market = Market()
+    alice, far, farther = market.alice, "2026-06-10T12:00Z", "2026-06-10T12:15Z"
+    market.do(c.SetParams(40_000, 1, 1_000_000, 50, 7 * 24 * 60, 0, 1_000))
+    market.tick(market.now_ms)
+    market.do(c.SetAccountKey(alice, KEY, SIG, "", RULES))
+    legs = (c.Leg(alice, far, "buy", 2_500, 10), c.Leg(alice, farther, "buy", 2_500, 10))
+    kinds = [
+        c.PlaceOrder(alice, far, "buy", 1_900, 10, "gtg", 0), c.PlaceIceberg(alice, far, "buy", 1_900, 10, "gtg", 0, 2),
+        c.PlaceSweep(alice, far, farther, "buy", 1_900, 10), c.PlaceBlock(alice, far, farther, "buy", 1_900, 10, "gtg", 0),
+        c.PlaceBasket(alice, legs),
+    ]  # fmt: skip
+    for contract in (far, farther):
+        market.order(market.bob, "sell", 1_000, 50, contract=contract)
+    placed = [signed(order)._replace(nonce=f"{number:064x}") for number, order in enumerate(kinds)]
+    for command in placed:
+        market.do(command)
+    near = signed(orders(alice)[0])
+    market.do(near)
+    assert market.refused(placed[0]._replace(order=c.PlaceOrder(alice, far, "gift", 1, 1, "gtg", 0))) == (
+        "signature_invalid", "nonce",
+    )  # fmt: skip
+    assert market.engine.nonces.keys() == {far}, "what an answer is kept for until the gate is not kept twice"
+    market.tick(market.now_ms + signing.ONCE_MS + 60_000)
+    market.engine = Engine.load(market.engine.dump())
+    for command in placed:
+        assert market.refused(command) == ("signature_invalid", "nonce")
+    market.do(placed[0]._replace(nonce=NONCE))
+    for odd in ((), None, (3,)):
+        assert market.refused(signed(c.PlaceBasket(alice, odd)))[0] != "signature_invalid"  # type: ignore[arg-type]
+    market.tick(contract_start_ms(far))
+    assert not market.engine.nonces and b"nonces" not in market.engine.dump()
+
+
+def test_logs_from_before_keys_were_shown_replay_as_they_are() -> None:
+    market = Market()
+    market.do(c.SetAccountKey(market.alice, KEY))
+    order = market.do(signed(orders(market.alice)[0]))[0].seq
+    market.do(c.HibernateOrder(market.alice, order))
+    market.do(c.ReactivateOrder(market.alice, order))
+    market.do(c.SetAccountKey(market.alice, ""))
+    assert next(to_leaf(event) for event in market.log if type(event) is ev.AccountKeySet).keys() == {
+        "v", "seq", "type", "at", "action", "account", "public_key",
+    }  # fmt: skip
+    assert b"key_changes" not in market.engine.dump()
 
 
 def test_the_documents_example_is_what_is_signed() -> None:

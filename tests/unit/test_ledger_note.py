@@ -13,6 +13,7 @@ from ledger.core.note import (
     Signer,
     check_public_key,
     checkpoint_body,
+    fits,
     format_vkey,
     open_checkpoint,
     parse_checkpoint,
@@ -243,3 +244,9 @@ def test_a_receipt_carries_extra_data() -> None:
 def test_receipts_of_another_form_are_refused(old: str, new: str) -> None:
     with pytest.raises((ProofError, NoteError)):
         verify_receipt(parse_receipt(receipt_text(3).replace(old, new)), LEAVES[3], [KEY])
+
+
+def test_a_signature_by_a_key_of_low_order_fits_nothing_however_often_it_is_asked() -> None:
+    neutral = "01" + "00" * 31
+    for _ in range(2):
+        assert not fits(neutral, neutral + "00" * 32, b"whatever one likes")
