@@ -463,44 +463,9 @@ class CommitSnapshot(NamedTuple):
 
 
 Command = (
-    Found
-    | PublishRulebook
-    | RegisterKey
-    | SetParams
-    | SetArea
-    | SetCapacity
-    | SetFee
-    | SetTariff
-    | OpenAccount
-    | CloseAccount
-    | SetConnection
-    | SetAccountKey
-    | Fund
-    | OpenContract
-    | CloseContract
-    | DeliverContract
-    | SetHalt
-    | PlaceOrder
-    | PlaceIceberg
-    | PlaceSweep
-    | PlaceBlock
-    | PlaceBasket
-    | SignedOrder
-    | AmendOrder
-    | HibernateOrder
-    | ReactivateOrder
-    | RecallTrade
-    | CancelOrder
-    | CancelAll
-    | Expire
-    | CommitReadings
-    | Settle
-    | Adjust
-    | Final
-    | Propose
-    | Agree
-    | Revoke
-    | Share
-    | Seal
-    | CommitSnapshot
-)
+    Found | PublishRulebook | RegisterKey | SetParams | SetArea | SetCapacity | SetFee | SetTariff | OpenAccount
+    | CloseAccount | SetConnection | SetAccountKey | Fund | OpenContract | CloseContract | DeliverContract | SetHalt
+    | PlaceOrder | PlaceIceberg | PlaceSweep | PlaceBlock | PlaceBasket | SignedOrder | AmendOrder | HibernateOrder
+    | ReactivateOrder | RecallTrade | CancelOrder | CancelAll | Expire | CommitReadings | Settle | Adjust | Final
+    | Propose | Agree | Revoke | Share | Seal | CommitSnapshot
+)  # fmt: skip
