@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import resource
 
 import uvicorn
@@ -32,7 +33,8 @@ def run(*, host: str, port: int, application: str = "market.config.asgi:applicat
         timeout_graceful_shutdown=SHUTDOWN_S,
     )
     server = uvicorn.Server(config)
-    server.run()
+    with contextlib.suppress(KeyboardInterrupt):  # raised once more after the server has closed in good order
+        server.run()
     return 0 if server.started else 3
 
 

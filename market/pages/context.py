@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from django.conf import settings
 from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
-from django.utils.translation import get_language
+from django.utils.translation import get_language, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
 
 from market.disputes import queries as disputes
@@ -28,7 +28,7 @@ SYMBOLS = {"EUR": "€", "USD": "$", "GBP": "£", "CNY": "¥", "JPY": "¥", "CHF
 # Role -> pages in the order of the navigation: (name of the URL, label). A page that is not installed is left out.
 NAVIGATION: dict[str, tuple[tuple[str, Any], ...]] = {
     "household": (
-        ("home", _("Home")), ("trade", _("Trade")), ("statement", _("Statement")), ("money", _("Money")),
+        ("home", _("Home")), ("trade", _("Trade")), ("statement", _("Statement")), ("money", pgettext_lazy("wallet", "Money")),
         ("account", _("Account")),
     ),
     "operator": (("operator", _("Grid")), ("account", _("Account"))),
