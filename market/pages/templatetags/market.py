@@ -16,7 +16,7 @@ from django.utils.translation import gettext, gettext_lazy
 from market.engine.contracts import contract_start_ms
 from market.pages.context import currency_symbol, local
 from market.settlement.levies import Charge, commercial
-from market.settlement.statements import CENT_E11
+from market.settlement.statements import CENT_E11, Line
 
 register = template.Library()
 
@@ -27,8 +27,12 @@ LINE_WORDS = {
     "sold": gettext_lazy("sold"),
     "short": gettext_lazy("not delivered"),
     "spill": gettext_lazy("to the grid"),
+    "given": gettext_lazy("given to a neighbour"),
+    "received": gettext_lazy("received from a neighbour"),
     "corrected": gettext_lazy("corrected"),
 }
+# Of what a private agreement moves: the supplier's energy that it replaces.
+REPLACED_WORDS = {"spill": gettext_lazy("so not to the grid"), "topup": gettext_lazy("so not from the grid")}
 
 MINUS = "−"
 TINY_E7 = 50_000  # half a cent: below it two digits would show earned money as none
@@ -108,9 +112,10 @@ def charge_name(charge: Charge, language: str) -> str:
 
 
 @register.filter
-def line_word(kind: str) -> str:
+def line_word(line: Line) -> str:
     """Return what a line of a statement is called."""
-    return str(LINE_WORDS[kind])
+    words = REPLACED_WORDS if line.agreement and line.kind in REPLACED_WORDS else LINE_WORDS
+    return str(words[line.kind])
 
 
 @register.filter
