@@ -139,10 +139,6 @@ def _summary(sheet: Sheet, found: Statement, currency: str, language: str) -> No
         (gettext("Earned"), money_text(sums.earned_e7)),
         (gettext("Paid for energy and grid"), money_text(-sums.paid_e7)),
     ]
-    if sums.corrected:
-        pairs.append((gettext("of it by corrections"), money_text(sums.corrected_e7)))
-    if sums.given_wh or sums.received_wh:
-        pairs.append((gettext("of it by private agreements"), money_text(sums.given_e7 - sums.received_e7)))
     pairs += [
         (_charge(one.charge.name(language), one.charge.percent_bp, one.charge.price_e4), _exact(one.amount_e11))
         for one in total.charges
@@ -154,6 +150,10 @@ def _summary(sheet: Sheet, found: Statement, currency: str, language: str) -> No
         (gettext("of it through the wallet"), money_text(sums.wallet_e7)),
         (gettext("of it on the supply bill"), _exact(total.bill_e11)),
     ]
+    if sums.corrected:
+        pairs.append((gettext("of it by corrections"), money_text(sums.corrected_e7)))
+    if sums.given_wh or sums.received_wh:
+        pairs.append((gettext("of it by private agreements"), money_text(sums.given_e7 - sums.received_e7)))
     pairs += [
         (
             gettext("%(charge)s, contained in the prices")

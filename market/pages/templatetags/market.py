@@ -16,7 +16,7 @@ from django.utils.translation import gettext, gettext_lazy
 from market.engine.contracts import contract_start_ms
 from market.pages.context import currency_symbol, local
 from market.settlement.levies import Charge, commercial
-from market.settlement.statements import CENT_E11, Line
+from market.settlement.statements import CENT_E11, CORRECTED, Line
 
 register = template.Library()
 
@@ -29,10 +29,8 @@ LINE_WORDS = {
     "spill": gettext_lazy("to the grid"),
     "given": gettext_lazy("given to a neighbour"),
     "received": gettext_lazy("received from a neighbour"),
-    "corrected": gettext_lazy("corrected"),
+    "corrected": gettext_lazy("corrected, on the meter"),
 }
-# Of what a private agreement moves: the supplier's energy that it replaces.
-REPLACED_WORDS = {"spill": gettext_lazy("so not to the grid"), "topup": gettext_lazy("so not from the grid")}
 
 MINUS = "−"
 TINY_E7 = 50_000  # half a cent: below it two digits would show earned money as none
@@ -112,10 +110,15 @@ def charge_name(charge: Charge, language: str) -> str:
 
 
 @register.filter
-def line_word(line: Line) -> str:
+def line_word(kind: str) -> str:
     """Return what a line of a statement is called."""
-    words = REPLACED_WORDS if line.agreement and line.kind in REPLACED_WORDS else LINE_WORDS
-    return str(words[line.kind])
+    return str(LINE_WORDS[kind])
+
+
+@register.filter
+def line_energy(line: Line) -> str:
+    """Return a line's energy, with its sign where it is a difference: "+300 Wh" for what the meter saw more."""
+    return f"{'+' if line.kind == CORRECTED and line.energy_wh > 0 else ''}{energy(line.energy_wh)}"
 
 
 @register.filter

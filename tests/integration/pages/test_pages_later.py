@@ -77,7 +77,7 @@ def test_the_statement_shows_a_correction_and_which_sale_is_short(town: Town, la
     assert "1 interval is provisional: later readings may still correct it." in text
     assert "sold 400 Wh (300 Wh of it not delivered)" in text
     assert "sold 600 Wh ·" in text, "the older sale was delivered"
-    assert "corrected 300 Wh · −€0.1200000 receipt" in text
+    assert "corrected, on the meter +300 Wh · −€0.1200000 receipt" in text
     assert f'href="/receipts/{adjusted.seq}"' in html
     extra = parse_bundle(parse_receipt(town.alice.html(f"/receipts/{adjusted.seq}")).extra)
     assert decode(extra.proof.row)["was_export_wh"] == 1_000  # type: ignore[union-attr]
@@ -89,7 +89,7 @@ def test_the_statement_shows_what_was_given_and_received(town: Town, later: str)
     html = town.bob.html("/statement", date=DATE)
     text = text_of(html)
     assert f"given to a neighbour 600 Wh · agreement {rows[0].agreement} · €0.10/kWh · +€0.0600000" in text
-    assert f"so not to the grid −600 Wh · agreement {rows[0].agreement} · €0.08/kWh · −€0.0480000" in text
+    assert f"to the grid −600 Wh · agreement {rows[0].agreement} · €0.08/kWh · −€0.0480000" in text
     assert f"given to a neighbour −400 Wh · agreement {rows[0].agreement} · €0.10/kWh · −€0.0400000" in text
     assert "300 Wh by agreement, +€0.02" in text
     for row in (rows[0], rows[1]):
@@ -100,7 +100,7 @@ def test_the_statement_shows_what_was_given_and_received(town: Town, later: str)
         assert (found["agreement"], found["energy_wh"]) == (row.agreement, row.energy_wh)
     text = text_of(town.charlie.html("/statement", date=DATE))
     assert f"received from a neighbour 600 Wh · agreement {rows[0].agreement} · €0.13/kWh · grid fee €0.0180" in text
-    assert f"so not from the grid −600 Wh · agreement {rows[0].agreement} · €0.40/kWh · +€0.2400000" in text
+    assert f"from the grid −600 Wh · agreement {rows[0].agreement} · €0.40/kWh · +€0.2400000" in text
     assert "From neighbours by agreement €0.03 200 Wh" in text
 
 
@@ -171,5 +171,5 @@ def test_in_chinese(town: Town, later: str) -> None:
     town.bob.client.cookies["django_language"] = "zh-hans"
     html = town.bob.html("/statement", date=DATE)
     town.bob.client.cookies["django_language"] = "en"
-    for words in ("给邻居 600 Wh", "因此未送入电网", "按协议给邻居", "1 个时段为暂定"):
+    for words in ("给邻居 600 Wh", "送入电网 −600 Wh", "按协议给邻居", "1 个时段为暂定"):
         assert words in html, words
