@@ -171,13 +171,18 @@ class Receipt(_EntryView):
     @extend_schema(
         summary="An entry's receipt as a file",
         tags=["ledger"],
-        parameters=[query("account", "of a settle entry: the receipt of this account's row", int)],
+        parameters=[
+            query("account", "of a settle or adjust entry: the receipt of this account's row", int),
+            query("agreement", "with account: of several private agreements in the entry, the row of this one", int),
+        ],
         responses={(200, "text/plain"): str, "default": OpenApiResponse(ref(shapes.Problem))},
     )
     def get(self, request: Request, seq: int) -> HttpResponse:
         """Return a c2sp.org/tlog-proof@v1 file that carries the entry, 409 while it is not sealed yet."""
-        self.leaf(seq, "account")
-        account = self.query("account").get("account")
+        self.leaf(seq, "account", "agreement")
+        asked = self.query("account", "agreement")
+        account = asked.get("account")
+        agreement = cursors.integer(asked, "agreement", low=1, high=MAX_SEQ) or 0
         if account is None:
             return self._file(f"entry-{seq}", lambda: receipts.entry_receipt(seq))
         if not (account.isascii() and account.isdigit() and len(account) <= MAX_ACCOUNT_DIGITS):
@@ -190,7 +195,7 @@ class Receipt(_EntryView):
         if not receipts.has_row(seq, index):
             raise Problem(404, "not_found", "account")
         self.note(accesslog.ENTRIES, lambda: [index])
-        return self._file(f"entry-{seq}-account-{index}", lambda: receipts.row_receipt(seq, index))
+        return self._file(f"entry-{seq}-account-{index}", lambda: receipts.row_receipt(seq, index, agreement))
 
     @staticmethod
     def _file(name: str, make: Callable[[], str]) -> HttpResponse:

@@ -183,6 +183,25 @@ class SettlementWait(Shape):
     missing: Annotated[int, Meta(description="meters without a reading; 0: the next run settles the area")]
 
 
+class SettlementCorrected(Shape):
+    """What corrections changed in a contract: differences, each new value minus the old one."""
+
+    entries: int
+    accounts: int
+    short: Annotated[Money, Meta(description="paid by sellers who did not deliver")]
+    topup: Annotated[Money, Meta(description="on supply bills")]
+    spill: Annotated[Money, Meta(description="paid to homes for what they had left over")]
+
+
+class SettlementOutstanding(Shape):
+    """Money that has not found its way yet, in the whole market."""
+
+    unsettled: Annotated[Money, Meta(description="paid into intervals that are not settled")]
+    supply_bills: Annotated[Money, Meta(description="homes owe it to the supplier")]
+    arrears: Annotated[Money, Meta(description="owed by members after corrections and sharing")]
+    members_in_arrears: int
+
+
 class SettlementState(Shape):
     """How far settlement of a contract has come."""
 
@@ -196,6 +215,7 @@ class SettlementState(Shape):
     outstanding: Annotated[Money, Meta(description="paid by buyers and not paid out yet")]
     deadline: Annotated[Instant, Meta(description="when silent meters are estimated")]
     waits: list[SettlementWait]
+    corrected: SettlementCorrected | None
 
 
 class SettlementPage(Shape):
@@ -203,6 +223,7 @@ class SettlementPage(Shape):
 
     results: list[SettlementState]
     next: Next
+    outstanding: SettlementOutstanding
 
 
 class SearchedOrder(Order, kw_only=True):

@@ -358,7 +358,28 @@ class Settlement(OperatorView):
         except ValueError:
             raise Problem(400, "invalid_cursor", "cursor") from None
         following = None if found.next is None else cursors.encode(found.next)
-        return answer({"results": [_settlement(row) for row in found.intervals], "next": following})
+        results = [_settlement(row) for row in found.intervals]
+        return answer({"results": results, "next": following, "outstanding": _outstanding()})
+
+
+def _outstanding() -> dict[str, Any]:
+    found = board.outstanding()
+    return {
+        "unsettled": money_text(found.clearing_e7),
+        "supply_bills": money_text(found.bill_e7),
+        "arrears": money_text(found.arrears_e7),
+        "members_in_arrears": found.arrears,
+    }
+
+
+def _corrected(found: board.Corrected) -> dict[str, Any]:
+    return {
+        "entries": found.entries,
+        "accounts": found.accounts,
+        "short": money_text(found.short_e7),
+        "topup": money_text(found.topup_e7),
+        "spill": money_text(found.spill_e7),
+    }
 
 
 def _settlement(row: board.Interval) -> dict[str, Any]:
@@ -373,4 +394,5 @@ def _settlement(row: board.Interval) -> dict[str, Any]:
         "outstanding": money_text(row.outstanding_e7),
         "deadline": at_text(row.deadline_ms),
         "waits": [wait._asdict() for wait in row.waits],
+        "corrected": None if row.corrected is None else _corrected(row.corrected),
     }

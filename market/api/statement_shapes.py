@@ -30,20 +30,29 @@ class StatementPart(Shape):
 class StatementItem(Shape):
     """A line; ``seq`` is its ledger entry, ``receipt`` the file that proves it. ``price`` null: not one price."""
 
-    line: Literal["own", "bought", "topup", "sold", "short", "spill", "corrected"]
+    line: Literal["own", "bought", "topup", "sold", "short", "spill", "given", "received", "corrected"]
     energy_wh: int
     price: Price | None
     fee: Money
     amount: Money
     seq: Seq | None
     receipt: str | None
+    short_wh: Annotated[
+        int, Meta(description="how much of this sale was not delivered; the newest sales are short first")
+    ]
+    agreement: Annotated[int | None, Meta(description="the private agreement that moved it")]
 
 
 class StatementSums(Shape):
-    """Sums over settled intervals. ``net = bought + topup + sold + short + spill + corrected``; ``own`` has no money."""
+    """Sums over settled intervals, after corrections and sharing.
+
+    ``net = bought + topup + sold + short + spill + given + received``; ``own`` has no money.
+    """
 
     intervals: int
     estimated: Annotated[int, Meta(description="of them, settled on an estimate")]
+    provisional: Annotated[int, Meta(description="of them, those that later readings may still correct")]
+    corrected_intervals: Annotated[int, Meta(description="of them, corrected since they were settled")]
     import_wh: int
     export_wh: int
     own_wh: Annotated[
@@ -54,7 +63,9 @@ class StatementSums(Shape):
     sold: StatementPart
     short: StatementPart
     spill: StatementPart
-    corrected: Money
+    given: Annotated[StatementPart, Meta(description="to neighbours by private agreement")]
+    received: Annotated[StatementPart, Meta(description="from neighbours by private agreement, on the supply bill")]
+    corrected: Annotated[Money, Meta(description="what corrections changed; the amounts above contain it")]
     net: Money
     without_market: Annotated[
         Money, Meta(description="all consumption at the top-up price, all surplus at the spill price")
@@ -68,7 +79,11 @@ class StatementRow(Shape):
     state: Annotated[
         Literal["settled", "waiting"] | None, Meta(description="of an interval; waiting ones have lines and no sums")
     ]
-    seq: Annotated[int | None, Meta(description="the interval's settle entry")]
+    stage: Annotated[
+        Literal["waiting", "provisional", "corrected", "final"] | None,
+        Meta(description="of an interval; a final one is corrected no more, its lines say what was corrected before"),
+    ]
+    seq: Annotated[int | None, Meta(description="the entry that settled the interval")]
     sums: StatementSums
     lines: list[StatementItem]
 

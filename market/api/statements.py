@@ -75,18 +75,20 @@ def _rows(found: Statement) -> list[dict[str, Any]]:
 
 
 def _row(name: str, sums: Sums) -> dict[str, Any]:
-    return {"name": name, "state": None, "seq": None, "sums": _sums(sums), "lines": []}
+    return {"name": name, "state": None, "stage": None, "seq": None, "sums": _sums(sums), "lines": []}
 
 
 def _interval(one: Interval) -> dict[str, Any]:
     lines = [_line(line, one.account) for line in one.lines]
-    return {"name": one.contract, "state": one.state, "seq": one.seq, "sums": _sums(one.sums), "lines": lines}
+    found = {"name": one.contract, "state": one.state, "stage": one.stage, "seq": one.seq}
+    return {**found, "sums": _sums(one.sums), "lines": lines}
 
 
 def _line(line: Line, account: int) -> dict[str, Any]:
     receipt = None if line.seq is None else RECEIPT % line.seq
-    if receipt is not None and line.kind not in statements.DEALS + (statements.CORRECTED,):
-        receipt += f"?account={account}"  # a settlement is proved by the account's row in it
+    if receipt is not None and line.kind not in statements.DEALS:
+        receipt += f"?account={account}"  # settlements, corrections and sharing are proved by the account's row in them
+        receipt += f"&agreement={line.agreement}" if line.agreement else ""
     return {
         "line": line.kind,
         "energy_wh": line.energy_wh,
@@ -95,6 +97,8 @@ def _line(line: Line, account: int) -> dict[str, Any]:
         "amount": money_text(line.money_e7),
         "seq": line.seq,
         "receipt": receipt,
+        "short_wh": line.short_wh,
+        "agreement": line.agreement or None,
     }
 
 
@@ -106,6 +110,8 @@ def _sums(sums: Sums) -> dict[str, Any]:
     return {
         "intervals": sums.intervals,
         "estimated": sums.estimated,
+        "provisional": sums.provisional,
+        "corrected_intervals": sums.corrected,
         "import_wh": sums.import_wh,
         "export_wh": sums.export_wh,
         "own_wh": sums.own_wh if sums.own_known else None,
@@ -114,6 +120,8 @@ def _sums(sums: Sums) -> dict[str, Any]:
         "sold": _part(sums.sold_wh, sums.sold_e7),
         "short": _part(sums.short_wh, -sums.short_e7),
         "spill": _part(sums.spill_wh, sums.spill_e7),
+        "given": _part(sums.given_wh, sums.given_e7),
+        "received": _part(sums.received_wh, -sums.received_e7, sums.shared_fee_e7),
         "corrected": money_text(sums.corrected_e7),
         "net": money_text(sums.net_e7),
         "without_market": money_text(sums.without_e7),

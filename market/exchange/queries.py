@@ -35,7 +35,6 @@ from market.exchange.views import (
     BalanceView,
     ChangeView,
     ContractView,
-    Earned,
     LineView,
     OrderView,
     PositionView,
@@ -46,7 +45,7 @@ from market.exchange.views import (
 
 __all__ = [
     "DETAIL", "ChangeView", "OrderView", "account_by_id", "alert", "alerts", "balance", "balances", "candles",
-    "changes_of_order", "contract", "contract_states", "contracts", "counts", "earned", "events", "fund_seq", "legs",
+    "changes_of_order", "contract", "contract_states", "contracts", "counts", "events", "fund_seq", "legs",
     "money_by_kind", "order", "orders", "orders_by_id", "positions", "refusals", "search_orders", "seq_before",
     "settlement_lines", "trade_totals", "traded", "trades", "trades_of_order", "transfers", "unsettled",
 ]  # fmt: skip
@@ -342,27 +341,6 @@ def unsettled(account: int, *, until_ms: int) -> list[str]:
     lines = models.SettlementLine.objects.filter(account=account, contract__in=waiting)
     done = set(lines.values_list("contract", flat=True))
     return [name for name in waiting if name not in done and (name in traded_in or contract_start_ms(name) < until_ms)]
-
-
-def earned(account: int, *, since_ms: int, until_ms: int) -> Earned:
-    """Return what an account traded and settled with ``since_ms <= at < until_ms``, e.g. today."""
-    since_seq = seq_before(since_ms)
-    span = {"at_ms__gte": since_ms, "at_ms__lt": until_ms}
-    sold_wh = sold_e7 = bought_wh = bought_e7 = 0
-    mine = _standing(models.Trade.objects.filter(id__gt=since_seq, **span))
-    for energy_wh, sell_e4 in mine.filter(seller=account).values_list("energy_wh", "sell_e4"):
-        sold_wh += energy_wh
-        sold_e7 += energy_wh * sell_e4
-    for energy_wh, cost_e7 in mine.filter(buyer=account).values_list("energy_wh", "cost_e7"):
-        bought_wh += energy_wh
-        bought_e7 += cost_e7
-    lines = models.SettlementLine.objects.filter(account=account, seq__gt=since_seq, **span).aggregate(
-        spilled_wh=Sum("spill_wh", default=0),
-        spilled_e7=Sum("spill_e7", default=0),
-        topup_wh=Sum("topup_wh", default=0),
-        topup_e7=Sum("topup_e7", default=0),
-    )
-    return Earned(sold_wh, sold_e7, bought_wh, bought_e7, **{name: int(value) for name, value in lines.items()})
 
 
 def refusals(*, account: int | None = None, before: int | None = None, limit: int = 100) -> list[RefusalView]:

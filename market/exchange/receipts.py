@@ -25,13 +25,14 @@ def has_row(seq: int, account: int) -> bool:
     return _number(seq, _rows(seq), account) is not None
 
 
-def row_receipt(seq: int, account: int) -> str:
+def row_receipt(seq: int, account: int, agreement: int = 0) -> str:
     """Return the receipt of an account's row of the settle or adjust entry ``seq``, with row and entry in it.
 
+    Where agreements of the account are in the entry: that of ``agreement``, by default of the first of them.
     Raises ``ledger.NotThere`` where there is no such row, and while the entry is not sealed.
     """
     rows = _rows(seq)
-    number = _number(seq, rows, account)
+    number = _number(seq, rows, account, agreement)
     if number is None:
         raise ledger.NotThere(f"row of account {account} in entry {seq}")
     return _receipt(seq, bundle(ledger.leaf(seq), rows[number], number, row_path(rows, number)))
@@ -41,17 +42,20 @@ def _rows(seq: int) -> list[bytes]:
     return ledger.rows(seq) if ledger.entry(seq)["type"] in COMMITS_TO_ROWS else []
 
 
-def _number(seq: int, rows: list[bytes], account: int) -> int | None:
+def _number(seq: int, rows: list[bytes], account: int, agreement: int = 0) -> int | None:
     mark = b'{"account":%d,' % account  # how a row begins: its keys are in order
     number = next((number for number, row in enumerate(rows) if row.startswith(mark)), None)
     if number is None and rows:  # a row of an agreement names nobody
         shared = models.SharedLine.objects.filter(Q(giver=account) | Q(receiver=account), seq=seq)
+        shared = shared.filter(agreement=agreement) if agreement else shared
         number = shared.order_by("n").values_list("n", flat=True).first()
     return number
 
 
-def own_receipt(seq: int, accounts: Collection[int]) -> str:
+def own_receipt(seq: int, accounts: Collection[int], agreement: int = 0) -> str:
     """Return the receipt a household with these accounts gets of an entry: its row of a settlement, else the entry.
+
+    ``agreement``: as in ``row_receipt``.
 
     Raises ``ledger.NotThere`` where nothing there concerns it, and while the entry is not sealed.
     """
@@ -60,7 +64,7 @@ def own_receipt(seq: int, accounts: Collection[int]) -> str:
         raise ledger.NotThere(f"entry {seq}")
     if entry["type"] not in COMMITS_TO_ROWS:
         return entry_receipt(seq)
-    return row_receipt(seq, next((account for account in accounts if has_row(seq, account)), -1))
+    return row_receipt(seq, next((account for account in accounts if has_row(seq, account)), -1), agreement)
 
 
 def _receipt(seq: int, extra: bytes) -> str:

@@ -88,7 +88,7 @@ class TransferView(NamedTuple):
     entry.
 
     ``asset`` is "e7" for money (0.0000001 currency) or "wh:<contract>" for energy (Wh). ``kind`` says what for: fund,
-    trade, margin, energy, recall, payout, fee, short, topup, spill.
+    trade, margin, energy, recall, payout, fee, short, topup, spill, shared.
     """
 
     seq: int
@@ -166,19 +166,6 @@ class PositionView(NamedTuple):
     def position_wh(self) -> int:
         """Bought minus sold energy."""
         return self.bought_wh - self.sold_wh
-
-
-class Earned(NamedTuple):
-    """What trading brought and cost an account in a span of time, by the time of the trades and settlements."""
-
-    sold_wh: int
-    sold_e7: int
-    bought_wh: int
-    bought_e7: int
-    spilled_wh: int
-    spilled_e7: int
-    topup_wh: int
-    topup_e7: int
 
 
 class RefusalView(NamedTuple):

@@ -16,6 +16,7 @@ from market.households.models import Role
 from market.pages import homeview
 from market.pages.context import Page, running_exchange
 from market.pages.roles import only_for
+from market.settlement import statement_queries
 
 
 @require_POST
@@ -47,7 +48,7 @@ def _home(request: HttpRequest, template: str) -> HttpResponse:
     account = page.account
     if account is None:
         return render(request, "home/waiting.html", {"request_made": queries.request_of(request.user)})
-    view = homeview.load(page, account)
+    view = homeview.load(page, account, statement_queries.numbers_of(request.user, account.index))
     return render(request, template, {"home": view, "chart": homeview.day_chart(view)})
 
 

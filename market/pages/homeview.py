@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from django.conf import settings
@@ -15,6 +16,8 @@ from market.households import queries as households
 from market.households.queries import AccountInfo
 from market.metering import queries as metering
 from market.pages.context import Page, day_span_ms, local
+from market.settlement import statement_queries
+from market.settlement.periods import DAY, period_of
 
 STEP_WH = 10  # an offer is rounded down to this: nobody forecasts single watt-hours
 MIN_OFFER_WH = 50  # less is not worth a person's tap
@@ -130,29 +133,37 @@ class Deal:
 
 @dataclass(frozen=True)
 class Money:
-    """Today's money."""
+    """Money of today's intervals: the day's statement, and what was traded in those that are not settled yet."""
 
     sold_e7: int
     sold_wh: int
     spilled_e7: int
     spilled_wh: int
+    given_e7: int  # by private agreement
+    given_wh: int
+    short_e7: int
+    short_wh: int
     bought_e7: int
     bought_wh: int
+    received_e7: int  # by private agreement
+    received_wh: int
     topup_e7: int
     topup_wh: int
-    better_e7: int  # than with the grid alone, at today's tariff
+    corrected_e7: int  # contained in the others
+    better_e7: int  # than with the grid alone
     free_e7: int
     held_e7: int
+    arrears_e7: int
 
     @property
     def earned_e7(self) -> int:
         """What came in."""
-        return self.sold_e7 + self.spilled_e7
+        return self.sold_e7 + self.spilled_e7 + self.given_e7 - self.short_e7
 
     @property
     def spent_e7(self) -> int:
         """What went out."""
-        return self.bought_e7 + self.topup_e7
+        return self.bought_e7 + self.topup_e7 + self.received_e7
 
 
 @dataclass(frozen=True)
@@ -172,8 +183,11 @@ class Home:
     settled: dict[str, int]  # contract: the ledger entry that settled it
 
 
-def load(page: Page, account: AccountInfo) -> Home:
-    """Gather the page for an account. Without a running exchange there is no price and no offer."""
+def load(page: Page, account: AccountInfo, numbers: Collection[int] = ()) -> Home:
+    """Gather the page for an account. Without a running exchange there is no price and no offer.
+
+    ``numbers``: the account numbers that the home's statement covers, by default this one.
+    """
     start_ms, end_ms = day_span_ms(local(page.now_ms).date())
     equipment = households.home_of(account.index)
     readings = metering.day(account.index, start_ms=start_ms, end_ms=end_ms)
@@ -184,7 +198,7 @@ def load(page: Page, account: AccountInfo) -> Home:
         has_roof=equipment is not None and equipment.pv_w > 0,
         has_battery=equipment is not None and equipment.battery_wh > 0,
         now_ms=page.now_ms,
-        money=_money(account.index, start_ms, end_ms, price),
+        money=_money(account.index, numbers or [account.index], page.now_ms, price),
         power=power,
         price=price,
         offer=None if price is None or page.exchange is None else _offer(page.exchange, account, price, power),
@@ -194,26 +208,34 @@ def load(page: Page, account: AccountInfo) -> Home:
     )
 
 
-def _money(account: int, start_ms: int, end_ms: int, price: PriceNow | None) -> Money:
-    earned = exchange.earned(account, since_ms=start_ms, until_ms=end_ms)
+def _money(account: int, numbers: Collection[int], now_ms: int, price: PriceNow | None) -> Money:
+    found = statement_queries.statement(numbers, period_of(DAY, local(now_ms).date()))
+    sums, waiting = found.total.sums, found.waiting_trades
     balance = exchange.balance(account)
-    better = 0
-    if price is not None:
-        better = (earned.sold_e7 - earned.sold_wh * price.spill_e4) + (
-            earned.bought_wh * price.topup_e4 - earned.bought_e7
-        )
+    better = sums.gain_e7
+    if price is not None:  # what is not settled yet, at today's tariff
+        better += waiting.sold_e7 - waiting.sold_wh * price.spill_e4
+        better += waiting.bought_wh * price.topup_e4 - waiting.bought_e7
     return Money(
-        sold_e7=earned.sold_e7,
-        sold_wh=earned.sold_wh,
-        spilled_e7=earned.spilled_e7,
-        spilled_wh=earned.spilled_wh,
-        bought_e7=earned.bought_e7,
-        bought_wh=earned.bought_wh,
-        topup_e7=earned.topup_e7,
-        topup_wh=earned.topup_wh,
+        sold_e7=sums.sold_e7 + waiting.sold_e7,
+        sold_wh=sums.sold_wh + waiting.sold_wh,
+        spilled_e7=sums.spill_e7,
+        spilled_wh=sums.spill_wh,
+        given_e7=sums.given_e7,
+        given_wh=sums.given_wh,
+        short_e7=sums.short_e7,
+        short_wh=sums.short_wh,
+        bought_e7=sums.bought_e7 + waiting.bought_e7,
+        bought_wh=sums.bought_wh + waiting.bought_wh,
+        received_e7=sums.received_e7,
+        received_wh=sums.received_wh,
+        topup_e7=sums.topup_e7,
+        topup_wh=sums.topup_wh,
+        corrected_e7=sums.corrected_e7,
         better_e7=max(0, better),
         free_e7=0 if balance is None else balance.free_e7,
         held_e7=0 if balance is None else balance.held_e7,
+        arrears_e7=0 if balance is None else balance.arrears_e7,
     )
 
 

@@ -31,12 +31,18 @@ def receipt(request: HttpRequest, seq: int) -> HttpResponse:
         messages.info(request, _("This is not sealed yet; it takes a second or two. Then ask for the receipt again."))
         return redirect("statement")
     try:
-        text = receipts.own_receipt(seq, accounts)
+        text = receipts.own_receipt(seq, accounts, _agreement(request))
     except ledger.NotThere as error:
         raise Http404 from error
     response = HttpResponse(text, content_type="text/plain; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="receipt-{seq}.tlog-proof"'
     return response
+
+
+def _agreement(request: HttpRequest) -> int:
+    """Return the private agreement whose row is asked for, 0: any."""
+    text = request.GET.get("agreement", "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= len(str(MAX_SEQ)) - 1 else 0
 
 
 @require_safe

@@ -22,6 +22,7 @@ from market.exchange.queries import LineView, TransferView
 from market.households import queries as households
 from market.households.models import Role
 from market.pages.roles import only_for
+from market.settlement import queries as settlement
 from market.settlement import statement_files, statement_queries, statements
 from market.settlement.levies import commercial
 from market.settlement.periods import DAY, KINDS, MONTH, YEAR, Period, parse_day, period_of, start_ms
@@ -33,13 +34,17 @@ from market.settlement.statements import CENT_E11, Interval, Sums
 PAGE_ENTRIES = 40
 MOVES_AN_ENTRY = 5  # of one account in one entry: two of a trade, up to five of a settlement
 MONEY = "e7"
-SHOWN_LINES = 12  # of one interval; the file has all of them
+SHOWN_LINES = 12  # of one interval, trades among them; the file has all of them
+MAX_SHOWN_LINES = 40  # of an interval that was corrected again and again
 MAX_ROWS = 1_000  # intervals of one day, every number a home has had included
 
 
 @dataclass(frozen=True)
 class Line:
-    """What one ledger entry did to an account. ``kind``: bought, sold, recalled, settled, fund."""
+    """What one ledger entry did to an account's wallet.
+
+    ``kind``: bought, sold, recalled, settled, corrected, shared, fund.
+    """
 
     seq: int
     at_ms: int
@@ -55,7 +60,7 @@ class Line:
         return abs(self.amount_e7)
 
 
-def _line(account: int, moves: list[TransferView], settled: LineView | None) -> Line:
+def _line(account: int, moves: list[TransferView], settled: LineView | None, later: settlement.Moved | None) -> Line:
     amount_e7 = energy_wh = 0
     contract, kind = "", "fund" if settled is None else "settled"
     for move in moves:
@@ -71,6 +76,9 @@ def _line(account: int, moves: list[TransferView], settled: LineView | None) -> 
             kind = "bought" if into else "sold"
     if settled is not None:
         contract, energy_wh = settled.contract, abs(settled.position_wh)
+    if later is not None:
+        kind = "shared" if later.shared else "corrected"
+        contract, energy_wh = later.contract, later.energy_wh
     return Line(moves[0].seq, moves[0].at_ms, kind, contract, energy_wh, amount_e7, settled)
 
 
@@ -87,7 +95,8 @@ def lines(account: int, before: int | None) -> tuple[list[Line], int | None]:
     if len(moves) == limit and len(entries) > 1:
         entries.pop()  # the last one may be cut in the middle
     entries = entries[:PAGE_ENTRIES]
-    found = [_line(account, by_entry[seq], settled.get(seq)) for seq in entries]
+    later = settlement.moved(account, seqs=entries)
+    found = [_line(account, by_entry[seq], settled.get(seq), later.get(seq)) for seq in entries]
     # Energy that comes back to where it came from at settlement moves no money; it would be a line about nothing.
     shown = [line for line in found if line.amount_e7 or line.kind != "settled"]
     return shown, entries[-1] if more and entries else None
@@ -130,12 +139,24 @@ class Row:
     @property
     def listed(self) -> tuple[statements.Line, ...]:
         """Return the lines to show."""
-        return () if self.interval is None else self.interval.lines[:SHOWN_LINES]
+        if self.interval is None:
+            return ()
+        # Trades are left out first: what was settled, corrected and shared has no other place on the page.
+        others = sum(line.kind not in statements.DEALS for line in self.interval.lines)
+        room = max(0, SHOWN_LINES - others)
+        found: list[statements.Line] = []
+        for line in self.interval.lines:
+            if line.kind in statements.DEALS:
+                room -= 1
+                if room < 0:
+                    continue
+            found.append(line)
+        return tuple(found[:MAX_SHOWN_LINES])
 
     @property
     def left_out(self) -> int:
         """Return how many lines only the file has."""
-        return 0 if self.interval is None else max(0, len(self.interval.lines) - SHOWN_LINES)
+        return 0 if self.interval is None else len(self.interval.lines) - len(self.listed)
 
 
 def _period(request: HttpRequest) -> Period:

@@ -4,7 +4,8 @@ An interval that has been delivered goes through these stages, each area by itse
 
 * ``waiting``: some areas are not settled; they wait for meters, until the deadline at the latest.
 * ``provisional``: every area is settled; later readings may still correct it.
-* ``corrected``, ``final``: what later ledger entries (``adjust``, ``final``) say about it; see ``later_stages``.
+* ``corrected``: a later reading has changed it (an ``adjust`` entry), and others still may.
+* ``final``: nothing corrects it any more (a ``final`` entry; at once in a market that corrects nothing).
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from django.db.models import Count, Q, Sum
+from django.db.models import Count, F, Q, Sum
 
+from market.engine.commands import NO_QUALITY
 from market.engine.contracts import contract_start_ms
 from market.engine.engine import Engine
 from market.exchange import queries as exchange_queries
 from market.exchange.exchange import Exchange
-from market.exchange.models import Balance, Contract, SettlementLine
+from market.exchange.models import Adjustment, Balance, Contract, Final, SettlementLine
 from market.metering import queries as metering
 from market.settlement.operations import DEADLINE_MS
 
@@ -42,6 +44,16 @@ class Wait(NamedTuple):
     missing: int  # meters; 0: all are there, and the next run settles it
 
 
+class Corrected(NamedTuple):
+    """What corrections changed in a contract: differences, e7, each new value minus the old one."""
+
+    entries: int
+    accounts: int
+    short_e7: int  # paid by sellers who did not deliver
+    topup_e7: int  # on supply bills
+    spill_e7: int  # paid to homes for what they had left over
+
+
 class Interval(NamedTuple):
     """One contract on the board. Money is e7."""
 
@@ -55,6 +67,7 @@ class Interval(NamedTuple):
     estimated: int  # of them, on an estimate
     outstanding_e7: int  # what its clearing account holds: paid for by buyers and not paid out
     waits: tuple[Wait, ...]
+    corrected: Corrected | None  # None: it never was
 
     @property
     def missing(self) -> int:
@@ -86,6 +99,7 @@ class Cell(NamedTuple):
     settled: int
     estimated: int
     missing: int
+    corrected: int = 0  # accounts
 
 
 class Page(NamedTuple):
@@ -131,7 +145,7 @@ def page(exchange: Exchange, *, before: str | None = None, stage: str = "", limi
     found = list(
         rows.order_by("-name").values_list("name", "state", "account", "opened_seq", "changed_seq")[:looked_at]
     )
-    later = later_stages([row[0] for row in found if row[1] == "settled"])
+    later = later_stages(exchange, [row[0] for row in found if row[1] == "settled"])
     stages = {row[0]: _stage(row[1], later.get(row[0])) for row in found}
     if stage:
         found = [row for row in found if stages[row[0]] == stage]
@@ -140,6 +154,7 @@ def page(exchange: Exchange, *, before: str | None = None, stage: str = "", limi
     waits = _waits(exchange, [row[0] for row in shown if row[1] == "delivered"])
     cash = dict(Balance.objects.filter(account__in=[row[2] for row in shown]).values_list("account", "cash_e7"))
     held, everywhere, length_ms = exchange.read(_held)
+    corrections = _corrections([row[0] for row in shown])
     by_contract: dict[str, list[Cell]] = defaultdict(list)
     for cell in cells:
         by_contract[cell.contract].append(cell)
@@ -155,6 +170,7 @@ def page(exchange: Exchange, *, before: str | None = None, stage: str = "", limi
             estimated=sum(cell.estimated for cell in by_contract[name]),
             outstanding_e7=cash.get(account, 0),
             waits=tuple(waits.get(name, ())),
+            corrected=corrections.get(name),
         )
         for name, state, account, _opened, _changed in shown
     ]
@@ -162,12 +178,25 @@ def page(exchange: Exchange, *, before: str | None = None, stage: str = "", limi
     return Page(intervals, _by_area(cells, waits), cells, shown[-1][0] if more and shown else None)
 
 
-def later_stages(contracts: Sequence[str]) -> dict[str, str]:
-    """Return those of the settled contracts that later entries corrected or made final, with their stage.
+def later_stages(exchange: Exchange, contracts: Sequence[str]) -> dict[str, str]:
+    """Return those of the settled contracts that are corrected or final, with their stage."""
+    if not contracts:
+        return {}
+    changed = Adjustment.objects.filter(contract__in=contracts).order_by().values_list("contract", flat=True).distinct()
+    found = dict.fromkeys(changed, CORRECTED)
+    found |= dict.fromkeys(Final.objects.filter(contract__in=contracts).values_list("contract", flat=True), FINAL)
+    # In a market that corrects nothing no entry ends it: what is settled is not among the provisional ones.
+    open_ = exchange.read(lambda engine: {name for name in contracts if name in engine.provisional})
+    return found | {name: FINAL for name in contracts if name not in open_}
 
-    No entry does either so far: what is settled stays provisional. The one place where the board learns of them.
-    """
-    return {}
+
+def _corrections(contracts: list[str]) -> dict[str, Corrected]:
+    """Return what was corrected, by contract; those without a correction are left out."""
+    rows = Adjustment.objects.filter(contract__in=contracts).values("contract")
+    sums = {name: Sum(F(f"{name}_e7") - F(f"was_{name}_e7")) for name in ("short", "topup", "spill")}
+    counted = rows.annotate(entries=Count("seq", distinct=True), accounts=Count("account", distinct=True), **sums)
+    names = ("contract", "entries", "accounts", "short", "topup", "spill")
+    return {name: Corrected(*map(int, values)) for name, *values in counted.order_by().values_list(*names)}
 
 
 def _stage(state: str, later: str | None) -> str:
@@ -184,7 +213,7 @@ def _held(engine: Engine) -> tuple[dict[str, tuple[int, int]], int, int]:
 
 
 def _cells(shown: list[tuple[str, str, int, int, int]], stages: dict[str, str]) -> list[Cell]:
-    """Return settled accounts and estimates by contract and area."""
+    """Return settled accounts, estimates and corrected accounts by contract and area."""
     if not shown:
         return []
     # Settlement rows come after their contract's opening, and none after the entry that settled the last area: the bounds
@@ -195,10 +224,27 @@ def _cells(shown: list[tuple[str, str, int, int, int]], stages: dict[str, str]) 
     grouped = rows.values("contract", "area").annotate(
         settled=Count("account"), estimated=Count("account", filter=Q(quality="estimated"))
     )
-    return [
-        Cell(row["contract"], stages[row["contract"]], row["area"], row["settled"], row["estimated"], 0)
+    found = {
+        (row["contract"], row["area"]): Cell(
+            row["contract"], stages[row["contract"]], row["area"], row["settled"], row["estimated"], 0
+        )
         for row in grouped.order_by("-contract", "area")[:MAX_GROUPS]
-    ]
+    }
+    changed = Adjustment.objects.filter(contract__in=[row[0] for row in shown]).values("contract", "area")
+    counts = changed.annotate(
+        accounts=Count("account", distinct=True),
+        new=Count("account", filter=Q(was_quality=NO_QUALITY)),
+        guessed=Count("account", filter=Q(quality="estimated")) - Count("account", filter=Q(was_quality="estimated")),
+    )
+    for row in counts.order_by()[:MAX_GROUPS]:
+        place = (row["contract"], row["area"])
+        cell = found.get(place, Cell(row["contract"], stages[row["contract"]], row["area"], 0, 0, 0))
+        found[place] = cell._replace(
+            settled=cell.settled + row["new"],
+            estimated=cell.estimated + row["guessed"],
+            corrected=row["accounts"],
+        )
+    return list(found.values())
 
 
 def _waits(exchange: Exchange, contracts: list[str]) -> dict[str, list[Wait]]:
@@ -259,6 +305,7 @@ def outstanding() -> Outstanding:
 
 def export_rows(found: Page) -> Iterator[list[str | int]]:
     """Return the lines of the CSV export: a header, then one a contract and area."""
-    yield ["interval start [UTC]", "state", "area", "settled accounts", "estimated accounts", "missing meters"]
+    yield ["interval start [UTC]", "state", "area", "settled accounts", "estimated accounts", "missing meters",
+           "corrected accounts"]  # fmt: skip
     for cell in found.cells:
-        yield [cell.contract, cell.stage, cell.area, cell.settled, cell.estimated, cell.missing]
+        yield [cell.contract, cell.stage, cell.area, cell.settled, cell.estimated, cell.missing, cell.corrected]

@@ -14,8 +14,8 @@ from datetime import date
 from typing import Any, NamedTuple
 
 FEE = "fee"  # the grid's part of what was bought
-# What a charge may be on: the kinds of a statement's lines, with what was bought split into energy and grid fee.
-BASES = ("bought", FEE, "topup", "sold", "short", "spill", "corrected")
+# What a charge may be on: the kinds of a statement's lines, with what was bought or received split into energy and grid fee.
+BASES = ("bought", FEE, "topup", "sold", "short", "spill", "given", "received")
 E11 = 10_000  # e11 in one e7
 FULL_BP = 10_000  # the whole, in basis points
 MAX_BYTES = 256 * 1024  # of the file

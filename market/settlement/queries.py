@@ -171,6 +171,33 @@ def adjustments(account: int, *, contracts: Collection[str]) -> list[Adjusted]:
     ]
 
 
+class Moved(NamedTuple):
+    """What an ``adjust`` entry was about for one account. ``energy_wh`` are differences.
+
+    ``shared``: agreements moved ``energy_wh`` from this account to neighbours; else its meter's reading changed, and
+    ``energy_wh`` is what it imports more (less: exports more).
+    """
+
+    contract: str
+    shared: bool
+    energy_wh: int
+
+
+def moved(account: int, *, seqs: Collection[int]) -> dict[int, Moved]:
+    """Return what those of the entries that are corrections, or share out, were about for an account."""
+    if not seqs:
+        return {}
+    changed = Adjustment.objects.filter(account=account, seq__in=list(seqs))
+    import_wh, export_wh = F("import_wh") - F("was_import_wh"), F("export_wh") - F("was_export_wh")
+    found = {
+        seq: Moved(contract, False, energy_wh)
+        for seq, contract, energy_wh in changed.annotate(wh=import_wh - export_wh).values_list("seq", "contract", "wh")
+    }
+    given = SharedLine.objects.filter(giver=account, seq__in=list(seqs)).values("seq", "contract")
+    sums = given.annotate(wh=Sum(F("energy_wh") - F("was_wh"))).order_by().values_list("seq", "contract", "wh")
+    return found | {seq: Moved(contract, True, int(energy_wh)) for seq, contract, energy_wh in sums}
+
+
 def shared_before(seq: int) -> dict[int, int]:
     """Return what agreements move (Wh) by the entry that shared a contract out, by number; nothing for 0."""
     if not seq:

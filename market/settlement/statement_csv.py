@@ -25,7 +25,8 @@ def columns(currency: str) -> list[str]:
     """Return the header."""
     return [
         "interval start [UTC]", "account", "state", "quality", "line", "energy [Wh]", f"price [{currency}/kWh]",
-        f"grid fee [{currency}]", "ledger entry", f"amount [{currency}]", f"contained [{currency}]",
+        f"grid fee [{currency}]", "ledger entry", f"amount [{currency}]", f"contained [{currency}]", "stage",
+        "not delivered [Wh]", "agreement",
     ]  # fmt: skip
 
 
@@ -58,6 +59,9 @@ def _rows(interval: Interval) -> Iterator[list[Any]]:
             # What is not settled has no amount yet: the column adds up to the total.
             money_text(line.money_e7) if settled else "",
             "",
+            interval.stage,
+            line.short_wh or "",
+            line.agreement or "",
         ]
 
 
@@ -66,13 +70,13 @@ def _end(found: Statement) -> Iterator[list[Any]]:
         kind = "included" if one.charge.included else "charge"
         amounts = ["", e11_text(one.amount_e11)]
         # What prices contain is no amount of its own: it stands in the last column.
-        yield [*_blank(f"{kind}:{one.charge.code}"), *(amounts if one.charge.included else amounts[::-1])]
-    yield [*_blank("rounding"), e11_text(found.total.rounding_e11), ""]
-    yield [*_blank("total"), cents_text(found.total.cents), ""]
+        yield _closing(f"{kind}:{one.charge.code}", *(amounts if one.charge.included else amounts[::-1]))
+    yield _closing("rounding", e11_text(found.total.rounding_e11), "")
+    yield _closing("total", cents_text(found.total.cents), "")
 
 
-def _blank(line: str) -> list[Any]:
-    return ["", "", "", "", line, "", "", "", ""]
+def _closing(line: str, amount: str, contained: str) -> list[Any]:
+    return ["", "", "", "", line, "", "", "", "", amount, contained, "", "", ""]
 
 
 def cents_text(cents: int) -> str:

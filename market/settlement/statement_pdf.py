@@ -139,8 +139,6 @@ def _summary(sheet: Sheet, found: Statement, currency: str, language: str) -> No
         (gettext("Earned"), money_text(sums.earned_e7)),
         (gettext("Paid for energy and grid"), money_text(-sums.paid_e7)),
     ]
-    if sums.corrected_e7:
-        pairs.append((gettext("Corrected"), money_text(sums.corrected_e7)))
     pairs += [
         (_charge(one.charge.name(language), one.charge.percent_bp, one.charge.price_e4), _exact(one.amount_e11))
         for one in total.charges
@@ -152,6 +150,10 @@ def _summary(sheet: Sheet, found: Statement, currency: str, language: str) -> No
         (gettext("of it through the wallet"), money_text(sums.wallet_e7)),
         (gettext("of it on the supply bill"), _exact(total.bill_e11)),
     ]
+    if sums.corrected:
+        pairs.append((gettext("of it by corrections"), money_text(sums.corrected_e7)))
+    if sums.given_wh or sums.received_wh:
+        pairs.append((gettext("of it by private agreements"), money_text(sums.given_e7 - sums.received_e7)))
     pairs += [
         (
             gettext("%(charge)s, contained in the prices")
@@ -172,6 +174,12 @@ def _summary(sheet: Sheet, found: Statement, currency: str, language: str) -> No
         notes.append(gettext("Not settled yet and not counted: %(count)s intervals.") % {"count": found.waiting})
     if sums.estimated:
         notes.append(gettext("Settled on an estimate: %(count)s intervals.") % {"count": sums.estimated})
+    if sums.corrected:
+        notes.append(gettext("Corrected since they were settled: %(count)s intervals.") % {"count": sums.corrected})
+    if sums.provisional:
+        notes.append(
+            gettext("Provisional, later readings may correct them: %(count)s intervals.") % {"count": sums.provisional}
+        )
     for note in notes:
         sheet.ink(MUTED)
         sheet.cell(h=ROW_MM, text=note, new_x=XPos.LMARGIN, new_y=YPos.NEXT)
@@ -218,8 +226,9 @@ def _interval_row(interval: Interval) -> Row:
     more = f" +{len(seqs) - SHOWN_ENTRIES}" if len(seqs) > SHOWN_ENTRIES else ""
     # The newest entries: the settlement is the last of them and commits to all the others.
     entries = ", ".join(map(str, seqs[-SHOWN_ENTRIES:])) + more
-    mark = " *" if interval.estimated else ""
     sums = interval.sums
+    marks = ((sums.estimated, "*"), (sums.corrected, "c"), (sums.provisional, "p"))
+    mark = "".join(f" {letter}" for count, letter in marks if count)
     if interval.state == statements.WAITING:
         return Row(local_clock(interval.contract), sums, gettext("not settled yet"))
     return Row(local_clock(interval.contract) + mark, sums, entries)
@@ -231,9 +240,12 @@ def _table(sheet: Sheet, rows: Sequence[Row]) -> None:
         gettext("Cost"), gettext("Sold"), gettext("Proceeds"), gettext("Short"), gettext("Spilled"),
         gettext("Proceeds"), gettext("Sum"),
     ]  # fmt: skip
-    corrected = any(row.sums.corrected_e7 for row in rows)
+    shared = any(row.sums.given_wh or row.sums.received_wh for row in rows)
+    corrected = any(row.sums.corrected for row in rows)
+    if shared:
+        names.insert(-1, gettext("Shared"))
     if corrected:
-        names.insert(-1, gettext("Corrected"))
+        names.append(gettext("of it corrected"))
     entries = any(row.entries for row in rows)
     last = LAST_MM if entries else 0.0
     width = (sheet.epw - FIRST_MM - last) / len(names)
@@ -242,14 +254,20 @@ def _table(sheet: Sheet, rows: Sequence[Row]) -> None:
         sheet.head.append(("  " + gettext("Ledger entries"), last))
     sheet.table_head()
     for row in rows:
-        _row(sheet, row, width, last, corrected)
+        _row(sheet, row, width, last, shared, corrected)
     sheet.head = []
-    if any("*" in row.label for row in rows):
-        sheet.ink(MUTED, SMALL)
-        sheet.cell(h=ROW_MM, text=gettext("* settled on an estimate"), new_x=XPos.LMARGIN, new_y=YPos.NEXT)
+    legend = [
+        (" *", gettext("* settled on an estimate")),
+        (" c", gettext("c corrected since")),
+        (" p", gettext("p provisional: later readings may correct it")),
+    ]
+    for mark, text in legend:
+        if any(mark in row.label for row in rows):
+            sheet.ink(MUTED, SMALL)
+            sheet.cell(h=ROW_MM, text=text, new_x=XPos.LMARGIN, new_y=YPos.NEXT)
 
 
-def _row(sheet: Sheet, row: Row, width: float, last: float, corrected: bool) -> None:
+def _row(sheet: Sheet, row: Row, width: float, last: float, shared: bool, corrected: bool) -> None:
     sums = row.sums
     values = [
         kwh_text(sums.own_wh) if sums.own_known else "–",
@@ -257,8 +275,10 @@ def _row(sheet: Sheet, row: Row, width: float, last: float, corrected: bool) -> 
         kwh_text(sums.topup_wh), money_text(-sums.topup_e7), kwh_text(sums.sold_wh), money_text(sums.sold_e7),
         money_text(-sums.short_e7), kwh_text(sums.spill_wh), money_text(sums.spill_e7), money_text(sums.net_e7),
     ]  # fmt: skip
+    if shared:
+        values.insert(-1, money_text(sums.given_e7 - sums.received_e7))
     if corrected:
-        values.insert(-1, money_text(sums.corrected_e7))
+        values.append(money_text(sums.corrected_e7))
     zeros = {"0.000", "0.0000000"}
     if sheet.will_page_break(ROW_MM):
         sheet.add_page()

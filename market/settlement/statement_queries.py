@@ -19,7 +19,7 @@ from django.db.models import F, Max, Min, Q, QuerySet, Sum
 
 from market.engine.contracts import contract_name, contract_start_ms
 from market.exchange import gateway
-from market.exchange.models import Contract, Recall, SettlementLine, Trade
+from market.exchange.models import Adjustment, Contract, Final, Recall, SettlementLine, SharedLine, Trade
 from market.exchange.outcomes import NotRunning
 from market.exchange.views import LineView
 from market.households import queries as households
@@ -28,7 +28,7 @@ from market.metering.models import Reading
 from market.settlement import levies, statements
 from market.settlement.periods import MAX_DAYS, Period, months, start_ms
 from market.settlement.rules import Tariff
-from market.settlement.statements import Correction, Deal, Interval, Sums, Total, Traded
+from market.settlement.statements import Correction, Deal, Interval, Later, Shared, Sums, Total, Traded
 
 MAX_ACCOUNTS = 20  # numbers of one home; a new one is given every four weeks at most, and statements go back years
 MAX_INTERVALS = MAX_DAYS * 100 * 2  # rows of one statement: a year of quarter hours, twice, for days with two numbers
@@ -39,6 +39,7 @@ MAX_ALL_DEALS = 50_000  # of one year
 DEFAULT_LEVIES = Path(__file__).with_name("default_levies.json")
 
 Place = tuple[str, int]  # an interval of an account
+_CHANGED = Correction._fields[4:]  # what a correction changes, by the names of the settlement row
 
 
 class Statement(NamedTuple):
@@ -49,6 +50,7 @@ class Statement(NamedTuple):
     days: dict[date, Sums]
     total: Total
     waiting: int  # intervals with trades that are not settled yet
+    waiting_trades: Traded  # sums of those trades
 
     def months(self) -> list[tuple[str, Sums]]:
         """Return its months ("2026-06") with their sums."""
@@ -65,6 +67,8 @@ class _Span(NamedTuple):
     names: tuple[str, str]  # first <= name < end
     first_seq: int
     last_seq: int | None  # None: not all of them are settled
+    finals: frozenset[str]  # contracts that nothing corrects any more
+    final_seq: int | None  # no later entry changes any of them; None: some are not final
 
 
 def market_zone() -> ZoneInfo:
@@ -116,13 +120,13 @@ def statement(accounts: Collection[int], period: Period) -> Statement:
     span = _span(period)
     traded = _traded(mine, span)
     own = _own(mine, period)
-    corrections = _corrections(mine, span)
+    later = _later(mine, span)
     zone = market_zone()
     days = period.days()
     starts = [contract_name(start_ms(day, zone)) for day in days]  # names sort by time: nothing is parsed
     by_day: list[list[Sums]] = [[] for _ in days]
     settled: set[Place] = set()
-    for row in _rows(mine, span):
+    for row in _all_rows(mine, span, later):
         place = (row.contract, row.account)
         settled.add(place)
         sums = statements.interval_sums(
@@ -130,12 +134,13 @@ def statement(accounts: Collection[int], period: Period) -> Statement:
             traded.get(place, statements.NO_TRADES),
             span.tariffs[row.contract],
             own.get(place),
-            corrections.get(place, ()),
+            _later_of(place, later, span),
         )
         by_day[bisect_right(starts, row.contract) - 1].append(sums)
     found = {day: statements.add(parts) for day, parts in zip(days, by_day, strict=True) if parts}
-    waiting = sum(place not in settled for place in traded)
-    return Statement(period, mine, found, statements.total(found, levy_tables()), waiting)
+    waiting = [one for place, one in traded.items() if place not in settled]
+    sum_of_them = Traded(*map(sum, zip(*waiting, strict=True))) if waiting else statements.NO_TRADES
+    return Statement(period, mine, found, statements.total(found, levy_tables()), len(waiting), sum_of_them)
 
 
 def intervals(accounts: Collection[int], period: Period, *, max_deals: int = MAX_DEALS) -> list[Interval]:
@@ -146,12 +151,12 @@ def intervals(accounts: Collection[int], period: Period, *, max_deals: int = MAX
     span = _span(period)
     traded = _traded(mine, span)
     own = _own(mine, period)
-    corrections = _corrections(mine, span)
+    later = _later(mine, span)
     deals: dict[Place, list[Deal]] = {}
     for deal in _deals(mine, span, max_deals):
         deals.setdefault((deal.contract, deal.account), []).append(deal)
     found = []
-    for row in _rows(mine, span):
+    for row in _all_rows(mine, span, later):
         place = (row.contract, row.account)
         found.append(
             statements.settled_interval(
@@ -160,7 +165,7 @@ def intervals(accounts: Collection[int], period: Period, *, max_deals: int = MAX
                 traded.pop(place, statements.NO_TRADES),
                 span.tariffs[row.contract],
                 own.get(place),
-                corrections.get(place, ()),
+                _later_of(place, later, span),
             )
         )
     found += [statements.waiting_interval(*place, deals.get(place, ())) for place in traded]
@@ -194,7 +199,28 @@ def _span(period: Period) -> _Span:
         name: Tariff(topup_e4, spill_e4)
         for name, topup_e4, spill_e4 in contracts.values_list("name", "topup_e4", "spill_e4")[:MAX_INTERVALS]
     }
-    return _Span(tariffs, names, bounds["first"] or 0, None if unsettled else bounds["last"] or 0)
+    finals = dict(Final.objects.filter(contract__gte=names[0], contract__lt=names[1]).values_list("contract", "seq"))
+    closed = max(finals.values()) if finals and finals.keys() >= tariffs.keys() else None
+    return _Span(
+        tariffs, names, bounds["first"] or 0, None if unsettled else bounds["last"] or 0,
+        _settled_for_good(tariffs, finals), closed,
+    )  # fmt: skip
+
+
+def _settled_for_good(names: Collection[str], finals: Collection[str]) -> frozenset[str]:
+    """Return those of the contracts that nothing corrects any more.
+
+    A market that corrects nothing writes no ``final`` entries: what is settled there is final at once. Only the engine knows;
+    while none runs here, entries alone count.
+    """
+    try:
+        exchange = gateway.current()
+    except NotRunning:
+        return frozenset(finals)
+    # A contract is out of ``provisional`` only when it is final or has nothing that is settled.
+    return frozenset(finals) | exchange.read(
+        lambda engine: frozenset(name for name in names if name not in engine.provisional)
+    )
 
 
 def _bounded(rows: Any, span: _Span, seq: str) -> Any:
@@ -259,10 +285,57 @@ def _own(accounts: tuple[int, ...], period: Period) -> dict[Place, int]:
     return found
 
 
-def _corrections(accounts: tuple[int, ...], span: _Span) -> dict[Place, list[Correction]]:
-    """Return the differences that later ledger entries made to settled intervals, by interval and account.
+def _all_rows(accounts: tuple[int, ...], span: _Span, later: dict[Place, Later]) -> Iterator[LineView]:
+    """Return the settlement rows, and rows of nothing where an account got its first one by a correction."""
+    there = set()
+    for row in _rows(accounts, span):
+        there.add((row.contract, row.account))
+        yield row
+    for place, found in later.items():
+        if place not in there and found.corrections:
+            yield statements.nothing_settled(found.corrections[0])
 
-    Settlement rows are written once and nothing changes them: there are none. Entries that do come in here, and nowhere
-    else: lines, sums, days and totals follow from them.
-    """
-    return {}
+
+def _later_of(place: Place, later: dict[Place, Later], span: _Span) -> Later:
+    return later.get(place, statements.NOTHING_LATER)._replace(final=place[0] in span.finals)
+
+
+def _later(accounts: tuple[int, ...], span: _Span) -> dict[Place, Later]:
+    """Return what later ledger entries changed in settled intervals, by interval and account."""
+    found: dict[Place, Later] = {}
+    for correction in _corrections(accounts, span):
+        place = (correction.contract, correction.account)
+        before = found.get(place, statements.NOTHING_LATER)
+        found[place] = before._replace(corrections=(*before.corrections, correction))
+    for one in _shared(accounts, span):
+        place = (one.contract, one.account)
+        before = found.get(place, statements.NOTHING_LATER)
+        found[place] = before._replace(shared=(*before.shared, one))
+    return found
+
+
+def _after_settlement(rows: Any, span: _Span) -> Any:
+    """Bound rows that come later than the settlement: until the contracts are final, which ``last_seq`` is not."""
+    return _bounded(rows, span._replace(last_seq=span.final_seq), "seq").order_by("seq")
+
+
+def _corrections(accounts: tuple[int, ...], span: _Span) -> Iterator[Correction]:
+    """Return the differences that corrections made, oldest first."""
+    rows = _after_settlement(Adjustment.objects.filter(account__in=accounts), span)
+    values = rows.values_list("seq", "contract", "account", "quality", *_CHANGED, *[f"was_{name}" for name in _CHANGED])
+    for seq, contract, account, quality, *both in values[:MAX_INTERVALS].iterator(chunk_size=5_000):
+        now, was = both[: len(_CHANGED)], both[len(_CHANGED) :]
+        yield Correction(seq, contract, account, quality, *(new - old for new, old in zip(now, was, strict=True)))
+
+
+def _shared(accounts: tuple[int, ...], span: _Span) -> Iterator[Shared]:
+    """Return what agreements moved, oldest first; the entries in which nothing changed for the accounts are left out."""
+    mine = Q(giver__in=accounts) | Q(receiver__in=accounts)
+    rows = _after_settlement(SharedLine.objects.filter(mine).exclude(energy_wh=F("was_wh")), span).order_by("seq", "n")
+    names = ("seq", "contract", "agreement", "giver", "receiver", "energy_wh", "was_wh", "price_e4", "fee_e4")
+    for seq, contract, agreement, giver, receiver, energy_wh, was_wh, price_e4, fee_e4 in rows.values_list(*names)[
+        :MAX_INTERVALS
+    ].iterator(chunk_size=5_000):
+        for account, gives in ((giver, True), (receiver, False)):
+            if account in accounts:
+                yield Shared(seq, contract, account, agreement, gives, energy_wh - was_wh, price_e4, fee_e4)

@@ -21,7 +21,7 @@ PATH = "/api/v1/me/statement"
 DATE = "2026-06-06"
 HEADER = [
     "interval start [UTC]", "account", "state", "quality", "line", "energy [Wh]", "price [EUR/kWh]", "grid fee [EUR]",
-    "ledger entry", "amount [EUR]", "contained [EUR]",
+    "ledger entry", "amount [EUR]", "contained [EUR]", "stage", "not delivered [Wh]", "agreement",
 ]  # fmt: skip
 
 

@@ -150,13 +150,11 @@ def test_events_of_an_account_show_its_side_only() -> None:
     assert queries.events(after=everything[-1]["seq"]) == []
 
 
-def test_positions_and_earnings() -> None:
+def test_positions_of_an_account() -> None:
     with running_market() as market:
         first, second = market.contract(1), market.contract(2)
         market.place(market.alice, SELL, "0.1500", 2_000, contract=first)
         market.place(market.bob, BUY, "0.2500", 1_500, contract=first)
-        market.clock.advance(minutes=1)
-        later = market.clock.at_ms
         market.place(market.bob, SELL, "0.3000", 400, contract=second)
         market.place(market.alice, BUY, "0.3000", 400, contract=second)
     assert queries.positions(market.bob) == [
@@ -165,10 +163,6 @@ def test_positions_and_earnings() -> None:
     ]
     assert queries.positions(market.bob, contracts=[second])[0].position_wh == -400
     assert queries.positions(market.charlie) == []
-    earned = queries.earned(market.bob, since_ms=0, until_ms=later + 1)
-    assert (earned.sold_wh, earned.sold_e7, earned.bought_wh, earned.bought_e7) == (400, 1_200_000, 1_500, 2_250_000)
-    assert queries.earned(market.bob, since_ms=later, until_ms=later + 1).bought_wh == 0
-    assert queries.earned(market.bob, since_ms=0, until_ms=later).sold_wh == 0
 
 
 def test_trades_in_pages() -> None:

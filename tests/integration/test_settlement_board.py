@@ -10,11 +10,12 @@ from django.test.utils import CaptureQueriesContext
 
 from market.engine.commands import BUY, SELL
 from market.engine.contracts import contract_start_ms
+from market.exchange import operations
 from market.metering.operations import ReadingIn, record_batches
 from market.settlement import board
-from market.settlement.board import AreaMeters, Interval, Wait
-from market.settlement.operations import DEADLINE_MS, settle_due
-from tests.factories import Market, running_market
+from market.settlement.board import AreaMeters, Corrected, Interval, Wait
+from market.settlement.operations import DEADLINE_MS, FINAL_GRACE_MS, adjust_due, finalise_due, settle_due
+from tests.factories import PARAMS, Market, running_market
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -89,10 +90,10 @@ def test_silent_meters_are_counted_by_area(market: Market) -> None:
     assert estimates == {"LV1.1": (4, 3, 0)}
     assert found.areas[0].estimated_permille == 750
     rows = list(board.export_rows(found))
-    assert rows[0][2:] == ["area", "settled accounts", "estimated accounts", "missing meters"]
+    assert rows[0][2:] == ["area", "settled accounts", "estimated accounts", "missing meters", "corrected accounts"]
     assert [row[0] for row in rows[1:]] == sorted([row[0] for row in rows[1:]], reverse=True)
     assert sum(row[4] for row in rows[1:]) == 3
-    assert [second, "provisional", "LV1.1", 2, 2, 0] in rows
+    assert [second, "provisional", "LV1.1", 2, 2, 0, 0] in rows
 
 
 def test_money_outstanding(market: Market) -> None:
@@ -134,21 +135,78 @@ def test_pages_follow_each_other_and_stages_choose(market: Market) -> None:
             board.page(market.exchange, **wrong)
 
 
-def test_what_later_entries_say_is_a_stage(market: Market, monkeypatch: pytest.MonkeyPatch) -> None:
+def late(market: Market) -> tuple[str, str]:
+    """Settle both intervals on estimates, and correct the first: Alice delivered 900 of 1,000 Wh, Bob used 300."""
     first, second = market.contract(), market.contract(2)
     move(market, 45)
     market.clock.advance(ms=DEADLINE_MS)
     move(market, 0)
     settle_due(exchange=market.exchange, now_ms=market.clock.at_ms)
-    monkeypatch.setattr(board, "later_stages", lambda names: {first: "final"} if first in names else {})
-    found = by_name(board.page(market.exchange))
-    assert (found[first].stage, found[second].stage) == ("final", "provisional")
-    assert [one.contract for one in board.page(market.exchange, stage="final").intervals] == [first]
+    meter(market, first, alice=(0, 900), bob=(300, 0))
+    assert adjust_due(exchange=market.exchange).accounts == 2
+    return first, second
+
+
+def test_what_was_corrected_is_on_the_board(market: Market) -> None:
+    first, second = late(market)
+    found = board.page(market.exchange)
+    rows = by_name(found)
+    assert (rows[first].stage, rows[second].stage) == ("corrected", "provisional")
+    assert rows[first].corrected == Corrected(
+        entries=1, accounts=2, short_e7=100 * 4_000, topup_e7=300 * 4_000, spill_e7=0
+    )
+    assert rows[second].corrected is None
+    # Charlie's is the only estimate left; Bob, who had no row, has one now.
+    assert (rows[first].accounts, rows[first].estimated) == (3, 1)
+    meter(market, first, alice=(0, 950), bob=(0, 50))
+    adjust_due(exchange=market.exchange)
+    again = by_name(board.page(market.exchange))[first].corrected
+    assert again == Corrected(entries=2, accounts=2, short_e7=50 * 4_000, topup_e7=0, spill_e7=50 * 800)
+    assert [one.contract for one in board.page(market.exchange, stage="corrected").intervals] == [first]
     assert first not in by_name(board.page(market.exchange, stage="provisional"))
+    cells = {(row[0], row[2]): row[3:] for row in board.export_rows(board.page(market.exchange))}
+    assert cells[first, "LV1.1"] == [2, 0, 0, 2]
+    assert cells[second, "LV1.1"] == [2, 2, 0, 0]
+
+
+def test_what_is_final_is_corrected_no_more(market: Market) -> None:
+    first, second = late(market)
+    market.clock.at_ms = contract_start_ms(first) + 15 * 60_000 + PARAMS.final_after_min * 60_000 + FINAL_GRACE_MS
+    move(market, 0)
+    assert finalise_due(exchange=market.exchange, now_ms=market.clock.at_ms) == 1
+    rows = by_name(board.page(market.exchange, before=market.contract(), limit=96))
+    while first not in rows:
+        rows |= by_name(board.page(market.exchange, before=min(rows), limit=96))
+    assert (rows[first].stage, rows[second].stage) == ("final", "provisional")
+    assert rows[first].corrected is not None and rows[first].corrected.accounts == 2
+
+
+def test_a_market_that_corrects_nothing_is_final_at_once(market: Market) -> None:
+    assert market.exchange.call(PARAMS._replace(final_after_min=0, sharing_scope=0)).refused is None
+    first = market.contract()
+    move(market, 30)
+    market.clock.advance(ms=DEADLINE_MS)
+    move(market, 0)
+    settle_due(exchange=market.exchange, now_ms=market.clock.at_ms)
+    assert by_name(board.page(market.exchange))[first].stage == "final"
+
+
+def test_what_members_owe_is_outstanding(market: Market) -> None:
+    """Alice has spent all she had when a correction takes it back."""
+    first = market.contract()
+    move(market, 30)
+    meter(market, first, alice=(0, 1_400), bob=(0, 0), charlie=(1_000, 0))
+    settle_due(exchange=market.exchange, now_ms=market.clock.at_ms)
+    free = market.exchange.read(lambda engine: engine.accounts[market.alice].free_e7)
+    operations.fund(market.exchange, account=market.alice, amount_e7=-free)
+    meter(market, first, alice=(0, 900))
+    adjust_due(exchange=market.exchange)
+    found = board.outstanding()
+    assert (found.arrears_e7, found.arrears) == (400 * 800 + 100 * 4_000, 1)
 
 
 def test_a_page_asks_as_often_however_many_areas_wait(market: Market) -> None:
     move(market, 30)
     with CaptureQueriesContext(connection) as captured:
         board.page(market.exchange)
-    assert len(captured) <= 5
+    assert len(captured) <= 7

@@ -16,7 +16,7 @@ from django.utils.translation import gettext, gettext_lazy
 from market.engine.contracts import contract_start_ms
 from market.pages.context import currency_symbol, local
 from market.settlement.levies import Charge, commercial
-from market.settlement.statements import CENT_E11
+from market.settlement.statements import CENT_E11, CORRECTED, Line
 
 register = template.Library()
 
@@ -27,7 +27,9 @@ LINE_WORDS = {
     "sold": gettext_lazy("sold"),
     "short": gettext_lazy("not delivered"),
     "spill": gettext_lazy("to the grid"),
-    "corrected": gettext_lazy("corrected"),
+    "given": gettext_lazy("given to a neighbour"),
+    "received": gettext_lazy("received from a neighbour"),
+    "corrected": gettext_lazy("corrected, on the meter"),
 }
 
 MINUS = "−"
@@ -111,6 +113,12 @@ def charge_name(charge: Charge, language: str) -> str:
 def line_word(kind: str) -> str:
     """Return what a line of a statement is called."""
     return str(LINE_WORDS[kind])
+
+
+@register.filter
+def line_energy(line: Line) -> str:
+    """Return a line's energy, with its sign where it is a difference: "+300 Wh" for what the meter saw more."""
+    return f"{'+' if line.kind == CORRECTED and line.energy_wh > 0 else ''}{energy(line.energy_wh)}"
 
 
 @register.filter

@@ -55,9 +55,17 @@ def test_the_file_has_a_line_a_contract_and_area(town: Town, delivered: str) -> 
     assert response["Content-Disposition"] == 'attachment; filename="settlement.csv"'
     rows = list(csv.reader(io.StringIO(response.content.decode(), newline="")))
     assert rows == [
-        ["interval start [UTC]", "state", "area", "settled accounts", "estimated accounts", "missing meters"],
-        [delivered, "waiting", "LV1.1", "0", "0", "1"],
-        [delivered, "waiting", "LV2.1", "1", "0", "0"],
+        [
+            "interval start [UTC]",
+            "state",
+            "area",
+            "settled accounts",
+            "estimated accounts",
+            "missing meters",
+            "corrected accounts",
+        ],
+        [delivered, "waiting", "LV1.1", "0", "0", "1", "0"],
+        [delivered, "waiting", "LV2.1", "1", "0", "0", "0"],
     ]
 
 
