@@ -23,11 +23,12 @@ from ledger.core.quorum import Cosigned, NoQuorum, find, under
 from ledger.core.source import Missing, Source
 from ledger.core.verify import CHECKPOINT, verify_log
 from ledger.files import SourceFailed, open_files, read_policy
-from market.audit import resume
+from market.audit import resume, stating
 from market.audit.judge import Figures, Judge, Wrong
 from market.audit.older import Kept, Unusable, any_of
 from market.audit.parallel import COLLECT_AFTER, verify_beside
 from market.audit.signatures import Claim, Evidence, claim_problem, evidence
+from market.audit.statement_file import Checked, Differs, Unreadable
 
 PASSED, FOUND, UNUSABLE = 0, 1, 2
 MARK_EVERY = 500_000  # entries between two positions that are kept: some ten seconds, writing one takes about one
@@ -78,6 +79,7 @@ class Audit:
         self._progress = Progress(sys.stderr)
         self.judge = Judge()
         self.device_keys: dict[str, str] = {}
+        self.checked: list[Checked] = []  # downloaded statements that follow from the ledger
         self.signed = self.unsigned = 0  # readings held against their devices' batches; batches this source lacks
         self._evidence: OrderedDict[str, Evidence | None] = OrderedDict()
         self.began = 0  # entries an earlier run has judged
@@ -245,6 +247,9 @@ def told(report: Report, figures: Figures, audit: Audit, kept: list[Kept], secon
         f"root {report.root}",
         f"key {report.vkey} ({trusted})",
     ]
+    if audit.judge.statements is not None:
+        statements = audit.judge.statements
+        lines += stating.lines_of(statements.count, statements.zone, audit.checked, f.currency)
     if audit.cosignatures:
         lines.append(f"witnessed by {', '.join(line.told() for line in audit.cosignatures)}")
     if kept:
@@ -298,6 +303,7 @@ def parser() -> argparse.ArgumentParser:
         "--allow-missing-rows", action="store_true",
         help="pass a source without the rows of some readings: what was settled by them is held against tally and tariff only",
     )  # fmt: skip
+    stating.add_options(made)
     made.add_argument("--json", default="", metavar="FILE", help="write the verdict and the figures there, too")
     return made
 
@@ -317,6 +323,26 @@ def _device_key(text: str) -> tuple[str, str]:
     return device, key
 
 
+def audited(
+    options: argparse.Namespace, audit: Audit, kept: list[Kept], policy: Policy | None
+) -> tuple[Report, Figures]:
+    """Run the audit and what it is asked about statements; raise what ``Audit.run`` does, ``Differs`` or ``Unreadable``."""
+    wanted = stating.asked(options)
+    if wanted is None:
+        return audit.run(kept, policy, bool(options.policy))
+    audit.judge = stating.judge_of(wanted.statements)
+    audit.judge.allow_missing_rows = options.allow_missing_rows
+    if wanted.file is None:
+        report, figures = audit.run(kept, policy, bool(options.policy))
+    else:
+        with stating.Written(wanted.file) as written:
+            wanted.statements.write = written.write
+            report, figures = audit.run(kept, policy, bool(options.policy))
+            written.passed()
+    audit.checked = stating.held(wanted, audit.judge, figures.currency)
+    return report, figures
+
+
 def judged(options: argparse.Namespace) -> tuple[int, str, dict[str, object]]:
     """Run the audit the options ask for; return exit code, text and the same for programs."""
     started_s = time.monotonic()
@@ -332,12 +358,12 @@ def judged(options: argparse.Namespace) -> tuple[int, str, dict[str, object]]:
         if options.resume:
             audit.go_on(Path(options.resume))
         audit.judge.allow_missing_rows = options.allow_missing_rows
-        report, figures = audit.run(kept, policy, bool(options.policy))
-    except (Bad, Wrong) as wrong:
+        report, figures = audited(options, audit, kept, policy)
+    except (Bad, Wrong, Differs) as wrong:
         return FOUND, str(wrong), {"verdict": "wrong", "place": wrong.place, "what": wrong.what}
     except resume.Refused as error:
         return UNUSABLE, f"{options.resume}: {error}", {"verdict": "unusable", "what": str(error)}
-    except (NoteError, PolicyError, NoQuorum, Unusable, SourceFailed, OSError) as error:
+    except (NoteError, PolicyError, NoQuorum, Unusable, Unreadable, SourceFailed, OSError) as error:
         return UNUSABLE, str(error), {"verdict": "unusable", "what": str(error)}
     seconds = time.monotonic() - started_s
     values: dict[str, object] = {"verdict": "passed", "seconds": round(seconds, 3), "resumed": audit.began}
@@ -345,6 +371,8 @@ def judged(options: argparse.Namespace) -> tuple[int, str, dict[str, object]]:
     values |= {"vkey": report.vkey, "trusted": report.trusted, "kept": len(kept)}
     values |= {"cosigned": sum(one.quorum for one in kept), "witnesses": [line.key.name for line in audit.cosignatures]}
     values |= {"signed_readings": audit.signed, "signed_missing": audit.unsigned}
+    if audit.judge.statements is not None:
+        values |= {"statement_days": audit.judge.statements.count, "statements_held": len(audit.checked)}
     text = told(report, figures, audit, kept, seconds)
     if audit.signed or audit.unsigned:
         text += f"\nsigned {audit.signed} readings are what their devices signed"

@@ -16,6 +16,7 @@ from ledger.core.encoding import EncodingError, decode_many
 from ledger.core.findings import Bundle
 from market.audit.meters import Meters
 from market.audit.signatures import Claim, Signatures
+from market.audit.statements import Statements
 from market.engine import contracts as states
 from market.engine.accounts import MEMBER
 from market.engine.contracts import MINUTE_MS, Contract, contract_start_ms
@@ -72,6 +73,7 @@ class Judge:
         self.engine = Engine() if engine is None else engine
         self.wrong: Wrong | None = None
         self.allow_missing_rows = False
+        self.statements: Statements | None = None  # works out what every statement comes to; None: nobody asks
         self._signatures = Signatures(self.engine)
         self._replayer = Replayer(
             self.engine, self._rows_of, each, self._begin, lambda command, entry: self._signatures.check(command, entry)
@@ -132,11 +134,17 @@ class Judge:
         elif kind == "settle" and entry["contract"] not in self.engine.contracts:
             self._signatures.forget(str(entry["contract"]))
             if entry["contract"] not in self.engine.provisional:
-                self._meters.forget(str(entry["contract"]))
+                self._forget(str(entry["contract"]))
         elif kind == "final":
-            self._meters.forget(str(entry["contract"]))
+            self._forget(str(entry["contract"]))
         elif kind == "contract" and entry.get("action") == states.DELIVERED:
             self._close_books(entry)
+
+    def _forget(self, contract: str) -> None:
+        """A contract is settled, and final."""
+        self._meters.forget(contract)
+        if self.statements is not None:
+            self.statements.pass_on(self.engine)
 
     def end(self, size: int) -> Figures:
         """The log ends after so many entries: raise ``Wrong`` for the first fault, else return the figures."""
@@ -150,6 +158,8 @@ class Judge:
                 self.wrong = wrong
         if self.wrong is not None:
             raise self.wrong
+        if self.statements is not None:
+            self.statements.end(self.engine)
         return self._figures(size)
 
     # --- entries that are looked at ----------------------------------------------------------------------------------
@@ -195,10 +205,14 @@ class Judge:
 
     def _before_settle(self, entry: Fields, rows: Mapping[int, list[bytes]]) -> None:
         self._check_rows(entry, rows, self._meters.settle)
+        if self.statements is not None:
+            self.statements.settle(entry, self._rows, self.engine)
 
     def _before_adjust(self, entry: Fields, rows: Mapping[int, list[bytes]]) -> None:
-        check = self._meters.share if entry.get("action") == "shared" else self._meters.adjust
-        self._check_rows(entry, rows, check)
+        shared = entry.get("action") == "shared"
+        self._check_rows(entry, rows, self._meters.share if shared else self._meters.adjust)
+        if self.statements is not None:
+            (self.statements.share if shared else self.statements.adjust)(entry, self._rows, self.engine)
 
     def _check_rows(
         self, entry: Fields, rows: Mapping[int, list[bytes]], check: Callable[[Fields, Sequence[Fields], Engine], str]
