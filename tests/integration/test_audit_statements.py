@@ -18,9 +18,9 @@ from market.audit.__main__ import main
 from market.engine.commands import SELL, Agree, Propose
 from market.exchange import operations as exchange_operations
 from market.settlement import statement_files, statement_queries
-from market.settlement.operations import DEADLINE_MS, adjust_due, settle_due, share_due
+from market.settlement.operations import DEADLINE_MS, adjust_due, finalise_due, settle_due, share_due
 from market.settlement.periods import DAY, MONTH, YEAR, Period, period_of
-from tests.factories import Clock, Market, running_market
+from tests.factories import PARAMS, Clock, Market, running_market
 from tests.integration.test_settlement_run import meter
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -79,19 +79,24 @@ def days(market: Market, *, later: bool) -> None:
         assert share_due(exchange=market.exchange) >= 1
 
 
-def downloaded(folder: Path, *, later: bool) -> Downloaded:
+def downloaded(folder: Path, *, later: bool, final: bool = False) -> Downloaded:
     with running_market(Clock("2026-06-06T21:30:00Z")) as market:
         days(market, later=later)
+        if final:
+            market.clock.advance(minutes=PARAMS.final_after_min + 120)
+            market.member("LV1.2", deposit_e7=0)
+            assert finalise_due(exchange=market.exchange, now_ms=market.clock.at_ms) >= 2
         homes = {name: getattr(market, name) for name in ("alice", "bob", "charlie")}
         files = {(account, one.name): download(folder, account, one) for account in homes.values() for one in PERIODS}
     call_command("export_ledger", str(folder / "log"), stdout=io.StringIO())
     return Downloaded(folder / "log", homes, files)
 
 
-def download(folder: Path, account: int, period: Period) -> Path:
-    """Save a statement under the name it is downloaded with."""
-    answer = statement_files.response(statement_queries.statement([account], period), "csv", now_ms=0)
-    file = folder / str(account) / answer["Content-Disposition"].split('"')[1]
+def download(folder: Path, account: int, period: Period, *earlier: int) -> Path:
+    """Save a statement under the name it is downloaded with; ``earlier``: numbers that the home had before."""
+    found = statement_queries.statement([account, *earlier], period)
+    answer = statement_files.response(found, "csv", now_ms=0)
+    file = folder / "-".join(map(str, (account, *earlier))) / answer["Content-Disposition"].split('"')[1]
     file.parent.mkdir(exist_ok=True)
     file.write_bytes(answer.content)
     return file
@@ -238,6 +243,21 @@ def test_a_statement_of_many_trades_has_one_line_for_the_rest(
     write(file, [head, good[0], [*good[1][:5], "501", *good[1][6:]], *good[2:]])
     code, _, err = audited(capsys, found, alice, file)
     assert (code, "energy [Wh]: expected 500, was 501" in err) == (1, True)
+
+
+def test_a_home_that_has_had_two_numbers_and_a_core_to_spare(
+    plain: Downloaded, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alice, bob = plain.homes["alice"], plain.homes["bob"]
+    file = download(tmp_path, alice, PERIODS[0], bob)
+    options = ("--statement", file, "--jobs", 2)
+    code, out, err = run(capsys, plain.log, "--account", alice, "--account", bob, *options)
+    assert (code, err, "statement of 2026-06-06: its 6 lines, sums and total " in out) == (0, "", True), out
+    code, _, err = run(capsys, plain.log, "--account", alice, *options)
+    assert (code, f"account: expected {alice} (--account), was {bob}" in err) == (1, True)
+    alone = plain.files[alice, SIXTH.isoformat()]
+    code, _, err = run(capsys, plain.log, "--account", alice, "--account", bob, "--statement", alone)
+    assert (code, f"expected the interval 2026-06-06T21:45Z of account {bob} (bought, " in err) == (1, True)
 
 
 def test_what_cannot_be_held_against_a_ledger_is_told(
