@@ -293,3 +293,37 @@ def test_a_log_that_is_wrong_has_no_statements(
     code, _, _ = run(capsys, plain.log, "--statements", tmp_path / "all")
     assert code == 1
     assert not (tmp_path / "all").exists() and not (tmp_path / "all.new").exists()
+
+
+def test_statements_with_corrections_and_sharing_follow_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = downloaded(tmp_path, later=True)
+    hold_all(capsys, found)
+    tried = set().union(*(name_all(capsys, found, account, 99) for account in found.homes.values()))
+    assert tried >= {"corrected", "given", "received", "spill", "topup", "short"}
+    # What came later is missed: a statement of before the correction, or one that leaves it out.
+    charlie = found.homes["charlie"]
+    file = found.files[charlie, SIXTH.isoformat()]
+    head, *good = rows_of(file)
+    (at,) = [number for number, row in enumerate(good) if row[4] == "corrected"]
+    write(file, [head, *good[:at], *good[at + 1 :]])
+    code, _, err = audited(capsys, found, charlie, file)
+    assert (code, f"expected the line corrected, entry {good[at][8]}" in err) == (1, True)
+    for column, other in (("stage", "final"), ("not delivered [Wh]", "1"), ("agreement", "7")):
+        bad = [list(row) for row in good]
+        bad[0][head.index(column)] = other
+        write(file, [head, *bad])
+        code, _, err = audited(capsys, found, charlie, file)
+        assert (code, f"{column}: expected " in err and f", was {other}" in err) == (1, True), err
+
+
+def test_a_statement_that_is_final_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = downloaded(tmp_path, later=True, final=True)
+    hold_all(capsys, found)
+    bob = found.homes["bob"]
+    file = found.files[bob, SIXTH.isoformat()]
+    head, *good = rows_of(file)
+    assert {row[head.index("stage")] for row in good} == {"final", ""}
+    assert {row[4] for row in good} >= {"bought", "spill", "given", "corrected"}
+    write(file, [head, [*good[0][:11], "corrected", *good[0][12:]], *good[1:]])
+    code, _, err = audited(capsys, found, bob, file)
+    assert (code, "stage: expected final, was corrected" in err) == (1, True)
