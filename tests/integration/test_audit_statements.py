@@ -17,11 +17,11 @@ from market.audit import statement_file
 from market.audit.__main__ import main
 from market.engine.commands import SELL, Agree, Propose
 from market.exchange import operations as exchange_operations
+from market.metering.operations import ReadingIn, record_batches
 from market.settlement import statement_files, statement_queries
 from market.settlement.operations import DEADLINE_MS, adjust_due, finalise_due, settle_due, share_due
 from market.settlement.periods import DAY, MONTH, YEAR, Period, period_of
 from tests.factories import PARAMS, Clock, Market, running_market
-from tests.integration.test_settlement_run import meter
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -43,6 +43,15 @@ class Downloaded(NamedTuple):
 def deliver(market: Market, minutes: float) -> None:
     market.clock.advance(minutes=minutes)
     market.member("LV1.2", deposit_e7=0)  # any command makes the timetable follow
+
+
+def meter(market: Market, contract: str, **homes: tuple[int, ...]) -> None:
+    """Record import, export and, of a roof that is metered, what was made and used."""
+    batches: dict[str, list[ReadingIn]] = {}
+    for name, values in homes.items():
+        area = "LV2.1" if name == "charlie" else "LV1.1"
+        batches.setdefault(area, []).append(ReadingIn(getattr(market, name), *values))
+    record_batches(exchange=market.exchange, contract=contract, batches=batches, now_ms=market.clock.at_ms)
 
 
 def trade(market: Market, contract: str) -> None:
@@ -67,13 +76,13 @@ def days(market: Market, *, later: bool) -> None:
         trade(market, contract)
     deliver(market, 45)
     # Alice is short of what she sold; Bob's roof gives more than it needs; Charlie needs more than he bought.
-    meter(market, first, alice=(0, 900), bob=(0, 500), charlie=(1_300, 0))
+    meter(market, first, alice=(0, 900), bob=(0, 500, 800, 300), charlie=(1_300, 0))
     meter(market, second, bob=(70, 0), charlie=(950, 0))  # Alice's meter is silent
     market.clock.advance(ms=DEADLINE_MS)
     settle_due(exchange=market.exchange, now_ms=market.clock.at_ms)
     if later:
         assert share_due(exchange=market.exchange) >= 1
-        meter(market, first, alice=(0, 1_000), bob=(0, 450), charlie=(1_200, 0))
+        meter(market, first, alice=(0, 1_000), bob=(0, 450, 800, 350), charlie=(1_200, 0))
         meter(market, second, alice=(30, 1_200))
         assert adjust_due(exchange=market.exchange).accounts == 4
         assert share_due(exchange=market.exchange) >= 1
@@ -192,7 +201,7 @@ def test_each_statement_equals_the_audits(plain: Downloaded, capsys: pytest.Capt
 def test_each_changed_number_is_named(plain: Downloaded, capsys: pytest.CaptureFixture[str]) -> None:
     tried = set().union(*(name_all(capsys, plain, account, 99) for account in plain.homes.values()))
     assert tried == {
-        "sold", "bought", "short", "topup", "spill", "included:electricity_tax", "included:vat", "rounding", "total",
+        "own", "sold", "bought", "short", "topup", "spill", "included:electricity_tax", "included:vat", "rounding", "total",
     }  # fmt: skip
 
 
