@@ -25,12 +25,13 @@ from ledger.core.quorum import Cosigned, NoQuorum, find, under
 from ledger.core.source import Missing, Source
 from ledger.core.verify import CHECKPOINT, verify_log
 from ledger.files import SourceFailed, open_files, read_policy
-from market.audit import resume
+from market.audit import resume, stating
 from market.audit.clock import SETTLED_WITHIN_MS, Lateness
 from market.audit.judge import Figures, Judge, Wrong
 from market.audit.older import Kept, Unusable, any_of
 from market.audit.parallel import COLLECT_AFTER, SignaturePool, verify_beside
 from market.audit.signatures import Claim, Evidence, Unsigned, claim_problem, evidence
+from market.audit.statement_file import Checked, Differs, Unreadable
 
 PASSED, FOUND, UNUSABLE = 0, 1, 2
 MARK_EVERY = 500_000  # entries between two positions that are kept: some ten seconds, writing one takes about one
@@ -84,6 +85,7 @@ class Audit:
         self._progress = Progress(sys.stderr)
         self.judge = Judge()
         self.device_keys: dict[str, str] = {}
+        self.checked: list[Checked] = []  # downloaded statements that follow from the ledger
         self.signed = self.unsigned = 0  # readings held against their devices' batches; batches this source lacks
         self._evidence: OrderedDict[str, Evidence | None] = OrderedDict()
         self.held: dict[str, list[str]] = {}  # keys that accounts are held to, by their ids
@@ -301,6 +303,9 @@ def told(
         f"root {report.root}",
         f"key {report.vkey} ({trusted})",
     ]
+    if audit.judge.statements is not None:
+        statements = audit.judge.statements
+        lines += stating.lines_of(statements.count, statements.zone, audit.checked, f.currency)
     if audit.cosignatures:
         lines.append(f"witnessed by {', '.join(line.told() for line in audit.cosignatures)}")
     lines += [f"account {account}: no key but those given" for account in held]
@@ -344,7 +349,7 @@ def parser() -> argparse.ArgumentParser:
         help="the key (hex) of a device you know: readings it signed must be signed with this one; may be repeated",
     )  # fmt: skip
     made.add_argument(
-        "--account", action="append", default=[], metavar="ID:KEY",
+        "--account-key", dest="account_keys", action="append", default=[], metavar="ID:KEY",
         help="id and key (hex) of an account whose orders are signed: it must never have had another key; may be repeated",
     )  # fmt: skip
     made.add_argument("--resume", default="", metavar="FILE", help="go on from this file, and keep the position in it")
@@ -359,6 +364,7 @@ def parser() -> argparse.ArgumentParser:
         "--allow-missing-rows", action="store_true",
         help="pass a source without the rows of some readings: what was settled by them is held against tally and tariff only",
     )  # fmt: skip
+    stating.add_options(made)
     made.add_argument("--json", default="", metavar="FILE", help="write the verdict and the figures there, too")
     return made
 
@@ -384,9 +390,31 @@ def held_to(texts: list[str]) -> dict[str, list[str]]:
     for text in texts:
         account, _, key = text.strip().lower().partition(":")
         if (len(account), len(key)) != (ID_DIGITS, KEY_DIGITS) or not set(account + key) <= set(hexdigits):
-            raise Unusable(f"--account: expected {ID_DIGITS} hex digits, a colon and {KEY_DIGITS}, was {text!r:.120}")
+            raise Unusable(
+                f"--account-key: expected {ID_DIGITS} hex digits, a colon and {KEY_DIGITS}, was {text!r:.120}"
+            )
         found.setdefault(account, []).append(key)
     return found
+
+
+def audited(
+    options: argparse.Namespace, audit: Audit, kept: list[Kept], policy: Policy | None
+) -> tuple[Report, Figures]:
+    """Run the audit and what it is asked about statements; raise what ``Audit.run`` does, ``Differs`` or ``Unreadable``."""
+    wanted = stating.asked(options)
+    if wanted is None:
+        return audit.run(kept, policy, bool(options.policy))
+    audit.judge = stating.judge_of(wanted.statements)
+    audit.judge.allow_missing_rows = options.allow_missing_rows
+    if wanted.file is None:
+        report, figures = audit.run(kept, policy, bool(options.policy))
+    else:
+        with stating.Written(wanted.file) as written:
+            wanted.statements.write = written.write
+            report, figures = audit.run(kept, policy, bool(options.policy))
+            written.passed()
+    audit.checked = stating.held(wanted, audit.judge, figures.currency)
+    return report, figures
 
 
 def judged(options: argparse.Namespace) -> tuple[int, str, dict[str, object]]:
@@ -397,7 +425,7 @@ def judged(options: argparse.Namespace) -> tuple[int, str, dict[str, object]]:
         policy = witnesses_of(options)
         if policy is not None and not vkeys:
             vkeys = list(policy.logs)
-        held = held_to(options.account)
+        held = held_to(options.account_keys)
         kept = [Kept(name, Path(name).read_bytes()[: MAX_KEPT_BYTES + 1]) for name in options.kept]
         key = options.key or os.environ.get("LEDGER_KEY", "")
         audit = Audit(options.source, key, vkeys, options.jobs, max(1, options.resume_every) if options.resume else 0)
@@ -406,12 +434,12 @@ def judged(options: argparse.Namespace) -> tuple[int, str, dict[str, object]]:
             audit.go_on(Path(options.resume))
         audit.held = held
         audit.judge.allow_missing_rows = options.allow_missing_rows
-        report, figures = audit.run(kept, policy, bool(options.policy))
-    except (Bad, Wrong) as wrong:
+        report, figures = audited(options, audit, kept, policy)
+    except (Bad, Wrong, Differs) as wrong:
         return FOUND, str(wrong), {"verdict": "wrong", "place": wrong.place, "what": wrong.what}
     except resume.Refused as error:
         return UNUSABLE, f"{options.resume}: {error}", {"verdict": "unusable", "what": str(error)}
-    except (NoteError, PolicyError, NoQuorum, Unusable, SourceFailed, OSError) as error:
+    except (NoteError, PolicyError, NoQuorum, Unusable, Unreadable, SourceFailed, OSError) as error:
         return UNUSABLE, str(error), {"verdict": "unusable", "what": str(error)}
     seconds = time.monotonic() - started_s
     values: dict[str, object] = {"verdict": "passed", "seconds": round(seconds, 3), "resumed": audit.began}
@@ -421,6 +449,8 @@ def judged(options: argparse.Namespace) -> tuple[int, str, dict[str, object]]:
     values |= {"vkey": report.vkey, "trusted": report.trusted, "kept": len(kept)}
     values |= {"cosigned": sum(one.quorum for one in kept), "witnesses": [line.key.name for line in audit.cosignatures]}
     values |= {"signed_readings": audit.signed, "signed_missing": audit.unsigned}
+    if audit.judge.statements is not None:
+        values |= {"statement_days": audit.judge.statements.count, "statements_held": len(audit.checked)}
     text = told(report, figures, audit, kept, seconds, held)
     if audit.signed or audit.unsigned:
         text += f"\nsigned {audit.signed} readings are what their devices signed"

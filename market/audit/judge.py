@@ -17,6 +17,7 @@ from ledger.core.findings import Bundle
 from market.audit.clock import Clock, Lateness
 from market.audit.meters import Meters
 from market.audit.signatures import Claim, Signatures, SignedText, Unsigned
+from market.audit.statements import Statements
 from market.engine import contracts as states
 from market.engine.accounts import MEMBER
 from market.engine.contracts import MINUTE_MS, Contract, contract_start_ms
@@ -94,6 +95,7 @@ class Judge:
         self.wrong: Wrong | None = None
         self.allow_missing_rows = False
         self._elsewhere: Elsewhere | None = None
+        self.statements: Statements | None = None  # works out what every statement comes to; None: nobody asks
         self._signatures = Signatures(self.engine)
         self._replayer = Replayer(
             self.engine, self._rows_of, each, self._begin, lambda command, entry: self._signatures.check(command, entry)
@@ -170,11 +172,17 @@ class Judge:
         elif kind == "settle" and entry["contract"] not in self.engine.contracts:
             self._signatures.forget(str(entry["contract"]))
             if entry["contract"] not in self.engine.provisional:
-                self._meters.forget(str(entry["contract"]))
+                self._forget(str(entry["contract"]))
         elif kind == "final":
-            self._meters.forget(str(entry["contract"]))
+            self._forget(str(entry["contract"]))
         elif kind == "contract" and entry.get("action") == states.DELIVERED:
             self._close_books(entry)
+
+    def _forget(self, contract: str) -> None:
+        """A contract is settled, and final."""
+        self._meters.forget(contract)
+        if self.statements is not None:
+            self.statements.pass_on(self.engine)
 
     def end(self, size: int) -> Figures:
         """The log ends after so many entries: raise ``Wrong`` for the first fault, else return the figures."""
@@ -189,6 +197,8 @@ class Judge:
                 self.wrong = wrong
         if self.wrong is not None:
             raise self.wrong
+        if self.statements is not None:
+            self.statements.end(self.engine)
         return self._figures(size)
 
     def hold(self, account_id: str, keys: Sequence[str]) -> None:
@@ -249,10 +259,14 @@ class Judge:
 
     def _before_settle(self, entry: Fields, rows: Mapping[int, list[bytes]]) -> None:
         self._check_rows(entry, rows, self._meters.settle)
+        if self.statements is not None:
+            self.statements.settle(entry, self._rows, self.engine)
 
     def _before_adjust(self, entry: Fields, rows: Mapping[int, list[bytes]]) -> None:
-        check = self._meters.share if entry.get("action") == "shared" else self._meters.adjust
-        self._check_rows(entry, rows, check)
+        shared = entry.get("action") == "shared"
+        self._check_rows(entry, rows, self._meters.share if shared else self._meters.adjust)
+        if self.statements is not None:
+            (self.statements.share if shared else self.statements.adjust)(entry, self._rows, self.engine)
 
     def _check_rows(
         self, entry: Fields, rows: Mapping[int, list[bytes]], check: Callable[[Fields, Sequence[Fields], Engine], str]

@@ -192,7 +192,7 @@ def test_accounts_that_sign_are_told_of_and_held_to_the_keys_their_owners_know(
         town.engine.accounts[town.bob].id,
         [public(MINE), public(OTHER)],
     )
-    accounts = [option for key in keys for option in ("--account", f"{bob}:{key.upper()}")]
+    accounts = [option for key in keys for option in ("--account-key", f"{bob}:{key.upper()}")]
     code, out, err = run(capsys, folder, *accounts, "--jobs", jobs, "--json", tmp_path / "verdict.json")
     assert (code, err) == (0, "")
     assert "signing 1 accounts sign their orders, keys changed 2 times" in out
@@ -214,7 +214,7 @@ def test_input_that_cannot_be_used_is_told_from_wrong_input(
     for arguments in (
         (tmp_path / "nowhere",), (tmp_path / "empty",), (day, "--vkey", "x"), (day, "--receipt", tmp_path / "nowhere"),
         ("http://localhost:1",), ("http://[",), ("ftp://x",), (day, "--witness", SIGNER.vkey),
-        (day, "--account", "12:34"), (day, "--account", "x" * 32 + ":" + "0" * 64),
+        (day, "--account-key", "12:34"), (day, "--account-key", "x" * 32 + ":" + "0" * 64),
         (day, "--policy", tmp_path / "nowhere"), (day, "--policy", day / "checkpoint"),
     ):  # fmt: skip
         for jobs in (1, 2):
