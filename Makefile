@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8000
 KILLS ?= 50
+DAYS ?= 7
 ONLY ?=
 WORLDS ?= 50000
 SEED ?= 0
 
-.PHONY: run test lint format bench soak crash settle-crash frontend messages clean
+.PHONY: run test lint format bench soak crash settle-crash dirty-week frontend messages clean
 
 $(VENV)/installed: requirements.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
@@ -43,6 +44,9 @@ crash: $(VENV)/installed  ## kill -9 the exchange KILLS times under load and com
 
 settle-crash: $(VENV)/installed  ## kill -9 a settlement run KILLS times and compare with one that was left alone
 	$(BIN)/python -m tests.load.settle_crash --kills $(KILLS)
+
+dirty-week: $(VENV)/installed  ## DAYS of a SimBench week whose readings go missing, come late, wrong or twice, against the clean week
+	$(BIN)/python -m tests.load.dirty_week --days $(DAYS)
 
 frontend: $(VENV)/installed  ## rebuild frontend/dist (Node comes from a wheel)
 	$(BIN)/python frontend/build.py

@@ -22,6 +22,7 @@ from market.households.models import Account, Role, User
 from market.households.operations import HouseholdError
 from market.metering import operations as metering
 from market.metering import queries as readings
+from market.metering import validation
 from market.metering.models import Quality
 from market.metering.queries import ReadingLine
 from market.settlement import queries as settlement
@@ -199,14 +200,15 @@ def _answered() -> DisputeError:
 
 
 def _correct(exchange: Exchange, dispute: Dispute, import_wh: int, export_wh: int) -> int:
-    """Record the right value and return its readings entry; one that is there already since the dispute began counts."""
+    """Record the right value as decided and return its readings entry; one that an earlier call recorded counts."""
     account = dispute.account
     known = reading_of(account.index, dispute.contract)
     if known is not None and (known.import_wh, known.export_wh) == (import_wh, export_wh):
         contested = (dispute.import_wh, dispute.export_wh)
         if contested == (import_wh, export_wh):
             raise DisputeError("nothing_to_change", "import_wh", _("This is the value that is contested."))
-        return known.seq
+        if known.reason == validation.DECIDED:
+            return known.seq
     corrected = metering.ReadingIn(
         account.index,
         import_wh,
@@ -214,19 +216,21 @@ def _correct(exchange: Exchange, dispute: Dispute, import_wh: int, export_wh: in
         None if known is None else known.produced_wh,
         None if known is None else known.used_wh,
         Quality.CORRECTED.value,
+        # Without it whatever the device sends next, or sent before and is looked at again, would undo the answer.
+        validation.DECIDED,
     )
     try:
-        done = metering.record_readings(
+        done = metering.record_batches(
             exchange=exchange,
             contract=dispute.contract,
-            area=account.area,
-            readings=[corrected],
+            batches={account.area: [corrected]},
             now_ms=exchange.now_ms(),
+            as_given=True,
         )
     except (metering.InvalidReading, metering.ReadingsRefused) as error:
         sentence = _("No corrected reading is taken for this interval any more.")
         raise DisputeError(error.code, "contract", sentence) from error
-    assert done.seq is not None, "a value other than the known one is new"
+    assert done.seq is not None, "what was not decided before is new"
     return done.seq
 
 

@@ -8,6 +8,7 @@ kept then.
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import NamedTuple
@@ -21,7 +22,7 @@ from market.engine.engine import Engine
 from market.engine.events import ReadingsCommitted
 from market.exchange.exchange import Exchange
 from market.exchange.outcomes import Outcome
-from market.metering import rowbytes, storage
+from market.metering import rowbytes, storage, validation
 from market.metering.models import Quality, Reading
 from market.metering.queries import POWER_KEPT_S, POWER_KEY, Power
 
@@ -30,6 +31,8 @@ MAX_BATCH = 10_000  # readings of one area and contract at once; more are a mist
 MAX_OWN = 200  # contracts a household reports at once: two days of quarter hours
 MAX_IN_FLIGHT = 64  # readings commands that wait for their answers; the queue belongs to the orders
 COMMIT_TIMEOUT_S = 60.0
+
+log = logging.getLogger(__name__)
 
 
 class ReadingIn(NamedTuple):
@@ -51,7 +54,7 @@ class Recorded(NamedTuple):
 
     accepted: int
     corrected: int  # accepted as a new version of a value that was there
-    duplicates: int  # the same value was there, or one with a higher revision
+    duplicates: int  # the same value was there, or one that is not replaced: of a higher revision, or decided
     seq: int | None  # ledger sequence of the readings entry, of the last one of several; None = nothing new
 
 
@@ -116,10 +119,13 @@ def record_batches(
     batches: Mapping[str, Sequence[ReadingIn]],
     now_ms: int,
     as_given: bool = False,
+    only_new: bool = False,
 ) -> Recorded:
     """Record the readings of several areas for one delivered contract; all are checked before any is recorded.
 
     A value other than the known one is a correction; ``as_given``: its quality is what it says, whatever was known before.
+    ``only_new``: nothing is corrected, who has a reading keeps it. What was decided (``validation.DECIDED``) is replaced by
+    another decision only.
 
     Raises ``InvalidReading`` (nothing was recorded), ``ReadingsRefused`` (areas before the refused one may be; send the
     whole again once the cause is gone), and what ``Exchange.submit`` raises.
@@ -153,8 +159,13 @@ def record_batches(
                 before = known.get(reading.account)
                 if before is None:
                     kept.append((_numbered(reading), 0))
-                elif _is_known(reading, before, as_given):
+                elif only_new or _is_known(reading, before, as_given):
                     duplicates += 1
+                elif before.reason == validation.DECIDED and reading.reason != validation.DECIDED:
+                    duplicates += 1
+                    log.warning(
+                        "account %d: %s says other than what was decided, which stays", reading.account, contract
+                    )
                 else:
                     corrected += 1
                     if not as_given:
@@ -265,6 +276,8 @@ def _is_known(reading: ReadingIn, before: _Before, as_given: bool) -> bool:
     if reading.revision != before.revision:
         return reading.revision < before.revision and not as_given
     same = (reading.import_wh, reading.export_wh) == (before.import_wh, before.export_wh)
+    if before.quality == Quality.ESTIMATED.value and reading.quality != before.quality:
+        return False  # now it is measured, even where the estimate was right
     if not as_given or not same:
         return same
     return (reading.quality, reading.reason, reading.source, reading.produced_wh, reading.used_wh) == (

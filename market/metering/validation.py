@@ -34,6 +34,8 @@ UNKNOWN_DEVICE, CLOCK_AHEAD, TOO_OLD, OFF_GRID, TOO_LONG, ABOVE_RATING, ABOVE_CO
 )  # fmt: skip
 # Why an interval's value is not simply measured, or is none.
 SPLIT, SENDER, ROLLOVER, REVISED = "split", "sender", "rollover", "revised"
+# What an operator answered to an objection: nothing a device says later replaces it, only another answer does.
+DECIDED = "decided"
 GAP, RESET, SILENT = "gap", "counter_reset", "silent_meter"
 
 

@@ -19,7 +19,7 @@ from market.exchange.outcomes import ExchangeError
 from market.households import devices, queries
 from market.households.devices import DeviceInfo
 from market.households.models import DeviceKind, Role
-from market.metering import intake, validation
+from market.metering import estimation, intake, validation
 from market.metering import queries as metering
 from market.metering.formats import csvbatch, espi
 from market.metering.formats.values import MAX_FILE_BYTES, MAX_FILE_VALUES, MAX_VALUES, FormatError, Value
@@ -69,6 +69,10 @@ REASONS = {
     validation.SENDER: gettext_lazy("estimated by its sender"),
     validation.ROLLOVER: gettext_lazy("the counter began again"),
     validation.REVISED: gettext_lazy("a correction"),
+    validation.DECIDED: gettext_lazy("decided after an objection"),
+    estimation.SAME_DAYS: gettext_lazy("the home's own values on the same weekdays"),
+    estimation.ANY_DAYS: gettext_lazy("the home's own values at the same time of day"),
+    estimation.PROFILE: gettext_lazy("the profile of such homes"),
 }
 QUALITIES = {
     "measured": gettext_lazy("measured"),

@@ -18,7 +18,7 @@ from market.engine.contracts import contract_name, contract_start_ms
 from market.engine.engine import Engine
 from market.exchange.exchange import Exchange
 from market.exchange.outcomes import Outcome
-from market.metering import marks
+from market.metering import estimation, marks
 from market.metering import operations as metering_operations
 from market.metering import queries as metering
 from market.metering.models import Quality
@@ -41,7 +41,7 @@ FINAL_GRACE_MS = 10 * 60_000
 # Readings of homes whose meters are silent when their area's deadline passes, by account, from (contract, area, accounts).
 # They are recorded as readings of the quality "estimated" before anything is settled by them, so that they are on the ledger
 # like all others. A home that is left out is taken to have done what it traded (``rules.estimated``).
-Estimate = Callable[[str, str, Sequence[int]], Mapping[int, tuple[int, int]]]
+Estimate = Callable[[str, str, Sequence[int]], Mapping[int, estimation.Estimate]]  # see ``estimates.estimator``
 
 
 class Due(NamedTuple):
@@ -144,11 +144,20 @@ def _estimated(
         found = estimate(due.contract, area, silent) if silent else {}
         if found:
             batches[area] = [
-                ReadingIn(account, *found[account], quality=Quality.ESTIMATED.value) for account in sorted(found)
+                ReadingIn(
+                    account,
+                    found[account].import_wh,
+                    found[account].export_wh,
+                    quality=Quality.ESTIMATED.value,
+                    reason=found[account].basis,
+                )
+                for account in sorted(found)
             ]
     if not batches:
         return readings
-    metering_operations.record_batches(exchange=exchange, contract=due.contract, batches=batches, now_ms=now_ms)
+    metering_operations.record_batches(
+        exchange=exchange, contract=due.contract, batches=batches, now_ms=now_ms, only_new=True
+    )
     return metering.readings_of(due.contract, list(areas))
 
 

@@ -9,6 +9,7 @@ from django.db import close_old_connections, connection
 
 from market.exchange import gateway
 from market.exchange.outcomes import ExchangeError, NotRunning
+from market.settlement.estimates import estimator
 from market.settlement.operations import run_due
 
 log = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ class SettlementService:
             while not self._stopping.wait(self._every_s):
                 try:
                     exchange = gateway.current()
-                    run_due(exchange=exchange, now_ms=exchange.now_ms())
+                    run_due(exchange=exchange, now_ms=exchange.now_ms(), estimate=estimator(exchange))
                 except NotRunning:
                     return
                 except ExchangeError as error:

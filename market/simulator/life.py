@@ -21,6 +21,7 @@ from market.households.models import Account
 from market.metering import operations as metering_operations
 from market.metering import queries as metering_queries
 from market.metering.queries import Power
+from market.settlement import estimates
 from market.settlement import operations as settlement_operations
 from market.simulator.clock import local_time
 from market.simulator.founding import opening_money, submit_all
@@ -66,6 +67,7 @@ class Life:
             lambda at_ms: local_time(at_ms, zone).hour,
         )
         self.meters = Meters(city.profiles, self.calendar)
+        self._estimate = estimates.estimator(exchange, profile_of=self.meters.typical)
         roofs = tuple(sorted({city.profiles.index[home.pv_profile] for home in city.homes if home.pv_profile}))
         together = [sum(values) for values in zip(*(city.profiles.shares[roof] for roof in roofs), strict=True)]
         self.runner = Runner(
@@ -172,8 +174,8 @@ class Life:
         return result.accepted
 
     def settle(self, now_ms: int) -> settlement_operations.Settlement:
-        """Settle what is due."""
-        return settlement_operations.run_due(exchange=self._exchange, now_ms=now_ms)
+        """Settle what is due; who has no history of its own yet is estimated by the profile of such homes."""
+        return settlement_operations.run_due(exchange=self._exchange, now_ms=now_ms, estimate=self._estimate)
 
     def note_power(self, now_ms: int) -> None:
         """Note what the homes of persons make and use at this moment."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 from market.agents.battery import Battery, follow
 from market.agents.runner import Calendar
 from market.engine.engine import Engine
+from market.metering.estimation import Profile
 from market.metering.operations import ReadingIn
 from market.metering.queries import Power
-from market.simulator.neighbourhood import SHARE, Part, Profiles
+from market.simulator.neighbourhood import SHARE, STEPS_A_DAY, Part, Profiles
 
 FIRST_CHARGE = 300  # permille of a battery's capacity when the market opens
 STEP_MS = 15 * 60_000
@@ -34,6 +36,7 @@ class Meters:
         self._calendar = calendar
         self._homes: dict[int, MeteredHome] = {}
         self._charge: dict[int, int] = {}
+        self._means = lru_cache(maxsize=STEPS_A_DAY)(self._mean_shares)
 
     def set_homes(self, homes: Iterable[MeteredHome]) -> None:
         """Read these homes from now on; a battery that is new begins with its first charge."""
@@ -95,6 +98,25 @@ class Meters:
                 readings = found[area] = []
             readings.append(ReadingIn(account, max(0, net), max(0, -net), made, used))
         return found
+
+    def typical(self, account: int, start_ms: int) -> Profile | None:
+        """Return what a home with this equipment takes and gives on average at this time of day, its battery at rest.
+
+        The mean of all days of the profiles: a standard profile, not what the weather was. None for a home without meter.
+        """
+        home = self._homes.get(account)
+        if home is None:
+            return None
+        means, days = self._means(self._calendar.step_of(start_ms) % STEPS_A_DAY)
+        unit = 60 * 60_000 // STEP_MS * SHARE * days
+        used = sum(means[profile] * watts for profile, watts in home.use) // unit
+        made = sum(means[profile] * watts for profile, watts in home.make) // unit
+        return Profile(max(0, used - made), max(0, made - used))
+
+    def _mean_shares(self, first: int) -> tuple[list[int], int]:
+        """Return each profile's share in an interval from this step of the day on, summed over all days, and their number."""
+        each = [self._shares(step) for step in range(first, self._profiles.steps, STEPS_A_DAY)]
+        return [sum(shares) for shares in zip(*each, strict=True)], len(each)
 
     def power(self, account: int, at_ms: int, position_wh: int) -> Power | None:
         """Return what a home makes and uses at an instant; between the middles of two steps it changes evenly."""

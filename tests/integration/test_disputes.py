@@ -15,16 +15,20 @@ from django.test import override_settings
 from ledger import queries as ledger
 from market.disputes import operations, queries
 from market.disputes.models import Dispute, Step
-from market.exchange import guards
-from market.households import erasure
+from market.engine.contracts import contract_start_ms
+from market.exchange import books, guards
+from market.households import devices, erasure
 from market.households import operations as households
 from market.households.models import Role
 from market.households.operations import HouseholdError
+from market.metering import committing, intake
 from market.metering import operations as metering
+from market.metering.formats.values import Value
 from market.metering.models import Reading
 from market.metering.operations import ReadingIn, record_readings
-from market.settlement.operations import settle_due
-from tests.factories import Market, running_market
+from market.settlement import queries as settlement
+from market.settlement.operations import adjust_due, finalise_due, settle_due
+from tests.factories import PARAMS, Market, running_market
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -120,6 +124,65 @@ def test_what_is_accepted_becomes_a_corrected_version_beside_the_old_one(scene: 
     assert why(scene.contest) == "already_contested"
 
 
+def test_what_was_decided_outlives_what_the_device_says_later(scene: Scene) -> None:
+    """Until another decision. The meter's own values are all kept, and looking at them again changes nothing."""
+    meter = devices.register(user=scene.mia, kind="meter", name="hall", rating_w=20_000, now=NOW, now_ms=0)
+    (info,) = devices.of_account(scene.account)
+    assert info.pk == meter.device.pk
+
+    def send(import_wh: int, revision: int) -> None:
+        start_ms, now_ms = contract_start_ms(scene.contract), scene.market.clock.at_ms
+        value = Value("", start_ms, 15 * 60_000, import_wh, 200, False, "measured", revision, now_ms)
+        intake.take(sent=intake.Sent([value], {"": info}, info.pk), limits={}, now_ms=now_ms)
+        committing.commit_due(exchange=scene.exchange, now_ms=now_ms)
+
+    send(900, 1)
+    assert scene.readings()[-1] == (1, 900, "corrected")
+    scene.accept(scene.contest())
+    decided = Reading.objects.get(account=scene.account, version=2)
+    assert (decided.import_wh, decided.quality, decided.reason) == (700, "corrected", "decided")
+    send(950, 2)
+    scene.meter(960, 200)
+    assert scene.readings()[-1] == (2, 700, "corrected")
+    scene.accept(scene.contest(), import_wh=650)
+    assert scene.readings()[-1] == (3, 650, "corrected")
+
+
+def test_a_value_the_device_corrected_meanwhile_is_decided_all_the_same(scene: Scene) -> None:
+    asked = scene.contest()
+    scene.meter(700, 200)
+    scene.accept(asked)
+    newest = Reading.objects.filter(account=scene.account).latest("version")
+    assert (newest.version, newest.import_wh, newest.reason) == (2, 700, "decided")
+
+
+def test_an_objection_to_a_settled_interval_moves_its_money(scene: Scene) -> None:
+    """From contesting to the ``adjust`` entry and the statement; when it is final, nothing is taken any more."""
+    scene.market.clock.advance(minutes=120)
+    settle_due(exchange=scene.exchange, now_ms=scene.market.clock.at_ms)
+    assert adjust_due(exchange=scene.exchange).areas == 0
+    start_ms = contract_start_ms(scene.contract)
+    before = settlement.result(scene.account, start_ms=start_ms, end_ms=start_ms + 60_000)
+    asked = scene.contest(kind="line", import_wh=700)
+    done = scene.accept(asked)
+    assert adjust_due(exchange=scene.exchange).accounts == 1
+    (line,) = settlement.adjustments(scene.account, contracts=[scene.contract])
+    entry = ledger.entry(line.seq)
+    assert (entry["type"], entry["contract"], entry["corrects"]) == ("adjust", scene.contract, asked.seq)
+    assert (line.was.import_wh, line.row.import_wh) == (1_000, 700)
+    assert line.was.topup_e7 - line.row.topup_e7 == 300 * 4_000
+    assert (done.corrected_seq or 0) < line.seq
+    after = settlement.result(scene.account, start_ms=start_ms, end_ms=start_ms + 60_000)
+    assert (before.topup_e7, after.topup_e7) == (800 * 4_000, 500 * 4_000), "what it takes less what it gives"
+    assert scene.exchange.read(lambda engine: sum(account.net_e7 for account in engine.accounts)) == 0
+    books.check()
+    asked = scene.contest(kind="reading")
+    scene.market.clock.advance(minutes=PARAMS.final_after_min + 60)
+    scene.market.member("LV1.2", deposit_e7=0)
+    assert finalise_due(exchange=scene.exchange, now_ms=scene.market.clock.at_ms) == 1
+    assert why(scene.accept, asked, import_wh=600) == "already_final"
+
+
 def test_an_answer_is_contested_once(scene: Scene) -> None:
     asked = scene.contest()
     assert why(scene.reopen, asked) == "cannot_reopen"
@@ -164,7 +227,7 @@ def test_what_metering_does_not_take_is_not_answered(scene: Scene, monkeypatch: 
         def refuse(**_how: Any) -> None:
             raise metering.ReadingsRefused("final", "contract")
 
-        patch.setattr(operations.metering, "record_readings", refuse)
+        patch.setattr(operations.metering, "record_batches", refuse)
         assert why(scene.accept, asked) == "final"
     assert [one.id for one in queries.waiting()] == [asked.pk]
     with monkeypatch.context() as patch:  # the reading was recorded, the answer was not

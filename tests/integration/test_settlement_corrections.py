@@ -22,6 +22,7 @@ from market.exchange import operations as exchange_operations
 from market.exchange.concerns import concerns
 from market.exchange.receipts import has_row
 from market.metering import marks
+from market.metering.estimation import Estimate
 from market.metering.models import Mark, Reading
 from market.metering.operations import InvalidReading
 from market.settlement import operations, queries
@@ -261,9 +262,9 @@ def test_estimates_are_on_the_ledger_before_anything_is_settled_by_them() -> Non
         market.clock.advance(ms=DEADLINE_MS)
         asked: list[tuple[str, str, list[int]]] = []
 
-        def estimate(name: str, area: str, accounts: list[int]) -> dict[int, tuple[int, int]]:
+        def estimate(name: str, area: str, accounts: list[int]) -> dict[int, Estimate]:
             asked.append((name, area, list(accounts)))
-            return {market.alice: (0, 800)} if area == "LV1.1" else {}
+            return {market.alice: Estimate(0, 800, "same_time", 3)} if area == "LV1.1" else {}
 
         now_ms = market.clock.at_ms
         assert settle_due(exchange=market.exchange, now_ms=now_ms, estimate=estimate).estimated == 1
@@ -271,7 +272,7 @@ def test_estimates_are_on_the_ledger_before_anything_is_settled_by_them() -> Non
         row = queries.line(market.alice, contract).row
         assert (row.export_wh, row.quality, row.short_wh) == (800, "estimated", 200)
         reading = Reading.objects.get(account=market.alice)
-        assert reading.quality == "estimated"
+        assert (reading.quality, reading.reason) == ("estimated", "same_time")
         assert reading.seq < queries.line(market.alice, contract).seq
         assert queries.line(market.bob, contract) is None, "no estimate, no trade: no row"
         meter(market, contract, alice=(0, 950))
