@@ -52,8 +52,9 @@ def _registered(made: devices.Registered, status: int = 201) -> HttpResponse:
 
 
 class Devices(ApiView):
-    """My devices."""
+    """My devices. A key must not make, void or exchange keys: it would outlive its own revocation."""
 
+    people_only = True
     write_scope = keys.READINGS_WRITE
 
     @describe("My devices", shapes.DevicePage, tag="me")
@@ -64,7 +65,7 @@ class Devices(ApiView):
 
     @describe("Register a device", shapes.DeviceAnswer, tag="me", body=shapes.DeviceIn, keyed=True, status=201)
     def post(self, request: Request) -> HttpResponse:
-        """Register a device; its API key is in the answer this once."""
+        """Register a device; its API key is in the answer this once. For people who are signed in, not for keys."""
         self.query()
         asked = self.decode(shapes.DeviceIn)
         self.account()
@@ -86,11 +87,12 @@ class Devices(ApiView):
 class OneDevice(ApiView):
     """One device of mine."""
 
+    people_only = True
     write_scope = keys.READINGS_WRITE
 
     @describe("Revoke a device", shapes.Device, tag="me")
     def delete(self, request: Request, device: str) -> HttpResponse:
-        """Revoke a lost or removed device: nothing it sends is taken any more."""
+        """Revoke a lost or removed device: nothing it sends is taken any more. For people who are signed in."""
         self.query()
         now_ms = self.exchange().now_ms()
         gone = devices.revoke(user=request.user, device_id=device_of(device), now=timezone.now(), now_ms=now_ms)
@@ -100,11 +102,12 @@ class OneDevice(ApiView):
 class DeviceKey(ApiView):
     """How a device shows who it is."""
 
+    people_only = True
     write_scope = keys.READINGS_WRITE
 
     @describe("Give a device another key", shapes.DeviceAnswer, tag="me", body=shapes.DeviceKeyIn)
     def post(self, request: Request, device: str) -> HttpResponse:
-        """Void the key a device has and give it another one."""
+        """Void the key a device has and give it another one; for people who are signed in, not for keys."""
         self.query()
         asked = self.decode(shapes.DeviceKeyIn)
         made = devices.rekey(

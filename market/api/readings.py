@@ -64,6 +64,8 @@ class Readings(ApiView):
         return self._record(exchange, body.readings)
 
     def _record(self, exchange: Exchange, rows: list[shapes.ReadingIn]) -> HttpResponse:
+        if self.identity is not None and self.identity.device is not None:
+            raise Problem(403, "forbidden")  # a device tells of itself: a charger knows nothing of the connection
         account = self.account()
         if len(rows) > MAX_READINGS:
             raise Problem(422, "too_many_readings", "readings", params={"limit": MAX_READINGS})

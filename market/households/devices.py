@@ -7,6 +7,7 @@ its batches. Revoking takes effect at once in this process and within ``identiti
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from datetime import datetime
 from typing import NamedTuple
 
@@ -85,12 +86,20 @@ def register(
     """Register a device of a household or, of kind substation, of an area by the grid operator; ``now_ms`` market time.
 
     With ``public_key`` and ``proof`` (hex; the signature of ``key_text``) it signs, else it gets an API key. ``once``: the same
-    request again gives the same device, without its secret. Raise ``HouseholdError``.
+    request again gives the same device, without its secret, and another one under it a conflict. Raise ``HouseholdError``.
     """
     account = _check(user, kind, name, rating_w, register_digits, area, once)
     if public_key:
         _check_key(account.account_id if account is not None else area, public_key, proof)
-    if once and (known := Device.objects.filter(user=user, once=once).first()) is not None:
+    content = {
+        "kind": kind,
+        "name": name.strip(),
+        "rating_w": rating_w,
+        "register_digits": register_digits,
+        "public_key": public_key,
+        "area": area,
+    }
+    if (known := _registered_before(user, once, content)) is not None:
         return Registered(known, "")
     limit = MAX_AREA_DEVICES if kind == DeviceKind.SUBSTATION else MAX_DEVICES
     if Device.objects.filter(user=user, revoked_ms=None).count() >= limit:
@@ -100,22 +109,28 @@ def register(
             device = Device.objects.create(
                 device_id=secrets.token_hex(ID_BYTES),
                 user=user,
-                area=area,
-                kind=kind,
-                name=name.strip(),
-                rating_w=rating_w,
-                register_digits=register_digits,
-                public_key=public_key,
                 once=once,
                 registered_at=now,
                 opened_ms=now_ms,
+                **content,
             )
             return Registered(device, "" if public_key else _issue(device))
     except IntegrityError as error:
-        known = Device.objects.filter(user=user, once=once).first() if once else None
+        known = _registered_before(user, once, content)
         if known is not None:  # the same request twice at the same moment
             return Registered(known, "")
         raise HouseholdError("key_taken", "public_key", _("This key belongs to another device.")) from error
+
+
+def _registered_before(user: User, once: str, content: Mapping[str, str | int]) -> Device | None:
+    """Return the device that the same request registered; raise ``HouseholdError`` where it asked for another one."""
+    known = Device.objects.filter(user=user, once=once).first() if once else None
+    if known is None:
+        return None
+    for field, value in content.items():
+        if getattr(known, field) != value:
+            raise HouseholdError("idempotency_conflict", field, _("This was sent before with another value."))
+    return known
 
 
 def _check(

@@ -22,7 +22,7 @@ NOT_REDUCED = "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f"
 
 
 def register(person: Person, status: int = 201, **fields: Any) -> Any:
-    return shaped(person.request("POST", PATH, json=METER | fields), shapes.DeviceAnswer, status)
+    return shaped(person.by_hand("POST", PATH, json=METER | fields), shapes.DeviceAnswer, status)
 
 
 def signer(person: Person) -> tuple[Ed25519PrivateKey, dict[str, str]]:
@@ -49,21 +49,21 @@ def test_a_devices_key_opens_nothing_but_its_readings(city: City, alice: Person)
 def test_a_lost_device_is_shut_out_at_once(city: City, alice: Person) -> None:
     made = register(alice)
     assert queries.identify_key(made.token) is not None
-    gone = shaped(alice.request("DELETE", f"{PATH}/{made.device.device}"), shapes.Device)
+    gone = shaped(alice.by_hand("DELETE", f"{PATH}/{made.device.device}"), shapes.Device)
     assert gone.revoked
     assert queries.identify_key(made.token) is None
     refused(alice.request("POST", "/api/v1/readings", key=made.token, json={}), 401, "invalid_key")
-    refused(alice.request("DELETE", f"{PATH}/{made.device.device}"), 404, "unknown_device", "device")
+    refused(alice.by_hand("DELETE", f"{PATH}/{made.device.device}"), 404, "unknown_device", "device")
 
 
 def test_a_new_key_voids_the_old_one(city: City, alice: Person) -> None:
     made = register(alice)
     path = f"{PATH}/{made.device.device}/key"
-    again = shaped(alice.request("POST", path, json={}), shapes.DeviceAnswer)
+    again = shaped(alice.by_hand("POST", path, json={}), shapes.DeviceAnswer)
     assert again.token and again.token != made.token
     assert queries.identify_key(made.token) is None
     assert queries.identify_key(again.token).device == Device.objects.get(device_id=made.device.device).pk
-    signed = shaped(alice.request("POST", path, json=signer(alice)[1]), shapes.DeviceAnswer)
+    signed = shaped(alice.by_hand("POST", path, json=signer(alice)[1]), shapes.DeviceAnswer)
     assert signed.token is None and signed.device.public_key
     assert queries.identify_key(again.token) is None
 
@@ -71,13 +71,39 @@ def test_a_new_key_voids_the_old_one(city: City, alice: Person) -> None:
 def test_the_same_request_registers_once(city: City, alice: Person) -> None:
     first, second = (
         shaped(
-            alice.request("POST", PATH, json=METER, headers={"Idempotency-Key": "one-meter"}), shapes.DeviceAnswer, 201
+            alice.by_hand("POST", PATH, json=METER, headers={"Idempotency-Key": "one-meter"}), shapes.DeviceAnswer, 201
         )
         for _ in range(2)
     )
     assert first.device == second.device
     assert first.token and second.token is None
     assert Device.objects.filter(user=alice.user, once="one-meter").count() == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"kind": "inverter"}, {"name": "attic"}, {"rating_w": 9_999}, {"register_digits": 6}],
+    ids=lambda change: next(iter(change)),
+)
+def test_another_request_under_the_same_name_is_a_conflict(city: City, alice: Person, change: dict[str, Any]) -> None:
+    [field] = change
+    headers = {"Idempotency-Key": f"meter-{field}"}
+    shaped(alice.by_hand("POST", PATH, json=METER, headers=headers), shapes.DeviceAnswer, 201)
+    other = alice.by_hand("POST", PATH, json=METER | change, headers=headers)
+    refused(other, 409, "idempotency_conflict", field)
+    signed = alice.by_hand("POST", PATH, json=METER | signer(alice)[1], headers=headers)
+    refused(signed, 409, "idempotency_conflict", "public_key")
+
+
+def test_a_key_mints_no_keys(city: City, alice: Person) -> None:
+    made = register(alice)
+    path, before = f"{PATH}/{made.device.device}", ApiKey.objects.count()
+    for key in (alice.key, alice.key_for("readings:write")):
+        refused(alice.request("POST", PATH, json=METER, key=key), 403, "forbidden")
+        refused(alice.request("POST", f"{path}/key", json={}, key=key), 403, "forbidden")
+        refused(alice.request("DELETE", path, key=key), 403, "forbidden")
+    assert ApiKey.objects.count() == before + 1  # the one with a single scope, made here
+    assert queries.identify_key(made.token) is not None
 
 
 @pytest.mark.parametrize(
@@ -95,7 +121,7 @@ def test_the_same_request_registers_once(city: City, alice: Person) -> None:
 )
 def test_what_cannot_be_registered(city: City, alice: Person, change: dict[str, Any], code: str, field: str) -> None:
     before = Device.objects.count()
-    refused(alice.request("POST", PATH, json=METER | change), 422, code, field)
+    refused(alice.by_hand("POST", PATH, json=METER | change), 422, code, field)
     assert Device.objects.count() == before
 
 
@@ -103,23 +129,23 @@ def test_a_key_needs_its_proof_and_belongs_to_one_device(city: City, alice: Pers
     _key, fields = signer(alice)
     other = signer(bob)[1]
     refused(
-        alice.request("POST", PATH, json=METER | fields | {"proof": other["proof"]}), 422, "signature_invalid", "proof"
+        alice.by_hand("POST", PATH, json=METER | fields | {"proof": other["proof"]}), 422, "signature_invalid", "proof"
     )
-    refused(alice.request("POST", PATH, json=METER | {**fields, "public_key": fields["public_key"].upper()}), 422,
+    refused(alice.by_hand("POST", PATH, json=METER | {**fields, "public_key": fields["public_key"].upper()}), 422,
             "invalid_value", "public_key")  # fmt: skip
     made = register(alice, **fields)
     assert made.token is None and made.device.public_key == fields["public_key"]
-    refused(alice.request("POST", PATH, json=METER | fields), 422, "key_taken", "public_key")
+    refused(alice.by_hand("POST", PATH, json=METER | fields), 422, "key_taken", "public_key")
 
 
 def test_who_may_not(city: City, olga: Person) -> None:
-    refused(city.nora.request("POST", PATH, json=METER), 403, "no_account")
-    refused(olga.request("POST", PATH, json=METER), 403, "missing_scope")
-    refused(city.alice.request("POST", PATH, json=METER, key=city.alice.key_for("trade")), 403, "missing_scope")
-    refused(city.alice.request("POST", PATH, json=METER | {"kind": "substation"}), 422, "invalid_value", "kind")
-    refused(city.alice.request("DELETE", f"{PATH}/x"), 404, "unknown_device", "device")
+    refused(city.nora.by_hand("POST", PATH, json=METER), 403, "no_account")
+    refused(olga.by_hand("POST", PATH, json=METER), 403, "missing_scope")
+    refused(city.alice.request("POST", PATH, json=METER, key=city.alice.key_for("trade")), 403, "forbidden")
+    refused(city.alice.by_hand("POST", PATH, json=METER | {"kind": "substation"}), 422, "invalid_value", "kind")
+    refused(city.alice.by_hand("DELETE", f"{PATH}/x"), 404, "unknown_device", "device")
     stranger = register(city.alice).device.device
-    refused(city.bob.request("DELETE", f"{PATH}/{stranger}"), 404, "unknown_device", "device")
+    refused(city.bob.by_hand("DELETE", f"{PATH}/{stranger}"), 404, "unknown_device", "device")
 
 
 def export_w(city: City, person: Person) -> int:
@@ -174,7 +200,7 @@ def test_too_many(city: City, monkeypatch: pytest.MonkeyPatch) -> None:
     mia = city.person("mia", area="LV1.1")
     register(mia)
     register(mia)
-    refused(mia.request("POST", PATH, json=METER), 422, "too_many_devices", "device")
+    refused(mia.by_hand("POST", PATH, json=METER), 422, "too_many_devices", "device")
 
 
 def test_what_an_erased_person_had_is_gone(city: City) -> None:
