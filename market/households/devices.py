@@ -7,7 +7,7 @@ its batches. Revoking takes effect at once in this process and within ``identiti
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -41,8 +41,27 @@ class Registered(NamedTuple):
     token: str
 
 
+class Period(NamedTuple):
+    """An account number of a person and when it was theirs, market time (ms); ``until_ms`` None: it still is."""
+
+    account: int
+    from_ms: int
+    until_ms: int | None
+
+
+def account_at(periods: Sequence[Period], at_ms: int) -> int:
+    """Return the number a person had at a time (ms), -1 where they had none; of two (while one follows the other) the first."""
+    for account, from_ms, until_ms in periods:
+        if from_ms <= at_ms and (until_ms is None or at_ms < until_ms):
+            return account
+    return -1
+
+
 class DeviceInfo(NamedTuple):
-    """A device as readings see it. ``account`` -1: of an area, or its owner has no open account."""
+    """A device as readings see it. ``account`` -1: of an area, or its owner has no open account now.
+
+    ``periods``: the numbers its owner has had, by number. What was measured belongs to the one of its time.
+    """
 
     pk: int
     device_id: str
@@ -56,6 +75,7 @@ class DeviceInfo(NamedTuple):
     public_key: str
     opened_ms: int
     revoked_ms: int | None
+    periods: tuple[Period, ...] = ()
 
 
 def readings_text(device_id: str, body: bytes) -> bytes:
@@ -272,16 +292,47 @@ def waiting() -> list[tuple[Device, int, str]]:
     """Return the inverters that wait for the grid operator, oldest first, each with account and area."""
     rows = Device.objects.filter(kind=DeviceKind.INVERTER, decided_at=None, revoked_ms=None)
     found = list(rows.select_related("user").order_by("registered_at", "pk")[:MAX_WAITING])
-    owners = _accounts({device.user_id for device in found})
-    return [(device, *owners[device.user_id][:2]) for device in found if device.user_id in owners]
+    owners = _owners({device.user_id for device in found})
+    return [
+        (device, owner.account, owner.area)
+        for device in found
+        if (owner := owners.get(device.user_id, _NOBODY)).account >= 0
+    ]
 
 
-def _accounts(users: set[int]) -> dict[int, tuple[int, str, str]]:
-    """Return index, area and id of the open account of each of these people who has one."""
-    rows = Account.objects.filter(user_id__in=users, closed_at=None).order_by("-index")
-    return {
-        user: (index, area, id) for user, index, area, id in rows.values_list("user", "index", "area", "account_id")
-    }
+class _Owner(NamedTuple):
+    """A person's open account (-1: none) and all numbers they have had."""
+
+    account: int
+    area: str
+    account_id: str
+    periods: tuple[Period, ...]
+
+
+_NOBODY = _Owner(-1, "", "", ())
+
+
+def _owners(users: set[int]) -> dict[int, _Owner]:
+    rows = Account.objects.filter(user_id__in=users).order_by("index")
+    found: dict[int, _Owner] = {}
+    for user, index, area, id, opened_at, closed_at in rows.values_list(
+        "user", "index", "area", "account_id", "opened_at", "closed_at"
+    ):
+        owner = found.get(user, _NOBODY)
+        period = Period(index, _ms(opened_at), None if closed_at is None else _ms(closed_at))
+        if closed_at is None and owner.account < 0:
+            owner = owner._replace(account=index, area=area, account_id=id)
+        found[user] = owner._replace(periods=(*owner.periods, period))
+    return found
+
+
+def _ms(at: datetime) -> int:
+    return round(at.timestamp() * 1_000)
+
+
+def periods_of(user_id: int) -> tuple[Period, ...]:
+    """Return the account numbers a person has had, by number."""
+    return _owners({user_id}).get(user_id, _NOBODY).periods
 
 
 def live(*, pk: int | None = None, device_id: str = "") -> DeviceInfo | None:
@@ -297,17 +348,15 @@ def of_account(account: int) -> list[DeviceInfo]:
     return [one for one in _infos(list(rows.order_by("pk"))) if one.account == account]
 
 
-def of_accounts(accounts: set[int]) -> dict[int, list[DeviceInfo]]:
-    """Return the devices of many accounts, revoked ones included, by account."""
-    found: dict[int, list[DeviceInfo]] = {}
-    names = sorted(accounts)
+def beside(pks: set[int]) -> dict[int, list[DeviceInfo]]:
+    """Return all devices of the people who own these, revoked ones included, oldest first, by owner."""
+    found: dict[int, dict[int, DeviceInfo]] = {}
+    names = sorted(pks)
     for at in range(0, len(names), IN_ONE_QUERY):
-        some = names[at : at + IN_ONE_QUERY]
-        rows = Device.objects.filter(user__accounts__index__in=some).exclude(kind=DeviceKind.SUBSTATION).distinct()
-        for one in _infos(list(rows.order_by("pk"))):
-            if some[0] <= one.account <= some[-1] and one.account in accounts:
-                found.setdefault(one.account, []).append(one)
-    return found
+        rows = Device.objects.filter(user__devices__in=names[at : at + IN_ONE_QUERY])
+        for one in _infos(list(rows.exclude(kind=DeviceKind.SUBSTATION).distinct().order_by("pk"))):
+            found.setdefault(one.user_id, {})[one.pk] = one
+    return {user: list(some.values()) for user, some in found.items()}
 
 
 def by_ids(device_ids: set[str]) -> dict[str, DeviceInfo]:
@@ -348,16 +397,16 @@ def seen(pks: set[int], now_ms: int) -> None:
 
 
 def _infos(devices: list[Device]) -> list[DeviceInfo]:
-    owners = _accounts({device.user_id for device in devices if device.kind != DeviceKind.SUBSTATION})
+    owners = _owners({device.user_id for device in devices if device.kind != DeviceKind.SUBSTATION})
     infos = []
     for one in devices:
-        account, area, account_id = owners.get(one.user_id, (-1, "", ""))
+        account, area, account_id, periods = owners.get(one.user_id, _NOBODY)
         if one.kind == DeviceKind.SUBSTATION:
-            account, area, account_id = -1, one.area, ""
+            account, area, account_id, periods = _NOBODY._replace(area=one.area)
         infos.append(
             DeviceInfo(
                 one.pk, one.device_id, one.user_id, account, account_id, area, one.kind, one.rating_w,
-                one.register_digits, one.public_key, one.opened_ms, one.revoked_ms,
+                one.register_digits, one.public_key, one.opened_ms, one.revoked_ms, periods,
             )
         )  # fmt: skip
     return infos
