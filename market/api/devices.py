@@ -22,8 +22,6 @@ from market.households import accesslog, devices, keys
 from market.households.models import Device, Role
 from market.metering import balances
 
-MAX_ONCE = 64
-
 
 def device_of(text: str) -> str:
     """Return a device's id that may exist; raise ``Problem``."""
@@ -154,13 +152,13 @@ class Decide(OperatorView):
         """Confirm an inverter's rating, which sets the connection's export limit on the ledger, or turn it down."""
         self.query()
         asked = self.decode(shapes.DeviceDecisionIn)
+        self.idempotency_key()  # of a decision there is one, whatever its key
         name, now = device_of(device), timezone.now()
         try:
             if not asked.confirmed:
                 grid_devices.refuse(by=request.user, device_id=name, now=now)
                 return answer({"seq": None})
-            once = (self.idempotency_key() or f"device-{name}")[:MAX_ONCE]
-            made = grid_devices.confirm(self.exchange(), by=request.user, once=once, device_id=name, now=now)
+            made = grid_devices.confirm(self.exchange(), by=request.user, device_id=name, now=now)
         except GridError as error:
             raise Problem(409, error.code, error.field, sentence=error.sentence) from None
         return answer({"seq": None if made is None else made.seq})

@@ -258,28 +258,34 @@ def _void_keys(device: Device, now: datetime) -> None:
 
 
 # --- what may be given -----------------------------------------------------------------------------------------------
-def decide(*, device_id: str, by: User, confirmed: bool, now: datetime) -> tuple[Device, int, int]:
-    """Note the grid operator's decision about an inverter; return it, its account and what the connection may give now (W).
+def inverter(*, device_id: str) -> tuple[Device, int, int]:
+    """Return an inverter that waits or is confirmed, its account, and what the connection may give once it is (W).
 
-    The caller applies the limit, and takes the decision back (``undecide``) where that fails. Raise ``HouseholdError``.
+    Raise ``HouseholdError``.
     """
-    claimed = Device.objects.filter(
-        device_id=device_id, kind=DeviceKind.INVERTER, decided_at=None, revoked_ms=None
-    ).update(decided_at=now, decided_by=by, confirmed=confirmed)
-    if not claimed:
-        raise HouseholdError("already_decided", "device", _("This device has been decided already."))
-    device = Device.objects.select_related("user").get(device_id=device_id)
+    rows = Device.objects.filter(device_id=device_id, kind=DeviceKind.INVERTER, revoked_ms=None)
+    device = rows.exclude(confirmed=False).select_related("user").first()
+    if device is None:
+        raise already_decided()
     account = Account.objects.filter(user=device.user, closed_at=None).order_by("index").first()
     if account is None:
-        undecide(device)
         raise HouseholdError("no_account", "account", _("There is no such account."))
-    ratings = Device.objects.filter(user=device.user, kind=DeviceKind.INVERTER, confirmed=True, revoked_ms=None)
-    return device, account.index, min(MAX_CONNECTION_W, sum(ratings.values_list("rating_w", flat=True)))
+    others = Device.objects.filter(user=device.user, kind=DeviceKind.INVERTER, confirmed=True, revoked_ms=None)
+    others_w = sum(others.exclude(pk=device.pk).values_list("rating_w", flat=True))
+    return device, account.index, min(MAX_CONNECTION_W, others_w + device.rating_w)
 
 
-def undecide(device: Device) -> None:
-    """Have an inverter wait again: what was decided could not be applied."""
-    Device.objects.filter(pk=device.pk).update(decided_at=None, decided_by=None, confirmed=None)
+def decide(*, device_id: str, by: User, confirmed: bool, now: datetime) -> Device:
+    """Note the grid operator's decision about an inverter, once. Raise ``HouseholdError`` where there is one."""
+    waits = Device.objects.filter(device_id=device_id, kind=DeviceKind.INVERTER, decided_at=None, revoked_ms=None)
+    if not waits.update(decided_at=now, decided_by=by, confirmed=confirmed):
+        raise already_decided()
+    return Device.objects.get(device_id=device_id)
+
+
+def already_decided() -> HouseholdError:
+    """Return what says that nobody waits for a decision about a device."""
+    return HouseholdError("already_decided", "device", _("This device has been decided already."))
 
 
 # --- questions -------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import timedelta
 from typing import Any
 
@@ -10,8 +11,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.test import override_settings
 
 from market.api import shapes
+from market.grid import devices as grid_devices
 from market.households import devices, erasure, keys, queries, renewal
 from market.households.models import ApiKey, Device
+from market.households.operations import HouseholdError
 from tests.api.conftest import NOW, City, Person, refused, shaped
 
 PATH = "/api/v1/me/devices"
@@ -19,6 +22,10 @@ INVERTER = {"kind": "inverter", "name": "roof", "rating_w": 8_000}
 METER = {"kind": "meter", "name": "cellar", "rating_w": 30_000}
 LOW_ORDER = "0100000000000000000000000000000000000000000000000000000000000000"  # the neutral element
 NOT_REDUCED = "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f"  # y = p, another spelling of 0
+
+
+class Killed(BaseException):
+    """A process that ends in the middle."""
 
 
 def register(person: Person, status: int = 201, **fields: Any) -> Any:
@@ -176,6 +183,76 @@ def test_an_inverters_rating_is_confirmed_and_becomes_the_connections_limit(city
     assert export_w(city, ivan) == 10_000
     states = {one.device: one.confirmed for one in shaped(ivan.get(PATH), shapes.DevicePage).results}
     assert states == {first: True, second: True, third: False}
+
+
+def waiting_inverters(person: Person, *ratings_w: int) -> list[str]:
+    return [register(person, **INVERTER | {"rating_w": rating_w}).device.device for rating_w in ratings_w]
+
+
+def test_two_inverters_confirmed_at_once_both_count(city: City, olga: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    zoe = city.person("zoe", area="LV1.1")
+    paths = [f"/api/v1/operator/devices/{one}" for one in waiting_inverters(zoe, 5_000, 3_000)]
+    other = threading.Thread(target=olga.request, args=("PUT", paths[1]), kwargs={"json": {"confirmed": True}})
+    honest = grid_devices.set_connection
+
+    def slow(*args: Any, **how: Any) -> Any:
+        if other.ident is None:
+            other.start()
+            other.join(0.5)
+        return honest(*args, **how)
+
+    monkeypatch.setattr(grid_devices, "set_connection", slow)
+    shaped(olga.request("PUT", paths[0], json={"confirmed": True}), shapes.DeviceDecision)
+    other.join(30)
+    assert export_w(city, zoe) == 8_000
+
+
+@pytest.mark.parametrize("step", ["set_connection", "decide"])
+def test_a_decision_that_was_cut_short_is_made_again(city: City, step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    person = city.person(f"cut-{step}", area="LV1.1")
+    [device] = waiting_inverters(person, 4_000)
+
+    def killed(*_args: Any, **_how: Any) -> None:
+        raise Killed
+
+    def confirm() -> Any:
+        return grid_devices.confirm(city.exchange, by=city.olga.user, device_id=device, now=NOW)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(grid_devices if step == "set_connection" else devices, step, killed)
+        with pytest.raises(Killed):
+            confirm()
+    assert device in [one.device_id for one, _account, _area in devices.waiting()]
+    confirm()
+    assert (export_w(city, person), Device.objects.get(device_id=device).confirmed) == (4_000, True)
+    with pytest.raises(HouseholdError, match="already_decided"):
+        confirm()
+
+
+def test_what_is_confirmed_without_its_limit_can_be_confirmed_again(city: City, olga: Person) -> None:
+    ruth = city.person("ruth", area="LV1.1")
+    [device] = waiting_inverters(ruth, 4_000)
+    path = f"/api/v1/operator/devices/{device}"
+    Device.objects.filter(device_id=device).update(decided_at=NOW, confirmed=True)
+    assert shaped(olga.request("PUT", path, json={"confirmed": True}), shapes.DeviceDecision).seq is not None
+    assert export_w(city, ruth) == 4_000
+    refused(olga.request("PUT", path, json={"confirmed": True}), 409, "already_decided", "device")
+    refused(olga.request("PUT", path, json={"confirmed": False}), 409, "already_decided", "device")
+
+
+def test_what_is_turned_down_meanwhile_leaves_the_limit_as_it_was(city: City, monkeypatch: pytest.MonkeyPatch) -> None:
+    uwe = city.person("uwe", area="LV1.1")
+    [device] = waiting_inverters(uwe, 4_000)
+    honest = devices.decide
+
+    def second(**how: Any) -> Any:
+        honest(**how | {"confirmed": False})
+        return honest(**how)
+
+    monkeypatch.setattr(devices, "decide", second)
+    with pytest.raises(HouseholdError, match="already_decided"):
+        grid_devices.confirm(city.exchange, by=city.olga.user, device_id=device, now=NOW)
+    assert export_w(city, uwe) == 0
 
 
 def test_substation_meters_are_the_operators(city: City, olga: Person) -> None:
