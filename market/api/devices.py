@@ -22,8 +22,6 @@ from market.households import accesslog, devices, keys
 from market.households.models import Device, Role
 from market.metering import balances
 
-MAX_ONCE = 64
-
 
 def device_of(text: str) -> str:
     """Return a device's id that may exist; raise ``Problem``."""
@@ -52,8 +50,9 @@ def _registered(made: devices.Registered, status: int = 201) -> HttpResponse:
 
 
 class Devices(ApiView):
-    """My devices."""
+    """My devices. A key must not make, void or exchange keys: it would outlive its own revocation."""
 
+    people_only = True
     write_scope = keys.READINGS_WRITE
 
     @describe("My devices", shapes.DevicePage, tag="me")
@@ -64,7 +63,7 @@ class Devices(ApiView):
 
     @describe("Register a device", shapes.DeviceAnswer, tag="me", body=shapes.DeviceIn, keyed=True, status=201)
     def post(self, request: Request) -> HttpResponse:
-        """Register a device; its API key is in the answer this once."""
+        """Register a device; its API key is in the answer this once. For people who are signed in, not for keys."""
         self.query()
         asked = self.decode(shapes.DeviceIn)
         self.account()
@@ -86,11 +85,12 @@ class Devices(ApiView):
 class OneDevice(ApiView):
     """One device of mine."""
 
+    people_only = True
     write_scope = keys.READINGS_WRITE
 
     @describe("Revoke a device", shapes.Device, tag="me")
     def delete(self, request: Request, device: str) -> HttpResponse:
-        """Revoke a lost or removed device: nothing it sends is taken any more."""
+        """Revoke a lost or removed device: nothing it sends is taken any more. For people who are signed in."""
         self.query()
         now_ms = self.exchange().now_ms()
         gone = devices.revoke(user=request.user, device_id=device_of(device), now=timezone.now(), now_ms=now_ms)
@@ -100,11 +100,12 @@ class OneDevice(ApiView):
 class DeviceKey(ApiView):
     """How a device shows who it is."""
 
+    people_only = True
     write_scope = keys.READINGS_WRITE
 
     @describe("Give a device another key", shapes.DeviceAnswer, tag="me", body=shapes.DeviceKeyIn)
     def post(self, request: Request, device: str) -> HttpResponse:
-        """Void the key a device has and give it another one."""
+        """Void the key a device has and give it another one; for people who are signed in, not for keys."""
         self.query()
         asked = self.decode(shapes.DeviceKeyIn)
         made = devices.rekey(
@@ -151,13 +152,13 @@ class Decide(OperatorView):
         """Confirm an inverter's rating, which sets the connection's export limit on the ledger, or turn it down."""
         self.query()
         asked = self.decode(shapes.DeviceDecisionIn)
+        self.idempotency_key()  # of a decision there is one, whatever its key
         name, now = device_of(device), timezone.now()
         try:
             if not asked.confirmed:
                 grid_devices.refuse(by=request.user, device_id=name, now=now)
                 return answer({"seq": None})
-            once = (self.idempotency_key() or f"device-{name}")[:MAX_ONCE]
-            made = grid_devices.confirm(self.exchange(), by=request.user, once=once, device_id=name, now=now)
+            made = grid_devices.confirm(self.exchange(), by=request.user, device_id=name, now=now)
         except GridError as error:
             raise Problem(409, error.code, error.field, sentence=error.sentence) from None
         return answer({"seq": None if made is None else made.seq})

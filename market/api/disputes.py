@@ -49,6 +49,7 @@ def _shown(view: queries.DisputeView) -> dict[str, Any]:
 
 
 class _Mine(ApiView):
+    people_only = True  # what is said here is said by the household, and answered to it
     write_scope = keys.READINGS_WRITE
 
     def now(self) -> datetime:
@@ -82,7 +83,7 @@ class Disputes(_Mine):
 
     @describe("Contest a reading or a line", shapes.Dispute, tag="me", body=shapes.DisputeIn, status=201)
     def post(self, request: Request) -> HttpResponse:
-        """Contest the newest reading of mine in a contract, or its settlement; the same thing once."""
+        """Contest the newest reading of mine in a contract, or its settlement; the same thing once. Not for keys."""
         self.query()
         asked = self.decode(shapes.DisputeIn)
         made = operations.contest(

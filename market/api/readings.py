@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.http import HttpResponse
@@ -13,6 +13,7 @@ from market.api.authentication import KeyAuthentication, SignatureAuthentication
 from market.api.openapi import describe, query
 from market.api.problems import Problem
 from market.api.views import ApiView, answer
+from market.engine.contracts import contract_start_ms
 from market.exchange.exchange import Exchange
 from market.exchange.units import parse_at
 from market.households import devices, keys
@@ -64,26 +65,38 @@ class Readings(ApiView):
         return self._record(exchange, body.readings)
 
     def _record(self, exchange: Exchange, rows: list[shapes.ReadingIn]) -> HttpResponse:
+        if self.identity is not None and self.identity.device is not None:
+            raise Problem(403, "forbidden")  # a device tells of itself: a charger knows nothing of the connection
         account = self.account()
         if len(rows) > MAX_READINGS:
             raise Problem(422, "too_many_readings", "readings", params={"limit": MAX_READINGS})
         if devices.has_meter(account):
             raise Problem(409, "metered_by_device", "readings")
-        readings: dict[str, metering.ReadingIn] = {}
+        periods = devices.periods_of(self.request.user.pk)
+        readings: dict[int, dict[str, metering.ReadingIn]] = {}
+        places: dict[str, int] = {}
         for item, row in enumerate(rows):
-            if row.contract in readings:
+            if row.contract in places:
                 raise Problem(422, "duplicate_contract", f"readings[{item}].contract")
-            readings[row.contract] = metering.ReadingIn(
-                account, row.import_wh, row.export_wh, row.produced_wh, row.used_wh
+            places[row.contract] = item
+            number = _number(periods, row.contract, account)
+            if number < 0:
+                raise Problem(422, "before_account", f"readings[{item}].contract")
+            readings.setdefault(number, {})[row.contract] = metering.ReadingIn(
+                number, row.import_wh, row.export_wh, row.produced_wh, row.used_wh
             )
-        try:
-            done = metering.record_own(exchange=exchange, account=account, readings=readings, now_ms=exchange.now_ms())
-        except metering.InvalidReading as error:
-            field = error.field if error.item < 0 else f"readings[{error.item}].{error.field}"
-            raise Problem(422, error.code, field) from None
-        except metering.ReadingsRefused as error:
-            raise Problem(409, error.code, error.field) from None
-        return answer({**done._asdict(), "refused": 0, "verdicts": []})
+        total = metering.Recorded(0, 0, 0, None)
+        for number, own in readings.items() or [(account, {})]:
+            try:
+                done = metering.record_own(exchange=exchange, account=number, readings=own, now_ms=exchange.now_ms())
+            except metering.InvalidReading as error:
+                item = -1 if error.item < 0 else places[list(own)[error.item]]
+                field = error.field if item < 0 else f"readings[{item}].{error.field}"
+                raise Problem(422, error.code, field) from None
+            except metering.ReadingsRefused as error:
+                raise Problem(409, error.code, error.field) from None
+            total = committing.added(total, done)
+        return answer({**total._asdict(), "refused": 0, "verdicts": []})
 
     # --- values of devices -------------------------------------------------------------------------------------------
     def _take(self, exchange: Exchange, values: list[Value]) -> HttpResponse:
@@ -155,6 +168,14 @@ class MyReadings(ApiView):
                 raise Problem(400, "invalid_value", "start") from None
         rows = metering_queries.day(self.account(), start_ms=start_ms, end_ms=start_ms + DAY_MS)
         return answer({"results": [_line(row) for row in rows], "next": None})
+
+
+def _number(periods: Sequence[devices.Period], contract: str, present: int) -> int:
+    """Return the number a home had when a contract's interval began, -1 before it was here; what is no contract is present."""
+    try:
+        return devices.account_at(periods, contract_start_ms(contract))
+    except ValueError:
+        return present
 
 
 def _line(row: metering_queries.ReadingLine) -> dict[str, Any]:

@@ -25,6 +25,7 @@ SENTENCES: dict[str, tuple[str, ...]] = {
     "forbidden": (_("You are not allowed to do this."),),
     "missing_scope": (_("The key lacks the scope %(scope)s."),),
     "no_account": (_("You have no open account yet."),),
+    "before_account": (_("You had no open account when this interval began."),),
     "invalid_idempotency_key": (_("An Idempotency-Key has 1 to 64 visible ASCII characters."),),
     "idempotency_conflict": (_("This Idempotency-Key was used before with another value of this field."),),
     "overloaded": (_("The market has more to do than it can right now. Nothing was done; try again in a moment."),),

@@ -33,7 +33,8 @@ MAX_NAME = 64
 class ApiView(APIView):
     """A resource. ``identity`` is None where ``public`` and nobody is signed in.
 
-    ``write_scope`` is what a key needs for anything but reading; ``roles`` limits who may come at all.
+    ``write_scope`` is what a key (or, ``people_only``, a session) needs for anything but reading; ``roles`` limits who may
+    come at all.
     """
 
     public = False
@@ -42,6 +43,7 @@ class ApiView(APIView):
     identity: Identity | None = None
     schema_tag = ""
     for_devices = False  # whether the key of a device opens it
+    people_only = False  # whether changes are for people who are signed in: what a stolen key must not do
 
     def get_permissions(self) -> list[Any]:
         return [AllowAny()] if self.public else super().get_permissions()
@@ -55,6 +57,8 @@ class ApiView(APIView):
         if self.public and request.method in SAFE_METHODS:
             return
         if identity.device is not None and not self.for_devices:
+            raise Problem(403, "forbidden")
+        if self.people_only and identity.key_id is not None and request.method not in SAFE_METHODS:
             raise Problem(403, "forbidden")
         if self.roles and identity.role not in self.roles:
             raise Problem(403, "forbidden")

@@ -26,8 +26,9 @@ from market.metering import validation
 from market.metering.models import Quality
 from market.metering.queries import ReadingLine
 from market.settlement import queries as settlement
+from market.settlement.statement_queries import numbers_of
 
-MAX_OPEN = 20  # of one account, so that nobody floods the operator's list
+MAX_OPEN = 20  # of one home, so that nobody floods the operator's list
 MAX_TEXT = 1_000
 SALT_BYTES = 16
 ANSWERED = (State.ACCEPTED, State.DECLINED)
@@ -45,6 +46,23 @@ def reading_of(account_index: int, contract: str) -> ReadingLine | None:
     return found[0] if found else None
 
 
+def numbers(account_index: int) -> list[int]:
+    """Return the number of an account and those its owner had before: one home has one list of objections."""
+    account = Account.objects.select_related("user").filter(index=account_index).first()
+    if account is None or account.user is None:
+        return [account_index]
+    return numbers_of(account.user, account_index)
+
+
+def _account_then(account: Account, kind: str, contract: str) -> Account:
+    """Return the account under which a home has its reading or line of a contract; the present one where there is none."""
+    for index in numbers(account.index):
+        found = settlement.line(index, contract) if kind == Kind.LINE else reading_of(index, contract)
+        if found is not None:
+            return Account.objects.select_related("user").get(index=index)
+    return account
+
+
 # --- by the household -------------------------------------------------------------------------------------------------
 def contest(
     *,
@@ -57,8 +75,9 @@ def contest(
     import_wh: int | None = None,
     export_wh: int | None = None,
 ) -> Dispute:
-    """Contest the newest reading of an account in a contract, or its settlement; the same thing once.
+    """Contest the newest reading of a home in a contract, or its settlement; the same thing once.
 
+    ``account_index``: the home's present number; what stands under an earlier one is contested there.
     ``import_wh``/``export_wh``: what the household says it was. Raise ``DisputeError`` (unknown_contract, no_reading,
     not_settled, already_contested, …).
     """
@@ -67,7 +86,8 @@ def contest(
     if account is None or account.user is None:
         raise DisputeError("unknown_account", "account", _("There is no such account."))
     try:
-        reading = reading_of(account_index, contract)
+        account = _account_then(account, kind, contract)
+        reading = reading_of(account.index, contract)
     except ValueError:
         raise DisputeError("unknown_contract", "contract", _("There is no such interval.")) from None
     if kind == Kind.READING:
@@ -75,13 +95,13 @@ def contest(
             raise DisputeError("no_reading", "contract", _("There is no reading of yours for this interval."))
         seq = reading.seq
     elif kind == Kind.LINE:
-        line = settlement.line(account_index, contract)
+        line = settlement.line(account.index, contract)
         if line is None:
             raise DisputeError("not_settled", "contract", _("This interval is not settled yet."))
         seq = line.seq
     else:
         raise DisputeError("invalid_value", "kind", _("A reading or a line can be contested."))
-    if Dispute.objects.filter(account=account, state=State.OPEN).count() >= MAX_OPEN:
+    if Dispute.objects.filter(account__user=account.user, state=State.OPEN).count() >= MAX_OPEN:
         raise DisputeError(
             "too_many_disputes", "contract", _("Too many of your objections wait for an answer already.")
         )
@@ -121,7 +141,7 @@ def close(*, dispute_id: int, account_index: int, now: datetime) -> Dispute:
 
 def _own(dispute_id: int, account_index: int) -> Dispute:
     dispute = Dispute.objects.select_related("account__user").filter(
-        pk=dispute_id, account__index=account_index
+        pk=dispute_id, account__index__in=numbers(account_index)
     ).first()  # fmt: skip
     if dispute is None:
         raise DisputeError("unknown_dispute", "dispute", _("There is no such objection of yours."))

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from market.disputes.models import Dispute, State, Step
-from market.disputes.operations import ANSWERED
+from market.disputes.operations import ANSWERED, numbers
 from market.households.models import User
 
 MAX_LIST = 200
@@ -49,8 +49,8 @@ class DisputeView(NamedTuple):
 
 
 def disputes_of(account_index: int, *, before: int | None = None, limit: int = MAX_LIST) -> list[DisputeView]:
-    """Return an account's disputes, newest first, those before an id when it is given."""
-    rows = Dispute.objects.filter(account__index=account_index)
+    """Return the disputes of a home, by its present number, newest first, those before an id when it is given."""
+    rows = Dispute.objects.filter(account__index__in=numbers(account_index))
     if before is not None:
         rows = rows.filter(pk__lt=before)
     return _views(list(rows.select_related("account").order_by("-pk")[: min(limit, MAX_LIST)]))
@@ -68,8 +68,8 @@ def waiting() -> list[DisputeView]:
 
 
 def answered(account_index: int) -> int:
-    """Return how many answers an account has not agreed with or contested yet."""
-    return Dispute.objects.filter(account__index=account_index, state__in=ANSWERED).count()
+    """Return how many answers a home has not agreed with or contested yet."""
+    return Dispute.objects.filter(account__index__in=numbers(account_index), state__in=ANSWERED).count()
 
 
 def _views(rows: list[Dispute]) -> list[DisputeView]:

@@ -7,6 +7,7 @@ its batches. Revoking takes effect at once in this process and within ``identiti
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -40,8 +41,27 @@ class Registered(NamedTuple):
     token: str
 
 
+class Period(NamedTuple):
+    """An account number of a person and when it was theirs, market time (ms); ``until_ms`` None: it still is."""
+
+    account: int
+    from_ms: int
+    until_ms: int | None
+
+
+def account_at(periods: Sequence[Period], at_ms: int) -> int:
+    """Return the number a person had at a time (ms), -1 where they had none; of two (while one follows the other) the first."""
+    for account, from_ms, until_ms in periods:
+        if from_ms <= at_ms and (until_ms is None or at_ms < until_ms):
+            return account
+    return -1
+
+
 class DeviceInfo(NamedTuple):
-    """A device as readings see it. ``account`` -1: of an area, or its owner has no open account."""
+    """A device as readings see it. ``account`` -1: of an area, or its owner has no open account now.
+
+    ``periods``: the numbers its owner has had, by number. What was measured belongs to the one of its time.
+    """
 
     pk: int
     device_id: str
@@ -55,6 +75,7 @@ class DeviceInfo(NamedTuple):
     public_key: str
     opened_ms: int
     revoked_ms: int | None
+    periods: tuple[Period, ...] = ()
 
 
 def readings_text(device_id: str, body: bytes) -> bytes:
@@ -85,12 +106,20 @@ def register(
     """Register a device of a household or, of kind substation, of an area by the grid operator; ``now_ms`` market time.
 
     With ``public_key`` and ``proof`` (hex; the signature of ``key_text``) it signs, else it gets an API key. ``once``: the same
-    request again gives the same device, without its secret. Raise ``HouseholdError``.
+    request again gives the same device, without its secret, and another one under it a conflict. Raise ``HouseholdError``.
     """
     account = _check(user, kind, name, rating_w, register_digits, area, once)
     if public_key:
         _check_key(account.account_id if account is not None else area, public_key, proof)
-    if once and (known := Device.objects.filter(user=user, once=once).first()) is not None:
+    content = {
+        "kind": kind,
+        "name": name.strip(),
+        "rating_w": rating_w,
+        "register_digits": register_digits,
+        "public_key": public_key,
+        "area": area,
+    }
+    if (known := _registered_before(user, once, content)) is not None:
         return Registered(known, "")
     limit = MAX_AREA_DEVICES if kind == DeviceKind.SUBSTATION else MAX_DEVICES
     if Device.objects.filter(user=user, revoked_ms=None).count() >= limit:
@@ -100,22 +129,28 @@ def register(
             device = Device.objects.create(
                 device_id=secrets.token_hex(ID_BYTES),
                 user=user,
-                area=area,
-                kind=kind,
-                name=name.strip(),
-                rating_w=rating_w,
-                register_digits=register_digits,
-                public_key=public_key,
                 once=once,
                 registered_at=now,
                 opened_ms=now_ms,
+                **content,
             )
             return Registered(device, "" if public_key else _issue(device))
     except IntegrityError as error:
-        known = Device.objects.filter(user=user, once=once).first() if once else None
+        known = _registered_before(user, once, content)
         if known is not None:  # the same request twice at the same moment
             return Registered(known, "")
         raise HouseholdError("key_taken", "public_key", _("This key belongs to another device.")) from error
+
+
+def _registered_before(user: User, once: str, content: Mapping[str, str | int]) -> Device | None:
+    """Return the device that the same request registered; raise ``HouseholdError`` where it asked for another one."""
+    known = Device.objects.filter(user=user, once=once).first() if once else None
+    if known is None:
+        return None
+    for field, value in content.items():
+        if getattr(known, field) != value:
+            raise HouseholdError("idempotency_conflict", field, _("This was sent before with another value."))
+    return known
 
 
 def _check(
@@ -223,28 +258,34 @@ def _void_keys(device: Device, now: datetime) -> None:
 
 
 # --- what may be given -----------------------------------------------------------------------------------------------
-def decide(*, device_id: str, by: User, confirmed: bool, now: datetime) -> tuple[Device, int, int]:
-    """Note the grid operator's decision about an inverter; return it, its account and what the connection may give now (W).
+def inverter(*, device_id: str) -> tuple[Device, int, int]:
+    """Return an inverter that waits or is confirmed, its account, and what the connection may give once it is (W).
 
-    The caller applies the limit, and takes the decision back (``undecide``) where that fails. Raise ``HouseholdError``.
+    Raise ``HouseholdError``.
     """
-    claimed = Device.objects.filter(
-        device_id=device_id, kind=DeviceKind.INVERTER, decided_at=None, revoked_ms=None
-    ).update(decided_at=now, decided_by=by, confirmed=confirmed)
-    if not claimed:
-        raise HouseholdError("already_decided", "device", _("This device has been decided already."))
-    device = Device.objects.select_related("user").get(device_id=device_id)
+    rows = Device.objects.filter(device_id=device_id, kind=DeviceKind.INVERTER, revoked_ms=None)
+    device = rows.exclude(confirmed=False).select_related("user").first()
+    if device is None:
+        raise already_decided()
     account = Account.objects.filter(user=device.user, closed_at=None).order_by("index").first()
     if account is None:
-        undecide(device)
         raise HouseholdError("no_account", "account", _("There is no such account."))
-    ratings = Device.objects.filter(user=device.user, kind=DeviceKind.INVERTER, confirmed=True, revoked_ms=None)
-    return device, account.index, min(MAX_CONNECTION_W, sum(ratings.values_list("rating_w", flat=True)))
+    others = Device.objects.filter(user=device.user, kind=DeviceKind.INVERTER, confirmed=True, revoked_ms=None)
+    others_w = sum(others.exclude(pk=device.pk).values_list("rating_w", flat=True))
+    return device, account.index, min(MAX_CONNECTION_W, others_w + device.rating_w)
 
 
-def undecide(device: Device) -> None:
-    """Have an inverter wait again: what was decided could not be applied."""
-    Device.objects.filter(pk=device.pk).update(decided_at=None, decided_by=None, confirmed=None)
+def decide(*, device_id: str, by: User, confirmed: bool, now: datetime) -> Device:
+    """Note the grid operator's decision about an inverter, once. Raise ``HouseholdError`` where there is one."""
+    waits = Device.objects.filter(device_id=device_id, kind=DeviceKind.INVERTER, decided_at=None, revoked_ms=None)
+    if not waits.update(decided_at=now, decided_by=by, confirmed=confirmed):
+        raise already_decided()
+    return Device.objects.get(device_id=device_id)
+
+
+def already_decided() -> HouseholdError:
+    """Return what says that nobody waits for a decision about a device."""
+    return HouseholdError("already_decided", "device", _("This device has been decided already."))
 
 
 # --- questions -------------------------------------------------------------------------------------------------------
@@ -257,16 +298,47 @@ def waiting() -> list[tuple[Device, int, str]]:
     """Return the inverters that wait for the grid operator, oldest first, each with account and area."""
     rows = Device.objects.filter(kind=DeviceKind.INVERTER, decided_at=None, revoked_ms=None)
     found = list(rows.select_related("user").order_by("registered_at", "pk")[:MAX_WAITING])
-    owners = _accounts({device.user_id for device in found})
-    return [(device, *owners[device.user_id][:2]) for device in found if device.user_id in owners]
+    owners = _owners({device.user_id for device in found})
+    return [
+        (device, owner.account, owner.area)
+        for device in found
+        if (owner := owners.get(device.user_id, _NOBODY)).account >= 0
+    ]
 
 
-def _accounts(users: set[int]) -> dict[int, tuple[int, str, str]]:
-    """Return index, area and id of the open account of each of these people who has one."""
-    rows = Account.objects.filter(user_id__in=users, closed_at=None).order_by("-index")
-    return {
-        user: (index, area, id) for user, index, area, id in rows.values_list("user", "index", "area", "account_id")
-    }
+class _Owner(NamedTuple):
+    """A person's open account (-1: none) and all numbers they have had."""
+
+    account: int
+    area: str
+    account_id: str
+    periods: tuple[Period, ...]
+
+
+_NOBODY = _Owner(-1, "", "", ())
+
+
+def _owners(users: set[int]) -> dict[int, _Owner]:
+    rows = Account.objects.filter(user_id__in=users).order_by("index")
+    found: dict[int, _Owner] = {}
+    for user, index, area, id, opened_at, closed_at in rows.values_list(
+        "user", "index", "area", "account_id", "opened_at", "closed_at"
+    ):
+        owner = found.get(user, _NOBODY)
+        period = Period(index, _ms(opened_at), None if closed_at is None else _ms(closed_at))
+        if closed_at is None and owner.account < 0:
+            owner = owner._replace(account=index, area=area, account_id=id)
+        found[user] = owner._replace(periods=(*owner.periods, period))
+    return found
+
+
+def _ms(at: datetime) -> int:
+    return round(at.timestamp() * 1_000)
+
+
+def periods_of(user_id: int) -> tuple[Period, ...]:
+    """Return the account numbers a person has had, by number."""
+    return _owners({user_id}).get(user_id, _NOBODY).periods
 
 
 def live(*, pk: int | None = None, device_id: str = "") -> DeviceInfo | None:
@@ -282,17 +354,15 @@ def of_account(account: int) -> list[DeviceInfo]:
     return [one for one in _infos(list(rows.order_by("pk"))) if one.account == account]
 
 
-def of_accounts(accounts: set[int]) -> dict[int, list[DeviceInfo]]:
-    """Return the devices of many accounts, revoked ones included, by account."""
-    found: dict[int, list[DeviceInfo]] = {}
-    names = sorted(accounts)
+def beside(pks: set[int]) -> dict[int, list[DeviceInfo]]:
+    """Return all devices of the people who own these, revoked ones included, oldest first, by owner."""
+    found: dict[int, dict[int, DeviceInfo]] = {}
+    names = sorted(pks)
     for at in range(0, len(names), IN_ONE_QUERY):
-        some = names[at : at + IN_ONE_QUERY]
-        rows = Device.objects.filter(user__accounts__index__in=some).exclude(kind=DeviceKind.SUBSTATION).distinct()
-        for one in _infos(list(rows.order_by("pk"))):
-            if some[0] <= one.account <= some[-1] and one.account in accounts:
-                found.setdefault(one.account, []).append(one)
-    return found
+        rows = Device.objects.filter(user__devices__in=names[at : at + IN_ONE_QUERY])
+        for one in _infos(list(rows.exclude(kind=DeviceKind.SUBSTATION).distinct().order_by("pk"))):
+            found.setdefault(one.user_id, {})[one.pk] = one
+    return {user: list(some.values()) for user, some in found.items()}
 
 
 def by_ids(device_ids: set[str]) -> dict[str, DeviceInfo]:
@@ -333,16 +403,16 @@ def seen(pks: set[int], now_ms: int) -> None:
 
 
 def _infos(devices: list[Device]) -> list[DeviceInfo]:
-    owners = _accounts({device.user_id for device in devices if device.kind != DeviceKind.SUBSTATION})
+    owners = _owners({device.user_id for device in devices if device.kind != DeviceKind.SUBSTATION})
     infos = []
     for one in devices:
-        account, area, account_id = owners.get(one.user_id, (-1, "", ""))
+        account, area, account_id, periods = owners.get(one.user_id, _NOBODY)
         if one.kind == DeviceKind.SUBSTATION:
-            account, area, account_id = -1, one.area, ""
+            account, area, account_id, periods = _NOBODY._replace(area=one.area)
         infos.append(
             DeviceInfo(
                 one.pk, one.device_id, one.user_id, account, account_id, area, one.kind, one.rating_w,
-                one.register_digits, one.public_key, one.opened_ms, one.revoked_ms,
+                one.register_digits, one.public_key, one.opened_ms, one.revoked_ms, periods,
             )
         )  # fmt: skip
     return infos

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 import orjson
 from django.conf import settings
 from django.db import IntegrityError, transaction
+from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
 from market.engine.commands import OpenAccount
@@ -45,6 +46,7 @@ def renew_account(exchange: Exchange, *, user: User, now: datetime) -> Account:
     """
     begun = _begun(user)
     if begun is None:
+        finish(exchange, user=user)
         old = Account.objects.filter(user=user, closed_at=None).select_related("user", "home").order_by("index").first()
         if old is None:
             raise HouseholdError("no_account", "account", _("You have no open account yet."))
@@ -61,6 +63,8 @@ def renew_account(exchange: Exchange, *, user: User, now: datetime) -> Account:
 def _begun(user: User) -> Renewal | None:
     """Return the change of number that is under way, or None."""
     under_way = Renewal.objects.filter(old__user=user, old__closed_at=None, in_seq=None)
+    # The present number's money on its way to what an earlier one owes is no change of number.
+    under_way = under_way.filter(Q(new=None) | Q(new__closed_at=None))
     return under_way.select_related("old__user", "old__home", "new").first()
 
 
@@ -68,8 +72,7 @@ def _check(exchange: Exchange, old: Account, now: datetime) -> None:
     if not settings.RENEWAL_DAYS or old.opened_at + timedelta(days=settings.RENEWAL_DAYS) > now:
         sentence = _("A new number can be had %(days)s days after the last one.") % {"days": settings.RENEWAL_DAYS}
         raise HouseholdError("too_soon", "account", sentence)
-    balance = exchange_queries.balance(old.index)
-    if balance is not None and balance.arrears_e7:
+    if old.user_id is not None and owed_e7(old.user_id):
         raise HouseholdError("arrears", "account", _("Something is owed on this account. That has to be paid first."))
     if exchange.read(lambda engine: engine.accounts[old.index].key):
         # A new number without the key would be open to orders that nobody signed.
@@ -169,10 +172,17 @@ def _connection_of(exchange: Exchange, index: int) -> str:
     return name
 
 
+def owed_e7(user_id: int) -> int:
+    """Return what a person owes under all their numbers together (e7)."""
+    balances = map(exchange_queries.balance, Account.objects.filter(user=user_id).values_list("index", flat=True))
+    return sum(balance.arrears_e7 for balance in balances if balance is not None)
+
+
 def fetch_left(exchange: Exchange, *, user: User) -> int:
     """Bring what is left in a member's earlier accounts into the present one; return how much (e7).
 
-    Settlement and corrections may still pay into an account after it was closed. Raise ``Refusal``.
+    Settlement and corrections may still pay into an account after it was closed, or take from it: what an earlier one owes
+    is then paid out of the present one, as far as that goes. Raise ``Refusal``.
     """
     moved_e7 = finish(exchange, user=user)
     new = Account.objects.filter(user=user, closed_at=None).order_by("-index").first()
@@ -189,6 +199,15 @@ def fetch_left(exchange: Exchange, *, user: User) -> int:
         # Set once: two who fetch at the same time book the same amount under the same key.
         Renewal.objects.filter(pk=renewal.pk, amount_e7=0).update(amount_e7=balance.free_e7)
         moved_e7 += _move(exchange, renewal.pk)
+    for old in Account.objects.filter(user=user).exclude(closed_at=None).order_by("index"):
+        owing, paying = exchange_queries.balance(old.index), exchange_queries.balance(new.index)
+        if owing is None or paying is None or min(owing.arrears_e7, paying.free_e7) <= 0 or paying.arrears_e7:
+            continue
+        amount_e7 = min(owing.arrears_e7, paying.free_e7)
+        renewal, _made = Renewal.objects.get_or_create(
+            old=new, in_seq=None, defaults={"new": old, "amount_e7": amount_e7, "at": old.closed_at}
+        )
+        _move(exchange, renewal.pk)
     return moved_e7
 
 
@@ -216,10 +235,15 @@ def _move(exchange: Exchange, pk: int) -> int:
             continue
         reference = hashlib.sha256(f"{renewal.token}:{field}".encode()).hexdigest()
         seq = exchange_queries.fund_seq(account=account, reference=reference)
+        if seq is None and field == "in_seq" and _put_back_before(renewal) is not None:
+            return _put_back(exchange, renewal)
         if seq is None:
             outcome = exchange_operations.fund(
                 exchange, account=account, amount_e7=amount_e7, reason=REASON, reference=reference, key=reference
             )
+            if outcome.refused is not None and field == "in_seq" and outcome.refused.code == "account_closed":
+                # It owes less by now, and may have no more than that: back to where it came from.
+                return _put_back(exchange, renewal)
             if outcome.refused is not None:
                 if field == "out_seq" and outcome.refused.code == "insufficient_funds":
                     renewal.delete()  # somebody else's call has moved it; nothing of this one is booked
@@ -229,4 +253,29 @@ def _move(exchange: Exchange, pk: int) -> int:
                 raise HouseholdError("key_conflict", outcome.conflict, _("This was booked with other content."))
             seq = outcome.events[0].seq  # type: ignore[union-attr]
         Renewal.objects.filter(pk=pk).update(**{field: seq})
-    return renewal.amount_e7
+    return renewal.amount_e7 if renewal.new.closed_at is None else 0
+
+
+def _put_back_reference(renewal: Renewal) -> str:
+    return hashlib.sha256(f"{renewal.token}:back".encode()).hexdigest()
+
+
+def _put_back_before(renewal: Renewal) -> int | None:
+    return exchange_queries.fund_seq(account=renewal.old.index, reference=_put_back_reference(renewal))
+
+
+def _put_back(exchange: Exchange, renewal: Renewal) -> int:
+    """Book money that did not reach the account it was for into the one it came from, once; nothing came in: 0."""
+    seq, reference = _put_back_before(renewal), _put_back_reference(renewal)
+    if seq is None:
+        outcome = exchange_operations.fund(
+            exchange, account=renewal.old.index, amount_e7=renewal.amount_e7, reason=REASON, reference=reference,
+            key=reference,
+        )  # fmt: skip
+        if outcome.refused is not None:
+            raise Refusal(outcome.refused)
+        if outcome.conflict is not None:
+            raise HouseholdError("key_conflict", outcome.conflict, _("This was booked with other content."))
+        seq = outcome.events[0].seq  # type: ignore[union-attr]
+    Renewal.objects.filter(pk=renewal.pk).update(in_seq=seq)
+    return 0

@@ -71,12 +71,14 @@ def _commit(exchange: Exchange, now_ms: int, only: Sequence[int] | None) -> Comm
     if not numbers:
         return Committed(0, 0, None, 0)
     touched = _touched(numbers)
-    accounts = {account for _batch, account, _device, _start, _end, _register in touched}
+    people = devices.beside({device for _batch, device, _start, _end, _register in touched}).values()
+    periods = {one.pk: one.periods for some in people for one in some}
     length_ms, known = exchange.read(_contracts)
-    due, waits = _due(touched, length_ms, known)
+    due, waits = _due(touched, periods, length_ms, known)
+    accounts = {account for some in due.values() for account in some}
     areas = exchange.read(lambda engine: _areas(engine, accounts))
     recorded, seq = 0, None
-    homes = devices.of_accounts(accounts)
+    homes = {period.account: some for some in people for period in some[0].periods}
     for start_ms in sorted(due):
         names = [account for account in sorted(due[start_ms]) if account in areas]
         done = _record(exchange, start_ms, start_ms + length_ms, names, homes, areas, now_ms)
@@ -98,15 +100,13 @@ def _some(numbers: Sequence[int]) -> Iterable[Sequence[int]]:
     return (numbers[at : at + IN_ONE_QUERY] for at in range(0, len(numbers), IN_ONE_QUERY))
 
 
-def _touched(numbers: Sequence[int]) -> list[tuple[int, int, int, int, int, bool]]:
-    """Return (batch, account, device, start, end, register) of the values of homes in these batches, once each."""
-    fields = ("batch", "account", "device", "start_ms", "duration_ms", "register")
+def _touched(numbers: Sequence[int]) -> list[tuple[int, int, int, int, bool]]:
+    """Return (batch, device, start, end, register) of the values of homes in these batches, once each."""
+    fields = ("batch", "device", "start_ms", "duration_ms", "register")
     return [
-        (batch, account, device, start_ms, start_ms + duration_ms, register)
+        (batch, device, start_ms, start_ms + duration_ms, register)
         for some in _some(numbers)
-        for batch, account, device, start_ms, duration_ms, register in DeviceValue.objects.filter(
-            batch__in=some, account__gte=0
-        )
+        for batch, device, start_ms, duration_ms, register in DeviceValue.objects.filter(batch__in=some, account__gte=0)
         .values_list(*fields)
         .iterator()
     ]
@@ -128,14 +128,21 @@ def _areas(engine: Engine, accounts: set[int]) -> dict[int, str]:
 
 
 def _due(
-    touched: Sequence[tuple[int, int, int, int, int, bool]], length_ms: int, known: Mapping[str, bool]
+    touched: Sequence[tuple[int, int, int, int, bool]],
+    periods: Mapping[int, Sequence[devices.Period]],
+    length_ms: int,
+    known: Mapping[str, bool],
 ) -> tuple[dict[int, set[int]], dict[int, int]]:
-    """Return the accounts of each interval to be made anew, and until when (ms) batches must wait that touch later ones."""
+    """Return the accounts of each interval to be made anew, and until when (ms) batches must wait that touch later ones.
+
+    An interval belongs to the number the home had when it began (``periods``, by device): what is settled under one number is
+    corrected under it, and nobody is paid for what was before they joined.
+    """
     due: dict[int, set[int]] = {}
     waits: dict[int, int] = {}
     takes: dict[int, bool | None] = {}
     around = _neighbours(touched)
-    for batch, account, device, start_ms, end_ms, register in touched:
+    for batch, device, start_ms, end_ms, register in touched:
         if register:
             start_ms, end_ms = around[device, start_ms]
         for at in range(start_ms - start_ms % length_ms, max(end_ms, start_ms + 1), length_ms):
@@ -143,6 +150,9 @@ def _due(
                 takes[at] = known.get(contract_name(at))
             if takes[at] is None:
                 continue  # before the market began, or final
+            account = devices.account_at(periods.get(device, ()), at)
+            if account < 0:
+                continue  # before the home was here, or after it left
             if takes[at]:
                 due.setdefault(at, set()).add(account)
             else:
@@ -150,10 +160,10 @@ def _due(
     return due, waits
 
 
-def _neighbours(touched: Iterable[tuple[int, int, int, int, int, bool]]) -> dict[tuple[int, int], tuple[int, int]]:
+def _neighbours(touched: Iterable[tuple[int, int, int, int, bool]]) -> dict[tuple[int, int], tuple[int, int]]:
     """Return, for each reading of a counter, when the counter was read before and after it."""
     wanted: dict[int, list[int]] = {}
-    for _batch, _account, device, start_ms, _end_ms, register in touched:
+    for _batch, device, start_ms, _end_ms, register in touched:
         if register:
             wanted.setdefault(device, []).append(start_ms)
     found: dict[tuple[int, int], tuple[int, int]] = {}
@@ -177,13 +187,15 @@ def _record(
 ) -> Recorded:
     """Make the readings of homes in one interval of all values there are, and record those that are complete."""
     said = readings_of(homes, accounts, start_ms=start_ms, end_ms=end_ms)
-    evidence = _evidence({one.only_batch for one in said.values() if one.only_batch})
+    # Evidence names the number it was signed under, which must not be joined with another one.
+    signed = {account for account in said if all(one.account == account for one in homes[account])}
+    evidence = _evidence({one.only_batch for account, one in said.items() if one.only_batch and account in signed})
     batches: dict[str, list[ReadingIn]] = {}
     for account, (home, only_batch) in said.items():
         metered = home.metered
         if isinstance(metered, validation.Missing):
             continue
-        source = evidence.get(only_batch, "") if metered.quality != validation.ESTIMATED else ""
+        source = evidence.get(only_batch, "") if account in signed and metered.quality != validation.ESTIMATED else ""
         batches.setdefault(areas[account], []).append(
             ReadingIn(
                 account, metered.import_wh, metered.export_wh, home.produced_wh, home.used_wh, metered.quality,
@@ -203,7 +215,7 @@ def _record(
     # One home must not keep the others out.
     done = Recorded(0, 0, 0, None)
     for area, readings in batches.items():
-        done = _added(done, _record_good(exchange, contract, area, readings, now_ms))
+        done = added(done, _record_good(exchange, contract, area, readings, now_ms))
     return done
 
 
@@ -227,7 +239,8 @@ def _record_good(exchange: Exchange, contract: str, area: str, readings: list[Re
     return Recorded(0, 0, 0, None)
 
 
-def _added(one: Recorded, other: Recorded) -> Recorded:
+def added(one: Recorded, other: Recorded) -> Recorded:
+    """Return what became of two batches together; ``seq`` is the later one's."""
     return Recorded(
         one.accepted + other.accepted,
         one.corrected + other.corrected,

@@ -152,9 +152,12 @@ def take_many(*, batches: Sequence[Sent], limits: Mapping[int, tuple[int, int]],
                 if verdicts[place] in (validation.DUPLICATE, validation.TOO_MANY):
                     continue
                 before.append(value)
+            # The number of its time; of what is older than the first one nothing becomes a reading (``committing``).
+            number = devices.account_at(device.periods, value.start_ms)
+            account = device.account if number < 0 else number
             new.append(
                 storage.ValueRow(
-                    0, len(new), device.pk, device.account, value.start_ms, value.duration_ms, value.import_wh,
+                    0, len(new), device.pk, account, value.start_ms, value.duration_ms, value.import_wh,
                     value.export_wh, value.register, value.quality, value.revision, value.received_ms,
                 )
             )  # fmt: skip

@@ -190,7 +190,7 @@ def decide(request: HttpRequest, device: str) -> HttpResponse:
         exchange = running_exchange()
         if exchange is None:
             raise NotRunning("no exchange runs in this process")
-        made = grid_devices.confirm(exchange, by=request.user, once=f"device-{device}"[:64], device_id=device, now=now)
+        made = grid_devices.confirm(exchange, by=request.user, device_id=device, now=now)
     except TROUBLE as error:
         messages.error(request, problem_sentence(error))
         return redirect("operator-devices")

@@ -94,7 +94,7 @@ def disputes(request: HttpRequest) -> HttpResponse:
     mine = households.account_of(request.user)
     if mine is None:
         return redirect("account")
-    intervals = _intervals(mine.index)
+    intervals = _intervals(operations.numbers(mine.index))
     form = ClaimForm(request.POST or None, intervals=intervals)
     if request.method == "POST" and _contested(request, form, mine.index, Kind.READING):
         return redirect("disputes")
@@ -114,19 +114,23 @@ def contest_line(request: HttpRequest, contract: str) -> HttpResponse:
     if request.method == "POST" and _contested(request, form, mine.index, Kind.LINE):
         return redirect("disputes")
     try:
-        reading = operations.reading_of(mine.index, contract)
+        found = (operations.reading_of(one, contract) for one in operations.numbers(mine.index))
+        reading = next((one for one in found if one is not None), None)
     except ValueError:
         return redirect("statement")
     context = {"form": form, "contract": contract, "reading": reading}
     return render(request, "home/contest.html", context, status=422 if request.method == "POST" else 200)
 
 
-def _intervals(account: int) -> list[tuple[str, str]]:
-    """Return the intervals whose readings can be contested, newest first, with what the meter said."""
-    latest = metering.latest(account)
-    if latest is None:
+def _intervals(accounts: list[int]) -> list[tuple[str, str]]:
+    """Return the intervals whose readings can be contested, newest first, with what the meter said: of all a home's numbers."""
+    latest_ms = max((line.start_ms for one in accounts if (line := metering.latest(one)) is not None), default=None)
+    if latest_ms is None:
         return []
-    lines = metering.day(account, start_ms=latest.start_ms - DAY_MS + 1, end_ms=latest.start_ms + 1)
+    lines = [
+        line for one in accounts for line in metering.day(one, start_ms=latest_ms - DAY_MS + 1, end_ms=latest_ms + 1)
+    ]
+    lines.sort(key=lambda line: line.start_ms)
     return [
         (
             line.contract,

@@ -33,10 +33,11 @@ MAX_ERASURES = 500  # requests looked through for one that a form names
 
 
 class Earlier(NamedTuple):
-    """A number a member had before, and what is left in its wallet."""
+    """A number a member had before, what is left in its wallet, and what it owes."""
 
     index: int
     left_e7: int
+    owed_e7: int
 
 
 class Waiting(NamedTuple):
@@ -57,19 +58,20 @@ def note(request: HttpRequest, kind: str, *, accounts: Iterable[int] = (), peopl
 def context_of(user: User) -> dict[str, Any]:
     """Return what the account page says about a person's data."""
     household = user.role == Role.HOUSEHOLD
-    earlier = [Earlier(account.index, _left(account.index)) for account in queries.earlier_accounts(user)]
+    earlier = [Earlier(account.index, *_left(account.index)) for account in queries.earlier_accounts(user)]
     return {
         "seen": accesslog.about(user) if household else accesslog.by(user),
         "kept_days": settings.ACCESS_LOG_DAYS,
         "earlier": earlier,
         "left_e7": sum(account.left_e7 for account in earlier),
+        "owed_e7": sum(account.owed_e7 for account in earlier),
         "renewal_days": settings.RENEWAL_DAYS,
     }
 
 
-def _left(index: int) -> int:
+def _left(index: int) -> tuple[int, int]:
     balance = exchange_queries.balance(index)
-    return 0 if balance is None else balance.free_e7
+    return (0, 0) if balance is None else (balance.free_e7, balance.arrears_e7)
 
 
 def _exchange() -> Any:
@@ -97,13 +99,18 @@ def renew(request: HttpRequest) -> HttpResponse:
 @only_for(Role.HOUSEHOLD)
 @require_POST
 def fetch_left(request: HttpRequest) -> HttpResponse:
-    """Bring what is left under earlier numbers into the present wallet."""
+    """Bring what is left under earlier numbers into the present wallet, and pay what they owe out of it."""
+    owed_e7 = renewal.owed_e7(request.user.pk)
     try:
         moved_e7 = renewal.fetch_left(_exchange(), user=request.user)
     except TROUBLE as error:
         messages.error(request, problem_sentence(error))
     else:
-        messages.success(request, _("%(amount)s moved into your wallet.") % {"amount": exact_money(moved_e7)})
+        paid_e7 = owed_e7 - renewal.owed_e7(request.user.pk)
+        if paid_e7 > 0:
+            messages.success(request, _("%(amount)s is paid of what was owed.") % {"amount": exact_money(paid_e7)})
+        if moved_e7 or paid_e7 <= 0:
+            messages.success(request, _("%(amount)s moved into your wallet.") % {"amount": exact_money(moved_e7)})
     return redirect("account")
 
 

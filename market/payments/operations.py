@@ -20,6 +20,7 @@ from ledger import queries as ledger_queries
 from market.exchange import queries as exchange_queries
 from market.exchange.exchange import Exchange
 from market.exchange.units import money_text
+from market.households import renewal
 from market.households.models import Account, Role, User
 from market.households.operations import Refusal
 from market.payments.booking import PaymentError, booked, post, wallet_of
@@ -97,13 +98,15 @@ def request_withdrawal(
 
 
 def check_free(account_index: int, amount_e7: int) -> None:
-    """Raise ``PaymentError`` unless a wallet may pay so much out: nothing owed, and that much free."""
+    """Raise ``PaymentError`` unless a wallet may pay so much out: nothing owed under any number of its owner, so much free."""
     balance = exchange_queries.balance(account_index)
     if balance is None:
         raise PaymentError("unknown_account", "account", _("There is no such account."))
-    if balance.arrears_e7:
+    owner = Account.objects.filter(index=account_index).values_list("user", flat=True).first()
+    owed_e7 = balance.arrears_e7 if owner is None else renewal.owed_e7(owner)
+    if owed_e7:
         sentence = _("Something is owed on this account (%(amount)s). That has to be paid first.")
-        raise PaymentError("arrears", "amount", sentence % {"amount": money_text(balance.arrears_e7)})
+        raise PaymentError("arrears", "amount", sentence % {"amount": money_text(owed_e7)})
     if balance.free_e7 < amount_e7:
         sentence = _("Only %(free)s is free to take out.")
         raise PaymentError("insufficient_funds", "amount", sentence % {"free": money_text(max(0, balance.free_e7))})

@@ -50,6 +50,11 @@ class Person:
         headers = {"Authorization": f"Bearer {key or self.key}", **kwargs.pop("headers", {})}
         return self.city.request(method, path, headers=headers, **kwargs)
 
+    def by_hand(self, method: str, path: str, **kwargs: Any) -> httpx.Response:
+        """Call the API as the person's browser does: with a session, no key."""
+        headers = {"X-CSRFToken": CSRF, "Origin": f"http://{HOST}", **kwargs.pop("headers", {})}
+        return self.city.request(method, path, headers=headers, cookies=self.session(), **kwargs)
+
     def get(self, path: str, **params: Any) -> httpx.Response:
         """GET with query parameters."""
         return self.request("GET", path, params=params)

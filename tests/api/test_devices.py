@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import timedelta
 from typing import Any
 
@@ -10,8 +11,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.test import override_settings
 
 from market.api import shapes
+from market.grid import devices as grid_devices
 from market.households import devices, erasure, keys, queries, renewal
 from market.households.models import ApiKey, Device
+from market.households.operations import HouseholdError
 from tests.api.conftest import NOW, City, Person, refused, shaped
 
 PATH = "/api/v1/me/devices"
@@ -21,8 +24,12 @@ LOW_ORDER = "0100000000000000000000000000000000000000000000000000000000000000"  
 NOT_REDUCED = "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f"  # y = p, another spelling of 0
 
 
+class Killed(BaseException):
+    """A process that ends in the middle."""
+
+
 def register(person: Person, status: int = 201, **fields: Any) -> Any:
-    return shaped(person.request("POST", PATH, json=METER | fields), shapes.DeviceAnswer, status)
+    return shaped(person.by_hand("POST", PATH, json=METER | fields), shapes.DeviceAnswer, status)
 
 
 def signer(person: Person) -> tuple[Ed25519PrivateKey, dict[str, str]]:
@@ -49,21 +56,21 @@ def test_a_devices_key_opens_nothing_but_its_readings(city: City, alice: Person)
 def test_a_lost_device_is_shut_out_at_once(city: City, alice: Person) -> None:
     made = register(alice)
     assert queries.identify_key(made.token) is not None
-    gone = shaped(alice.request("DELETE", f"{PATH}/{made.device.device}"), shapes.Device)
+    gone = shaped(alice.by_hand("DELETE", f"{PATH}/{made.device.device}"), shapes.Device)
     assert gone.revoked
     assert queries.identify_key(made.token) is None
     refused(alice.request("POST", "/api/v1/readings", key=made.token, json={}), 401, "invalid_key")
-    refused(alice.request("DELETE", f"{PATH}/{made.device.device}"), 404, "unknown_device", "device")
+    refused(alice.by_hand("DELETE", f"{PATH}/{made.device.device}"), 404, "unknown_device", "device")
 
 
 def test_a_new_key_voids_the_old_one(city: City, alice: Person) -> None:
     made = register(alice)
     path = f"{PATH}/{made.device.device}/key"
-    again = shaped(alice.request("POST", path, json={}), shapes.DeviceAnswer)
+    again = shaped(alice.by_hand("POST", path, json={}), shapes.DeviceAnswer)
     assert again.token and again.token != made.token
     assert queries.identify_key(made.token) is None
     assert queries.identify_key(again.token).device == Device.objects.get(device_id=made.device.device).pk
-    signed = shaped(alice.request("POST", path, json=signer(alice)[1]), shapes.DeviceAnswer)
+    signed = shaped(alice.by_hand("POST", path, json=signer(alice)[1]), shapes.DeviceAnswer)
     assert signed.token is None and signed.device.public_key
     assert queries.identify_key(again.token) is None
 
@@ -71,13 +78,39 @@ def test_a_new_key_voids_the_old_one(city: City, alice: Person) -> None:
 def test_the_same_request_registers_once(city: City, alice: Person) -> None:
     first, second = (
         shaped(
-            alice.request("POST", PATH, json=METER, headers={"Idempotency-Key": "one-meter"}), shapes.DeviceAnswer, 201
+            alice.by_hand("POST", PATH, json=METER, headers={"Idempotency-Key": "one-meter"}), shapes.DeviceAnswer, 201
         )
         for _ in range(2)
     )
     assert first.device == second.device
     assert first.token and second.token is None
     assert Device.objects.filter(user=alice.user, once="one-meter").count() == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"kind": "inverter"}, {"name": "attic"}, {"rating_w": 9_999}, {"register_digits": 6}],
+    ids=lambda change: next(iter(change)),
+)
+def test_another_request_under_the_same_name_is_a_conflict(city: City, alice: Person, change: dict[str, Any]) -> None:
+    [field] = change
+    headers = {"Idempotency-Key": f"meter-{field}"}
+    shaped(alice.by_hand("POST", PATH, json=METER, headers=headers), shapes.DeviceAnswer, 201)
+    other = alice.by_hand("POST", PATH, json=METER | change, headers=headers)
+    refused(other, 409, "idempotency_conflict", field)
+    signed = alice.by_hand("POST", PATH, json=METER | signer(alice)[1], headers=headers)
+    refused(signed, 409, "idempotency_conflict", "public_key")
+
+
+def test_a_key_mints_no_keys(city: City, alice: Person) -> None:
+    made = register(alice)
+    path, before = f"{PATH}/{made.device.device}", ApiKey.objects.count()
+    for key in (alice.key, alice.key_for("readings:write")):
+        refused(alice.request("POST", PATH, json=METER, key=key), 403, "forbidden")
+        refused(alice.request("POST", f"{path}/key", json={}, key=key), 403, "forbidden")
+        refused(alice.request("DELETE", path, key=key), 403, "forbidden")
+    assert ApiKey.objects.count() == before + 1  # the one with a single scope, made here
+    assert queries.identify_key(made.token) is not None
 
 
 @pytest.mark.parametrize(
@@ -95,7 +128,7 @@ def test_the_same_request_registers_once(city: City, alice: Person) -> None:
 )
 def test_what_cannot_be_registered(city: City, alice: Person, change: dict[str, Any], code: str, field: str) -> None:
     before = Device.objects.count()
-    refused(alice.request("POST", PATH, json=METER | change), 422, code, field)
+    refused(alice.by_hand("POST", PATH, json=METER | change), 422, code, field)
     assert Device.objects.count() == before
 
 
@@ -103,23 +136,23 @@ def test_a_key_needs_its_proof_and_belongs_to_one_device(city: City, alice: Pers
     _key, fields = signer(alice)
     other = signer(bob)[1]
     refused(
-        alice.request("POST", PATH, json=METER | fields | {"proof": other["proof"]}), 422, "signature_invalid", "proof"
+        alice.by_hand("POST", PATH, json=METER | fields | {"proof": other["proof"]}), 422, "signature_invalid", "proof"
     )
-    refused(alice.request("POST", PATH, json=METER | {**fields, "public_key": fields["public_key"].upper()}), 422,
+    refused(alice.by_hand("POST", PATH, json=METER | {**fields, "public_key": fields["public_key"].upper()}), 422,
             "invalid_value", "public_key")  # fmt: skip
     made = register(alice, **fields)
     assert made.token is None and made.device.public_key == fields["public_key"]
-    refused(alice.request("POST", PATH, json=METER | fields), 422, "key_taken", "public_key")
+    refused(alice.by_hand("POST", PATH, json=METER | fields), 422, "key_taken", "public_key")
 
 
 def test_who_may_not(city: City, olga: Person) -> None:
-    refused(city.nora.request("POST", PATH, json=METER), 403, "no_account")
-    refused(olga.request("POST", PATH, json=METER), 403, "missing_scope")
-    refused(city.alice.request("POST", PATH, json=METER, key=city.alice.key_for("trade")), 403, "missing_scope")
-    refused(city.alice.request("POST", PATH, json=METER | {"kind": "substation"}), 422, "invalid_value", "kind")
-    refused(city.alice.request("DELETE", f"{PATH}/x"), 404, "unknown_device", "device")
+    refused(city.nora.by_hand("POST", PATH, json=METER), 403, "no_account")
+    refused(olga.by_hand("POST", PATH, json=METER), 403, "missing_scope")
+    refused(city.alice.request("POST", PATH, json=METER, key=city.alice.key_for("trade")), 403, "forbidden")
+    refused(city.alice.by_hand("POST", PATH, json=METER | {"kind": "substation"}), 422, "invalid_value", "kind")
+    refused(city.alice.by_hand("DELETE", f"{PATH}/x"), 404, "unknown_device", "device")
     stranger = register(city.alice).device.device
-    refused(city.bob.request("DELETE", f"{PATH}/{stranger}"), 404, "unknown_device", "device")
+    refused(city.bob.by_hand("DELETE", f"{PATH}/{stranger}"), 404, "unknown_device", "device")
 
 
 def export_w(city: City, person: Person) -> int:
@@ -152,6 +185,76 @@ def test_an_inverters_rating_is_confirmed_and_becomes_the_connections_limit(city
     assert states == {first: True, second: True, third: False}
 
 
+def waiting_inverters(person: Person, *ratings_w: int) -> list[str]:
+    return [register(person, **INVERTER | {"rating_w": rating_w}).device.device for rating_w in ratings_w]
+
+
+def test_two_inverters_confirmed_at_once_both_count(city: City, olga: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    zoe = city.person("zoe", area="LV1.1")
+    paths = [f"/api/v1/operator/devices/{one}" for one in waiting_inverters(zoe, 5_000, 3_000)]
+    other = threading.Thread(target=olga.request, args=("PUT", paths[1]), kwargs={"json": {"confirmed": True}})
+    honest = grid_devices.set_connection
+
+    def slow(*args: Any, **how: Any) -> Any:
+        if other.ident is None:
+            other.start()
+            other.join(0.5)
+        return honest(*args, **how)
+
+    monkeypatch.setattr(grid_devices, "set_connection", slow)
+    shaped(olga.request("PUT", paths[0], json={"confirmed": True}), shapes.DeviceDecision)
+    other.join(30)
+    assert export_w(city, zoe) == 8_000
+
+
+@pytest.mark.parametrize("step", ["set_connection", "decide"])
+def test_a_decision_that_was_cut_short_is_made_again(city: City, step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    person = city.person(f"cut-{step}", area="LV1.1")
+    [device] = waiting_inverters(person, 4_000)
+
+    def killed(*_args: Any, **_how: Any) -> None:
+        raise Killed
+
+    def confirm() -> Any:
+        return grid_devices.confirm(city.exchange, by=city.olga.user, device_id=device, now=NOW)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(grid_devices if step == "set_connection" else devices, step, killed)
+        with pytest.raises(Killed):
+            confirm()
+    assert device in [one.device_id for one, _account, _area in devices.waiting()]
+    confirm()
+    assert (export_w(city, person), Device.objects.get(device_id=device).confirmed) == (4_000, True)
+    with pytest.raises(HouseholdError, match="already_decided"):
+        confirm()
+
+
+def test_what_is_confirmed_without_its_limit_can_be_confirmed_again(city: City, olga: Person) -> None:
+    ruth = city.person("ruth", area="LV1.1")
+    [device] = waiting_inverters(ruth, 4_000)
+    path = f"/api/v1/operator/devices/{device}"
+    Device.objects.filter(device_id=device).update(decided_at=NOW, confirmed=True)
+    assert shaped(olga.request("PUT", path, json={"confirmed": True}), shapes.DeviceDecision).seq is not None
+    assert export_w(city, ruth) == 4_000
+    refused(olga.request("PUT", path, json={"confirmed": True}), 409, "already_decided", "device")
+    refused(olga.request("PUT", path, json={"confirmed": False}), 409, "already_decided", "device")
+
+
+def test_what_is_turned_down_meanwhile_leaves_the_limit_as_it_was(city: City, monkeypatch: pytest.MonkeyPatch) -> None:
+    uwe = city.person("uwe", area="LV1.1")
+    [device] = waiting_inverters(uwe, 4_000)
+    honest = devices.decide
+
+    def second(**how: Any) -> Any:
+        honest(**how | {"confirmed": False})
+        return honest(**how)
+
+    monkeypatch.setattr(devices, "decide", second)
+    with pytest.raises(HouseholdError, match="already_decided"):
+        grid_devices.confirm(city.exchange, by=city.olga.user, device_id=device, now=NOW)
+    assert export_w(city, uwe) == 0
+
+
 def test_substation_meters_are_the_operators(city: City, olga: Person) -> None:
     body = {"area": "LV1.1", "name": "street", "rating_w": 400_000}
     refused(city.alice.request("POST", "/api/v1/operator/substations", json=body), 403, "forbidden")
@@ -174,7 +277,7 @@ def test_too_many(city: City, monkeypatch: pytest.MonkeyPatch) -> None:
     mia = city.person("mia", area="LV1.1")
     register(mia)
     register(mia)
-    refused(mia.request("POST", PATH, json=METER), 422, "too_many_devices", "device")
+    refused(mia.by_hand("POST", PATH, json=METER), 422, "too_many_devices", "device")
 
 
 def test_what_an_erased_person_had_is_gone(city: City) -> None:

@@ -94,17 +94,18 @@ def test_a_reading_is_contested_and_the_answer_closed(city: City, alice: Person,
         exchange=city.exchange, contract=contract, area="LV1.1", readings=[reading], now_ms=city.market.clock.at_ms
     )
     body = {"kind": "reading", "contract": contract, "code": "meter_shows_other", "text": "700", "import_wh": 700}
-    made = shaped(alice.request("POST", "/api/v1/me/disputes", json=body), shapes.Dispute, 201)
-    refused(alice.request("POST", "/api/v1/me/disputes", json=body), 409, "already_contested", "contract")
-    refused(bob.request("POST", f"/api/v1/me/disputes/{made.id}/close"), 404, "unknown_dispute", "dispute")
-    refused(alice.request("POST", f"/api/v1/me/disputes/{made.id}/close"), 409, "not_answered", "dispute")
+    refused(alice.request("POST", "/api/v1/me/disputes", json=body), 403, "forbidden")
+    made = shaped(alice.by_hand("POST", "/api/v1/me/disputes", json=body), shapes.Dispute, 201)
+    refused(alice.by_hand("POST", "/api/v1/me/disputes", json=body), 409, "already_contested", "contract")
+    refused(bob.by_hand("POST", f"/api/v1/me/disputes/{made.id}/close"), 404, "unknown_dispute", "dispute")
+    refused(alice.by_hand("POST", f"/api/v1/me/disputes/{made.id}/close"), 409, "not_answered", "dispute")
     disputes.decline(dispute_id=made.id, by=city.olga.user, code="reading_confirmed", text="It is 900.", now=NOW)
     path = f"/api/v1/me/disputes/{made.id}"
-    again = shaped(alice.request("POST", f"{path}/reopen", json={"text": "no"}), shapes.Dispute)
+    again = shaped(alice.by_hand("POST", f"{path}/reopen", json={"text": "no"}), shapes.Dispute)
     assert (again.state, again.reopened) == ("open", True)
     disputes.decline(dispute_id=made.id, by=city.olga.user, code="reading_confirmed", text="Still.", now=NOW)
-    refused(alice.request("POST", f"{path}/reopen", json={"text": "no"}), 409, "cannot_reopen", "dispute")
-    done = shaped(alice.request("POST", f"{path}/close"), shapes.Dispute)
+    refused(alice.by_hand("POST", f"{path}/reopen", json={"text": "no"}), 409, "cannot_reopen", "dispute")
+    done = shaped(alice.by_hand("POST", f"{path}/close"), shapes.Dispute)
     assert [(step.by, step.text) for step in done.steps] == [
         ("household", "700"), ("operator", "It is 900."), ("household", "no"), ("operator", "Still."), ("household", ""),
     ]  # fmt: skip

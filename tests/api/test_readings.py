@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from market.api import shapes
+from market.engine.contracts import contract_start_ms
+from market.households import renewal
+from market.households.models import Account
+from market.metering.models import Reading
 from tests.api.conftest import City, Person, refused, shaped
 
 PATH = "/api/v1/readings"
@@ -42,6 +47,26 @@ def test_a_reading_counts_once_and_can_be_corrected(city: City, alice: Person, d
     assert (again.accepted, again.duplicates, again.seq) == (0, 1, None)
     corrected = shaped(post(alice, reading | {"import_wh": 125}), shapes.ReadingsAnswer)
     assert (corrected.accepted, corrected.corrected) == (1, 1)
+
+
+def test_a_contract_belongs_to_the_number_of_its_time(city: City, delivered: str) -> None:
+    begin = datetime.fromtimestamp(contract_start_ms(delivered) / 1_000, UTC)
+    late = city.person("late", area="LV1.1")
+    Account.objects.filter(index=late.account).update(opened_at=begin + timedelta(minutes=1))
+    before = readings_entries(city)
+    refused(post(late, {"contract": delivered, "import_wh": 0, "export_wh": 900}), 422, "before_account",
+            "readings[0].contract")  # fmt: skip
+    assert readings_entries(city) == before
+    moved = city.person("moved", area="LV1.1")
+    Account.objects.filter(index=moved.account).update(opened_at=begin - timedelta(days=60))
+    renewal.renew_account(city.exchange, user=moved.user, now=begin + timedelta(minutes=1))
+    bad = {"contract": "2026-06-06T10:07Z", "import_wh": 1, "export_wh": 0}
+    answer = post(moved, {"contract": delivered, "import_wh": 1, "export_wh": 0}, bad)
+    refused(answer, 422, "unknown_contract", "readings[1].contract")
+    assert not Reading.objects.filter(account__gte=moved.account).exists(), "all or none"
+    assert post(moved, {"contract": delivered, "import_wh": 3, "export_wh": 0}).status_code == 200
+    rows = Reading.objects.filter(account__gte=moved.account)
+    assert [*rows.values_list("account", "import_wh")] == [(moved.account, 3)]
 
 
 def test_a_key_for_meters_only(city: City, alice: Person, delivered: str) -> None:

@@ -46,7 +46,7 @@ class Meter:
             public = key.public_key().public_bytes_raw().hex()
             info = queries.account_at(person.account)
             body |= {"public_key": public, "proof": key.sign(devices.key_text(info.account_id, public)).hex()}
-        made = shaped(person.request("POST", "/api/v1/me/devices", json=body), shapes.DeviceAnswer, 201)
+        made = shaped(person.by_hand("POST", "/api/v1/me/devices", json=body), shapes.DeviceAnswer, 201)
         self.id, self.token = made.device.device, made.token
 
     def post(self, *values: dict[str, Any], status: int = 200) -> Any:
@@ -182,9 +182,18 @@ def test_who_may_send_for_whom(city: City, delivered: list[str]) -> None:
     refused(gina.request("POST", PATH, json={"readings": [{"contract": delivered[0], "import_wh": 1, "export_wh": 0}]}), 409,
             "metered_by_device", "readings")  # fmt: skip
     refused(gina.request("POST", PATH, json={}), 400, "missing_field", "readings")
-    gina.request("DELETE", f"/api/v1/me/devices/{other.id}")
+    gina.by_hand("DELETE", f"/api/v1/me/devices/{other.id}")
     by_person = gina.request("POST", PATH, json={"values": [value | {"device": other.id}]})
     assert verdicts(shaped(by_person, shapes.ReadingsAnswer)) == [("unknown_device", 0, 1)]
+
+
+@pytest.mark.parametrize("kind", ["charger", "inverter", "battery", "meter"])
+def test_a_devices_key_never_reports_the_home(city: City, delivered: list[str], kind: str) -> None:
+    iris = city.person(f"iris-{kind}", area="LV1.1")
+    device = Meter(iris, kind=kind)
+    whole = {"readings": [{"contract": delivered[0], "import_wh": 0, "export_wh": 9_000}]}
+    refused(iris.request("POST", PATH, key=device.token, json=whole), 403, "forbidden")
+    assert reading(iris, delivered[0]) is None
 
 
 def test_a_signed_batch_is_kept_where_its_rows_name_it(city: City, rita: Person, delivered: list[str]) -> None:
@@ -220,7 +229,7 @@ def test_a_signature_opens_only_what_it_was_made_for(city: City, delivered: list
         refused(meter.sign(changed, **headers), 401, "signature_invalid", field)
     refused(meter.sign(body, device="0" * 32), 401, "unknown_device", "Device")
     assert not DeviceValue.objects.filter(account=karl.account).exists()
-    karl.request("DELETE", f"/api/v1/me/devices/{meter.id}")
+    karl.by_hand("DELETE", f"/api/v1/me/devices/{meter.id}")
     refused(meter.sign(body), 401, "unknown_device", "Device")
 
 
