@@ -102,6 +102,11 @@ def rows(seq: int) -> list[bytes]:
     return [bytes(data) for data in found]
 
 
+def seqs_with_rows(first: int) -> Iterator[int]:
+    """Yield the sequence numbers of the entries from ``first`` on that have rows, in order."""
+    yield from Row.objects.filter(seq__gte=first, number=0).order_by("seq").values_list("seq", flat=True).iterator()
+
+
 def evidence(sha256: str) -> bytes:
     """Return what rows name by this SHA-256; raise ``NotThere``."""
     data = Evidence.objects.filter(sha256=sha256).values_list("data", flat=True).first()
