@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from importlib import import_module
 from typing import NamedTuple
 
@@ -113,6 +113,12 @@ def evidence(sha256: str) -> bytes:
     if data is None:
         raise NotThere(f"evidence {sha256}")
     return bytes(data)
+
+
+def evidence_of(names: Collection[str]) -> dict[str, bytes]:
+    """Return what rows name by these SHA-256 (at most some hundreds); what is not there is left out."""
+    found = Evidence.objects.filter(sha256__in=names).values_list("sha256", "data")
+    return {sha256: bytes(data) for sha256, data in found}
 
 
 def rows_file(seq: int, covered: int | None = None) -> bytes:
