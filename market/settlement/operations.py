@@ -8,7 +8,7 @@ the ledger, and what it has not done is due again.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from typing import NamedTuple
 
@@ -71,7 +71,7 @@ class Corrections(NamedTuple):
     areas: int  # (area, contract) pairs
     accounts: int
     unchanged: int  # pairs with new readings that change nothing
-    refused: int
+    refused: int  # corrections the engine did not take; without the account it names the rest is tried again
 
 
 def settle_due(
@@ -161,6 +161,7 @@ class _Open(NamedTuple):
 
     tariff: rules.Tariff
     newest: Mapping[str, int]  # by area: the entry that settled or corrected it last
+    due: Collection[str]  # areas that are still to be settled
 
 
 def adjust_due(*, exchange: Exchange) -> Corrections:
@@ -190,6 +191,13 @@ def adjust_due(*, exchange: Exchange) -> Corrections:
         elif outcome.refused.code != "not_newest":  # somebody else was faster: look again
             refused += 1
             log.error("correcting %s in %s was refused: %s", command.contract, command.area, outcome.refused)
+            stranger = dict(outcome.refused.detail).get("account")
+            rest = tuple(change for change in command.rows if change.row.account != stranger)
+            if rest and len(rest) < len(command.rows):
+                command, salted = correction(command.contract, command.area, command.corrects, rest, key)
+                pending.append((mark, command, exchange.submit(command, rows=salted)))
+            else:  # it would be refused again, and the contract would never be final
+                seen.append(mark)
 
     for name, marked in by_contract.items():
         if sent >= MAX_AREAS_A_CALL:
@@ -200,6 +208,8 @@ def adjust_due(*, exchange: Exchange) -> Corrections:
                 seen += marked
             continue
         settled = [mark for mark in marked if mark.area in found.newest][: MAX_AREAS_A_CALL - sent]
+        # Where nobody lived at delivery nothing is or will be settled.
+        seen += [mark for mark in marked if mark.area not in found.newest and mark.area not in found.due]
         names = [mark.area for mark in settled]
         rows = queries.newest_rows(name, {area: found.newest[area] for area in names})
         readings = metering.readings_of(name, names) if names else {}
@@ -227,7 +237,9 @@ def _open(engine: Engine, name: str) -> _Open | None:
         return None
     areas = engine.grid.areas
     newest = {areas[number].name: seq for number, seq in enumerate(found.newest) if seq}
-    return _Open(rules.Tariff(found.topup_e4, found.spill_e4), newest)
+    contract = engine.contracts.get(name)
+    due = () if contract is None else frozenset(contract.areas_due - contract.settled_areas)
+    return _Open(rules.Tariff(found.topup_e4, found.spill_e4), newest, due)
 
 
 def _metered(readings: Mapping[int, metering.Metered]) -> dict[int, rules.Metered]:
