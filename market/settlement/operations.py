@@ -18,11 +18,12 @@ from market.engine.contracts import contract_name, contract_start_ms
 from market.engine.engine import Engine
 from market.exchange.exchange import Exchange
 from market.exchange.outcomes import Outcome
-from market.metering import marks, recovery
+from market.metering import marks
 from market.metering import operations as metering_operations
 from market.metering import queries as metering
 from market.metering.models import Quality
 from market.metering.operations import ReadingIn
+from market.metering.recovery import catch_up
 from market.metering.rowbytes import row_salt, secret
 from market.settlement import queries, rules
 from market.settlement.rowbytes import adjust_bytes, settle_bytes, share_bytes
@@ -82,7 +83,7 @@ def settle_due(
     Calling it again is harmless: an area that is settled is not due. One area's failure leaves the others alone.
     Bounded by ``MAX_AREAS_A_CALL``. Raises what ``Exchange.submit`` raises (``Overloaded``: call again later).
     """
-    recovery.catch_up(exchange=exchange)
+    catch_up(exchange=exchange)
     areas = accounts = estimated = waiting = refused = 0
     pending: list[tuple[str, str, tuple[SettleRow, ...], Future[Outcome]]] = []
     seen: list[marks.Marked] = []
@@ -170,7 +171,7 @@ def adjust_due(*, exchange: Exchange) -> Corrections:
     Looks only where readings came in (``metering.marks``), at most ``marks.MAX_MARKS`` areas; corrects ``MAX_AREAS_A_CALL``
     at most. Calling it again is harmless. Raises what ``Exchange.submit`` raises.
     """
-    recovery.catch_up(exchange=exchange)
+    catch_up(exchange=exchange)
     waiting = marks.marked()
     by_contract: dict[str, list[marks.Marked]] = {}
     for mark in waiting:
