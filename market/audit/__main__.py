@@ -425,13 +425,13 @@ def judged(options: argparse.Namespace) -> tuple[int, str, dict[str, object]]:
     values |= {"vkey": report.vkey, "trusted": report.trusted, "kept": len(kept)}
     values |= {"cosigned": sum(one.quorum for one in kept), "witnesses": [line.key.name for line in audit.cosignatures]}
     values |= {"signed_readings": audit.signed, "signed_missing": audit.unsigned}
-    values |= {"signed_not_comparable": audit.not_comparable}
     text = told(report, figures, audit, kept, seconds, held)
     if audit.signed or audit.unsigned or audit.not_comparable:
         text += f"\nsigned {audit.signed} readings are what their devices signed"
         text += f", {audit.unsigned} signed batches are not in this source" if audit.unsigned else ""
         if audit.not_comparable:
             text += f", {audit.not_comparable} are not comparable: their batches have more than one figure for them"
+    values |= {"signed_not_comparable": audit.not_comparable}
     return PASSED, text, values
 
 
