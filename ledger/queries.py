@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from importlib import import_module
 from typing import NamedTuple
 
@@ -102,12 +102,23 @@ def rows(seq: int) -> list[bytes]:
     return [bytes(data) for data in found]
 
 
+def seqs_with_rows(first: int) -> Iterator[int]:
+    """Yield the sequence numbers of the entries from ``first`` on that have rows, in order."""
+    yield from Row.objects.filter(seq__gte=first, number=0).order_by("seq").values_list("seq", flat=True).iterator()
+
+
 def evidence(sha256: str) -> bytes:
     """Return what rows name by this SHA-256; raise ``NotThere``."""
     data = Evidence.objects.filter(sha256=sha256).values_list("data", flat=True).first()
     if data is None:
         raise NotThere(f"evidence {sha256}")
     return bytes(data)
+
+
+def evidence_of(names: Collection[str]) -> dict[str, bytes]:
+    """Return what rows name by these SHA-256 (at most some hundreds); what is not there is left out."""
+    found = Evidence.objects.filter(sha256__in=names).values_list("sha256", "data")
+    return {sha256: bytes(data) for sha256, data in found}
 
 
 def rows_file(seq: int, covered: int | None = None) -> bytes:

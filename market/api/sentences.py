@@ -145,6 +145,7 @@ SENTENCES: dict[str, tuple[str, ...]] = {
     "not_newest": (_("This has been corrected meanwhile; look again."),),
     "not_sealed": (_("This entry is not sealed yet; ask again in a second."),),
     "too_many_readings": (_("At most %(limit)s readings at once."), _("Too many readings at once.")),
+    "too_many_versions": (_("This reading has been corrected too often."),),
     "duplicate_contract": (_("There are two readings for this contract."),),
     "duplicate_reading": (_("There are two readings for this connection."),),
     "metered_by_device": (_("The meter of this connection sends its readings itself."),),

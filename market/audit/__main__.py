@@ -87,6 +87,7 @@ class Audit:
         self.device_keys: dict[str, str] = {}
         self.checked: list[Checked] = []  # downloaded statements that follow from the ledger
         self.signed = self.unsigned = 0  # readings held against their devices' batches; batches this source lacks
+        self.not_comparable = 0  # readings whose batches have more than one figure for them
         self._evidence: OrderedDict[str, Evidence | None] = OrderedDict()
         self.held: dict[str, list[str]] = {}  # keys that accounts are held to, by their ids
         self.began = 0  # entries an earlier run has judged
@@ -196,7 +197,10 @@ class Audit:
             problem = claim_problem(claim, found, self.judge.length_ms())
             if problem:
                 raise Wrong(f"entry {claim.seq} (readings)", f"{claim.contract}: {problem}")
-            self.signed += 1
+            if problem is None:
+                self.not_comparable += 1
+            else:
+                self.signed += 1
 
     def _fetch(self, claim: Claim) -> Evidence | None:
         try:
@@ -452,9 +456,12 @@ def judged(options: argparse.Namespace) -> tuple[int, str, dict[str, object]]:
     if audit.judge.statements is not None:
         values |= {"statement_days": audit.judge.statements.count, "statements_held": len(audit.checked)}
     text = told(report, figures, audit, kept, seconds, held)
-    if audit.signed or audit.unsigned:
+    if audit.signed or audit.unsigned or audit.not_comparable:
         text += f"\nsigned {audit.signed} readings are what their devices signed"
         text += f", {audit.unsigned} signed batches are not in this source" if audit.unsigned else ""
+        if audit.not_comparable:
+            text += f", {audit.not_comparable} are not comparable: their batches have more than one figure for them"
+    values |= {"signed_not_comparable": audit.not_comparable}
     return PASSED, text, values
 
 

@@ -6,18 +6,17 @@ does not.
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import datetime
 from typing import Any, NamedTuple
 
 from ledger.core.note import fits
-from market.engine import signing
+from market.engine import signedvalues, signing
 from market.engine.commands import SignedOrder
+from market.engine.contracts import contract_start_ms
 from market.engine.engine import Engine
 from market.engine.replay import Divergence, engine_part
+from market.engine.signedvalues import Energies, SignedBatch
 
 RULEBOOKS = 2  # the one in force, and the one before: an order may have been under way while a new one was published
 
@@ -199,7 +198,6 @@ class Signatures:
 
 # --- readings --------------------------------------------------------------------------------------------------------
 READINGS_DOMAIN = "sunledger/readings/v1\n"  # as devices sign (market.households.devices; a test holds both together)
-EVIDENCE_FIELDS = frozenset(("account", "batch", "device", "key", "signature", "v"))
 MAX_EVIDENCE_BYTES = 4 * 1024 * 1024
 
 
@@ -214,13 +212,19 @@ class Claim(NamedTuple):
     seq: int
 
 
-class Evidence(NamedTuple):
+class Evidence:
     """A signed batch that was found good: whose it is, who signed it, what it says."""
 
-    account_id: str
-    device: str
-    key: str
-    values: list[dict[str, Any]]
+    def __init__(self, batch: SignedBatch):
+        self.account_id, self.device, self.key = batch.account_id, batch.device, batch.key
+        self._values = batch.values
+        self._said: dict[int, dict[int, Energies | None]] = {}  # by length of intervals, ms
+
+    def said(self, length_ms: int) -> dict[int, Energies | None]:
+        """Return what it says of intervals, by their start; errors as ``signedvalues.said``."""
+        if length_ms not in self._said:
+            self._said[length_ms] = signedvalues.said(self._values, self.device, length_ms)
+        return self._said[length_ms]
 
 
 def is_sha256(text: object) -> bool:
@@ -233,69 +237,34 @@ def evidence(data: bytes, sha256: str, keys: Mapping[str, str]) -> Evidence | st
     if len(data) > MAX_EVIDENCE_BYTES or hashlib.sha256(data).hexdigest() != sha256:
         return "expected the bytes of this hash"
     try:
-        fields = json.loads(data)
-        if not isinstance(fields, dict) or fields.keys() != EVIDENCE_FIELDS or fields["v"] != 1:
-            return f"expected the fields {', '.join(sorted(EVIDENCE_FIELDS))}"
-        body = base64.b64decode(fields["batch"], validate=True)
-        account_id, device, key, signature = (fields[name] for name in ("account", "device", "key", "signature"))
-        if not all(isinstance(one, str) and one.isascii() for one in (account_id, device, key, signature)):
-            return "expected texts"
-        values = json.loads(body)["values"]
-        if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
-            return "expected a batch of values"
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return "expected a signed batch"
+        batch = signedvalues.read(data)
+    except ValueError as error:
+        return str(error)
+    device, key = batch.device, batch.key
     if key != keys.get(device, key):
         return f"device {device}: expected its key {keys[device]}, was {key}"
-    if not fits(key, signature, f"{READINGS_DOMAIN}{device}\n".encode() + body):
+    if not fits(key, batch.signature, f"{READINGS_DOMAIN}{device}\n".encode() + batch.body):
         return f"expected a batch that device {device} has signed"
-    return Evidence(account_id, device, key, values)
+    return Evidence(batch)
 
 
-def claim_problem(claim: Claim, found: Evidence, length_ms: int) -> str:
-    """Return how a row differs from the batch it names, "" if it says what the device said."""
+def claim_problem(claim: Claim, found: Evidence, length_ms: int) -> str | None:
+    """Return how a row differs from the batch it names, "" if it says what the device said.
+
+    ``None``: what the batch says of the interval is not one figure, so that a row cannot be held against it.
+    """
     if claim.account_id != found.account_id:
         return f"account: expected {found.account_id}, which has signed, was {claim.account_id}"
     try:
-        start_ms = _ms(claim.contract)
-        said = _said(found, start_ms, start_ms + length_ms)
-    except (ValueError, TypeError, KeyError):
+        start_ms, said = contract_start_ms(claim.contract), found.said(length_ms)
+    except (ValueError, TypeError, KeyError, OverflowError):
         return "expected values that can be read"
-    for name, wanted, was in zip(("import_wh", "export_wh"), said, claim[3:5], strict=True):
+    if start_ms not in said:
+        return f"expected values of this interval in the batch of device {found.device}"
+    figures = said[start_ms]
+    if figures is None:
+        return None
+    for name, wanted, was in zip(("import_wh", "export_wh"), figures, claim[3:5], strict=True):
         if wanted != was:
             return f"{name}: expected {wanted}, which device {found.device} has signed, was {was}"
     return ""
-
-
-def _ms(text: str) -> int:
-    return int(datetime.fromisoformat(text).timestamp()) * 1_000
-
-
-def _said(found: Evidence, start_ms: int, end_ms: int) -> tuple[int, int]:
-    """Return import and export of an interval: of each device what is for it exactly, else its parts, else its counters."""
-    devices: dict[str, list[tuple[int, int, bool, int, dict[str, Any]]]] = {}
-    for value in found.values:
-        low = _ms(value["start"])
-        register = bool(value.get("register", False))
-        high = low if register else low + int(value.get("duration_s", 900)) * 1_000
-        if low >= start_ms and high <= end_ms:
-            name = value.get("device") or found.device
-            devices.setdefault(name, []).append((low, high, register, int(value.get("revision", 0)), value))
-    taken = given = 0
-    for several in devices.values():
-        best: dict[tuple[int, int, bool], tuple[int, dict[str, Any]]] = {}
-        for low, high, register, revision, value in several:
-            if (low, high, register) not in best or best[low, high, register][0] <= revision:
-                best[low, high, register] = revision, value
-        exact = best.get((start_ms, end_ms, False))
-        parts = [exact] if exact else [one for (_low, _high, register), one in best.items() if not register]
-        before, after = best.get((start_ms, start_ms, True)), best.get((end_ms, end_ms, True))
-        if parts:
-            taken += sum(int(one[1]["import_wh"]) for one in parts)
-            given += sum(int(one[1].get("export_wh", 0)) for one in parts)
-        elif before and after:
-            taken += int(after[1]["import_wh"]) - int(before[1]["import_wh"])
-            given += int(after[1].get("export_wh", 0)) - int(before[1].get("export_wh", 0))
-        else:
-            raise ValueError("nothing of this interval")
-    return taken, given

@@ -37,6 +37,9 @@ class Dispute(models.Model):
     steps = models.IntegerField(default=0)
     reopened = models.BooleanField(default=False)
     opened_at = models.DateTimeField()
+    # What it is accepted with, from before the reading is recorded: from then on no other answer can be given.
+    granted_import_wh = models.BigIntegerField(null=True)
+    granted_export_wh = models.BigIntegerField(null=True)
     corrected_seq = models.BigIntegerField(null=True)  # the readings entry that an accepted one led to
 
     class Meta:

@@ -1,17 +1,19 @@
 """A household contests a reading or a statement line; the operator answers; nothing is ever overwritten.
 
-What is accepted becomes a corrected version of the reading, from which settlement makes its ``adjust`` entry. The reading
-comes first and the answer second: cut short in between, answering again finds the reading and goes on.
+What is accepted becomes a corrected version of the reading, from which settlement makes its ``adjust`` entry. First the
+objection notes the values it is accepted with, then comes the reading, then the answer: cut short in between, it can only be
+accepted again with these values, which finds the reading and goes on.
 """
 
 from __future__ import annotations
 
 import hashlib
 import secrets
+import threading
 from datetime import datetime
 
 from django.db import IntegrityError, transaction
-from django.db.models import F
+from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _
 
 from market.disputes.models import Dispute, Kind, State, Step
@@ -33,6 +35,8 @@ MAX_TEXT = 1_000
 SALT_BYTES = 16
 ANSWERED = (State.ACCEPTED, State.DECLINED)
 OFFICIALS = (Role.OPERATOR, Role.STAFF)
+
+_accepting = threading.Lock()  # the process that has the exchange accepts one objection at a time
 
 
 class DisputeError(HouseholdError):
@@ -173,6 +177,8 @@ def decline(*, dispute_id: int, by: User, code: str, text: str, now: datetime) -
     if code not in DECLINED:
         raise DisputeError("invalid_value", "code", _("Choose a reason."))
     _check_text(text)
+    if dispute.granted_import_wh is not None:
+        raise _answered()
     move(dispute, State.DECLINED, now=now, by=by.pk, code=code, text=text)
     return dispute
 
@@ -190,17 +196,24 @@ def accept(
 ) -> Dispute:
     """Answer with the right value, in Wh: a corrected version of the reading, which settlement adjusts by.
 
-    Raise ``DisputeError``; what metering does not take (nothing_to_change, already_settled, …) is not answered.
+    Raise ``DisputeError``; what metering does not take (nothing_to_change, already_settled, …) is not answered. Whatever else
+    is raised leaves an objection that can only be accepted, with the same values.
     """
-    dispute = _open(dispute_id, by)
     if code not in ACCEPTED:
         raise DisputeError("invalid_value", "code", _("Choose a reason."))
     _check_text(text)
     _check_energy(import_wh, "import_wh")
     _check_energy(export_wh, "export_wh")
-    seq = _correct(exchange, dispute, import_wh, export_wh)
     values = (import_wh, export_wh)
-    move(dispute, State.ACCEPTED, now=now, by=by.pk, code=code, text=text, values=values, corrected_seq=seq)
+    with _accepting:
+        dispute = _open(dispute_id, by)
+        _grant(dispute, values)
+        try:
+            seq = _correct(exchange, dispute, import_wh, export_wh)
+        except DisputeError:
+            _release(dispute, values)
+            raise
+        move(dispute, State.ACCEPTED, now=now, by=by.pk, code=code, text=text, values=values, corrected_seq=seq)
     return dispute
 
 
@@ -217,6 +230,35 @@ def _open(dispute_id: int, by: User) -> Dispute:
 
 def _answered() -> DisputeError:
     return DisputeError("already_decided", "dispute", _("This objection has been answered already."))
+
+
+def _grant(dispute: Dispute, values: tuple[int, int]) -> None:
+    """Note what an objection is accepted with, unless it is answered otherwise meanwhile."""
+    unmoved = Dispute.objects.filter(pk=dispute.pk, state=State.OPEN, steps=dispute.steps)
+    free = Q(granted_import_wh=None) | Q(granted_import_wh=values[0], granted_export_wh=values[1])
+    if not unmoved.filter(free).update(granted_import_wh=values[0], granted_export_wh=values[1]):
+        dispute.refresh_from_db(fields=("state", "steps", "granted_import_wh", "granted_export_wh"))
+        granted = dispute.granted_import_wh, dispute.granted_export_wh
+        if dispute.state != State.OPEN or None in granted:
+            raise _answered()
+        sentence = _(
+            "It is being accepted already with %(import)s Wh taken and %(export)s Wh given. Answer with these."
+        )
+        shown = {"import": granted[0], "export": granted[1]}
+        raise DisputeError("already_decided", "import_wh", sentence % shown)
+    dispute.granted_import_wh, dispute.granted_export_wh = values
+
+
+def _release(dispute: Dispute, values: tuple[int, int]) -> None:
+    """The reading was not taken: another answer can be given, unless an earlier call had recorded it."""
+    known = reading_of(dispute.account.index, dispute.contract)
+    recorded = known is not None and (known.import_wh, known.export_wh) == values
+    if recorded and values != (dispute.import_wh, dispute.export_wh):
+        return
+    Dispute.objects.filter(pk=dispute.pk, state=State.OPEN, steps=dispute.steps).update(
+        granted_import_wh=None, granted_export_wh=None
+    )
+    dispute.granted_import_wh = dispute.granted_export_wh = None
 
 
 def _correct(exchange: Exchange, dispute: Dispute, import_wh: int, export_wh: int) -> int:
@@ -268,7 +310,9 @@ def move(
     """Take a dispute to its next state and note who did; of two at the same moment one gets ``already_decided``."""
     before = dispute.state
     with transaction.atomic():
-        unmoved = Dispute.objects.filter(pk=dispute.pk, state=before, steps=dispute.steps)
+        unmoved = Dispute.objects.filter(
+            pk=dispute.pk, state=before, steps=dispute.steps, granted_import_wh=dispute.granted_import_wh
+        )
         if not unmoved.update(state=after, steps=F("steps") + 1, **changes):
             raise _answered()
         _note(dispute, dispute.steps, before, after, now=now, by=by, code=code, text=text, values=values)

@@ -21,6 +21,7 @@ from market.metering import intake, operations, validation
 from market.metering.formats.values import Value
 from market.metering.models import Batch, DeviceValue
 from market.metering.operations import InvalidReading, ReadingIn, ReadingsRefused, Recorded
+from market.metering.proofs import Made, Proofs
 
 MAX_BATCHES = 50_000  # of one call; a gateway takes a message of each home at once
 MAX_CALL_VALUES = 50_000  # after which a call takes no further batch
@@ -79,9 +80,10 @@ def _commit(exchange: Exchange, now_ms: int, only: Sequence[int] | None) -> Comm
     areas = exchange.read(lambda engine: _areas(engine, accounts))
     recorded, seq = 0, None
     homes = {period.account: some for some in people for period in some[0].periods}
+    proofs = Proofs(exchange, length_ms)
     for start_ms in sorted(due):
         names = [account for account in sorted(due[start_ms]) if account in areas]
-        done = _record(exchange, start_ms, start_ms + length_ms, names, homes, areas, now_ms)
+        done = _record(exchange, start_ms, start_ms + length_ms, names, homes, areas, proofs, now_ms)
         recorded += done.accepted
         seq = done.seq if done.seq is not None else seq
     finished = [number for number in numbers if number not in waits]
@@ -183,23 +185,25 @@ def _record(
     accounts: Sequence[int],
     homes: Mapping[int, list[DeviceInfo]],
     areas: Mapping[int, str],
+    proofs: Proofs,
     now_ms: int,
 ) -> Recorded:
     """Make the readings of homes in one interval of all values there are, and record those that are complete."""
     said = readings_of(homes, accounts, start_ms=start_ms, end_ms=end_ms)
-    # Evidence names the number it was signed under, which must not be joined with another one.
-    signed = {account for account in said if all(one.account == account for one in homes[account])}
-    evidence = _evidence({one.only_batch for account, one in said.items() if one.only_batch and account in signed})
-    batches: dict[str, list[ReadingIn]] = {}
+    made: dict[int, Made] = {}
     for account, (home, only_batch) in said.items():
+        if isinstance(home.metered, validation.Metered) and home.metered.quality != validation.ESTIMATED:
+            made[account] = Made(only_batch, home.metered.import_wh, home.metered.export_wh)
+    sources = proofs.sources(start_ms, made)
+    batches: dict[str, list[ReadingIn]] = {}
+    for account, (home, _only_batch) in said.items():
         metered = home.metered
         if isinstance(metered, validation.Missing):
             continue
-        source = evidence.get(only_batch, "") if account in signed and metered.quality != validation.ESTIMATED else ""
         batches.setdefault(areas[account], []).append(
             ReadingIn(
                 account, metered.import_wh, metered.export_wh, home.produced_wh, home.used_wh, metered.quality,
-                metered.reason, source,
+                metered.reason, sources.get(account, ""),
             )
         )  # fmt: skip
     contract = contract_name(start_ms)
@@ -247,14 +251,6 @@ def added(one: Recorded, other: Recorded) -> Recorded:
         one.duplicates + other.duplicates,
         other.seq if other.seq is not None else one.seq,
     )
-
-
-def _evidence(batches: set[int]) -> dict[int, str]:
-    """Return the evidence of the batches that were signed."""
-    found: dict[int, str] = {}
-    for some in _some(sorted(batches)):
-        found |= dict(Batch.objects.filter(pk__in=some).exclude(evidence="").values_list("pk", "evidence"))
-    return found
 
 
 class Said(NamedTuple):

@@ -1,8 +1,8 @@
 """Readings come in: checked, committed to the ledger, kept. Duplicates are harmless, corrections are new versions.
 
-The ledger comes first and the table second. A crash in between leaves a batch that its sender was never told about;
-sent again it has the same salts, therefore the same root and the same idempotency key, gets the first answer, and is
-kept then.
+The ledger comes first and the table second, one call at a time. What a crash in between left on the ledger only is put
+into the table before anything else is recorded or settled (``recovery``), so that both always say the same; a sender that
+was never told, and sends again, is told of duplicates.
 """
 
 from __future__ import annotations
@@ -25,9 +25,11 @@ from market.exchange.outcomes import Outcome
 from market.metering import rowbytes, storage, validation
 from market.metering.models import Quality, Reading
 from market.metering.queries import POWER_KEPT_S, POWER_KEY, Power
+from market.metering.recovery import alone, answer, keep
 
 MAX_READING_WH = 10_000_000  # 40 MW for a quarter of an hour: above any connection of the grid's lowest level
 MAX_BATCH = 10_000  # readings of one area and contract at once; more are a mistake of the sender
+MAX_VERSIONS = 1_000  # of one home's reading: whoever corrects more often has gone mad; the column takes 32,767
 MAX_OWN = 200  # contracts a household reports at once: two days of quarter hours
 MAX_IN_FLIGHT = 64  # readings commands that wait for their answers; the queue belongs to the orders
 COMMIT_TIMEOUT_S = 60.0
@@ -112,6 +114,7 @@ def record_own(*, exchange: Exchange, account: int, readings: Mapping[str, Readi
     )
 
 
+@alone
 def record_batches(
     *,
     exchange: Exchange,
@@ -133,6 +136,7 @@ def record_batches(
     start_ms = _check_contract(exchange, contract)
     _check_accounts(exchange, batches)
     known = _known(start_ms, batches)
+    _check_versions(known, batches, as_given)
     secret = rowbytes.secret()
     duplicates = corrected = 0
     pending: list[tuple[str, list[tuple[ReadingIn, int]], Future[Outcome]]] = []
@@ -142,7 +146,7 @@ def record_batches(
     def collect() -> None:
         nonlocal last_seq
         area, kept, future = pending.pop(0)
-        last_seq = _committed_seq(future.result(COMMIT_TIMEOUT_S))
+        last_seq = _committed_seq(answer(exchange, future, COMMIT_TIMEOUT_S))
         for n, (reading, version) in enumerate(kept):
             account, import_wh, export_wh, produced_wh, used_wh, quality, reason, source, revision = reading
             rows.append(
@@ -182,7 +186,7 @@ def record_batches(
         while pending:
             with contextlib.suppress(Exception):
                 collect()
-        storage.insert(rows)
+        keep(exchange, rows)
     return Recorded(len(rows), corrected, duplicates, last_seq)
 
 
@@ -228,6 +232,16 @@ def _check_accounts(exchange: Exchange, batches: Mapping[str, Sequence[ReadingIn
     stranger = exchange.read(strangers)
     if stranger is not None:
         raise InvalidReading("unknown_account", stranger[1], stranger[0])
+
+
+def _check_versions(known: Mapping[int, _Before], batches: Mapping[str, Sequence[ReadingIn]], as_given: bool) -> None:
+    full = {account: before for account, before in known.items() if before.version >= MAX_VERSIONS - 1}
+    if not full:
+        return
+    for readings in batches.values():
+        for item, reading in enumerate(readings):
+            if reading.account in full and not _is_known(reading, full[reading.account], as_given):
+                raise InvalidReading("too_many_versions", "account", item)
 
 
 def _check_values(reading: ReadingIn, item: int) -> None:

@@ -10,6 +10,7 @@ from django.db import close_old_connections, connection
 from market.exchange import gateway
 from market.exchange.outcomes import ExchangeError, NotRunning
 from market.metering.committing import commit_due
+from market.metering.recovery import catch_up
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ class MeteringService:
             while not self._stopping.wait(self._every_s):
                 try:
                     exchange = gateway.current()
+                    catch_up(exchange=exchange)
                     while commit_due(exchange=exchange, now_ms=exchange.now_ms()).batches:
                         if self._stopping.is_set():
                             return

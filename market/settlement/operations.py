@@ -8,7 +8,7 @@ the ledger, and what it has not done is due again.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from typing import NamedTuple
 
@@ -23,6 +23,7 @@ from market.metering import operations as metering_operations
 from market.metering import queries as metering
 from market.metering.models import Quality
 from market.metering.operations import ReadingIn
+from market.metering.recovery import catch_up
 from market.metering.rowbytes import row_salt, secret
 from market.settlement import queries, rules
 from market.settlement.rowbytes import adjust_bytes, settle_bytes, share_bytes
@@ -71,7 +72,7 @@ class Corrections(NamedTuple):
     areas: int  # (area, contract) pairs
     accounts: int
     unchanged: int  # pairs with new readings that change nothing
-    refused: int
+    refused: int  # corrections the engine did not take; without the account it names the rest is tried again
 
 
 def settle_due(
@@ -82,6 +83,7 @@ def settle_due(
     Calling it again is harmless: an area that is settled is not due. One area's failure leaves the others alone.
     Bounded by ``MAX_AREAS_A_CALL``. Raises what ``Exchange.submit`` raises (``Overloaded``: call again later).
     """
+    catch_up(exchange=exchange)
     areas = accounts = estimated = waiting = refused = 0
     pending: list[tuple[str, str, tuple[SettleRow, ...], Future[Outcome]]] = []
     seen: list[marks.Marked] = []
@@ -169,6 +171,7 @@ class _Open(NamedTuple):
 
     tariff: rules.Tariff
     newest: Mapping[str, int]  # by area: the entry that settled or corrected it last
+    due: Collection[str]  # areas that are still to be settled
 
 
 def adjust_due(*, exchange: Exchange) -> Corrections:
@@ -177,6 +180,7 @@ def adjust_due(*, exchange: Exchange) -> Corrections:
     Looks only where readings came in (``metering.marks``), at most ``marks.MAX_MARKS`` areas; corrects ``MAX_AREAS_A_CALL``
     at most. Calling it again is harmless. Raises what ``Exchange.submit`` raises.
     """
+    catch_up(exchange=exchange)
     waiting = marks.marked()
     by_contract: dict[str, list[marks.Marked]] = {}
     for mark in waiting:
@@ -197,6 +201,13 @@ def adjust_due(*, exchange: Exchange) -> Corrections:
         elif outcome.refused.code != "not_newest":  # somebody else was faster: look again
             refused += 1
             log.error("correcting %s in %s was refused: %s", command.contract, command.area, outcome.refused)
+            stranger = dict(outcome.refused.detail).get("account")
+            rest = tuple(change for change in command.rows if change.row.account != stranger)
+            if rest and len(rest) < len(command.rows):
+                command, salted = correction(command.contract, command.area, command.corrects, rest, key)
+                pending.append((mark, command, exchange.submit(command, rows=salted)))
+            else:  # it would be refused again, and the contract would never be final
+                seen.append(mark)
 
     for name, marked in by_contract.items():
         if sent >= MAX_AREAS_A_CALL:
@@ -207,6 +218,8 @@ def adjust_due(*, exchange: Exchange) -> Corrections:
                 seen += marked
             continue
         settled = [mark for mark in marked if mark.area in found.newest][: MAX_AREAS_A_CALL - sent]
+        # Where nobody lived at delivery nothing is or will be settled.
+        seen += [mark for mark in marked if mark.area not in found.newest and mark.area not in found.due]
         names = [mark.area for mark in settled]
         rows = queries.newest_rows(name, {area: found.newest[area] for area in names})
         readings = metering.readings_of(name, names) if names else {}
@@ -234,7 +247,9 @@ def _open(engine: Engine, name: str) -> _Open | None:
         return None
     areas = engine.grid.areas
     newest = {areas[number].name: seq for number, seq in enumerate(found.newest) if seq}
-    return _Open(rules.Tariff(found.topup_e4, found.spill_e4), newest)
+    contract = engine.contracts.get(name)
+    due = () if contract is None else frozenset(contract.areas_due - contract.settled_areas)
+    return _Open(rules.Tariff(found.topup_e4, found.spill_e4), newest, due)
 
 
 def _metered(readings: Mapping[int, metering.Metered]) -> dict[int, rules.Metered]:

@@ -238,6 +238,70 @@ def test_what_metering_does_not_take_is_not_answered(scene: Scene, monkeypatch: 
     assert scene.readings() == [(0, 1_000, "measured"), (1, 700, "corrected")]
 
 
+def test_while_it_is_being_accepted_it_cannot_be_declined(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = scene.contest()
+    record, refused = metering.record_batches, []
+
+    def meanwhile(**how: Any) -> metering.Recorded:
+        refused.append(why(scene.decline, asked))
+        done = record(**how)
+        refused.append(why(operations.move, stale, operations.State.DECLINED, **late))
+        return done
+
+    stale = Dispute.objects.select_related("account__user").get(pk=asked.pk)
+    late: dict[str, Any] = {"now": NOW, "by": scene.olga.pk, "code": "reading_confirmed", "text": ""}
+    monkeypatch.setattr(metering, "record_batches", meanwhile)
+    scene.accept(asked)
+    assert refused == ["already_decided"] * 2
+    asked.refresh_from_db()
+    assert (asked.state, asked.steps) == ("accepted", 2)
+    assert [reading[:2] for reading in scene.readings()] == [(0, 1_000), (1, 700)]
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+def test_an_acceptance_that_was_cut_short_can_only_be_finished(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, recorded: bool
+) -> None:
+    asked = scene.contest()
+    record = metering.record_batches
+
+    def cut(**how: Any) -> None:
+        if recorded:
+            record(**how)
+        raise TimeoutError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(metering, "record_batches", cut)
+        with pytest.raises(TimeoutError):
+            scene.accept(asked)
+    assert why(scene.decline, asked) == "already_decided"
+    with pytest.raises(HouseholdError) as caught:
+        scene.accept(asked, import_wh=650)
+    assert caught.value.code == "already_decided"
+    assert "700 Wh" in str(caught.value.sentence)
+    assert "200 Wh" in str(caught.value.sentence)
+    assert [one.id for one in queries.waiting()] == [asked.pk]
+    done = scene.accept(asked)
+    assert (done.state, done.steps) == ("accepted", 2)
+    assert [reading[:2] for reading in scene.readings()] == [(0, 1_000), (1, 700)]
+    assert scene.readings()[-1][2] == "corrected"
+
+
+def test_an_acceptance_that_metering_refuses_leaves_every_answer_open(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = scene.contest()
+
+    def refuse(**_how: Any) -> None:
+        raise metering.ReadingsRefused("already_final", "contract")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(metering, "record_batches", refuse)
+        assert why(scene.accept, asked) == "already_final"
+    assert why(scene.accept, asked, import_wh=1_000) == "nothing_to_change"
+    assert scene.decline(asked).state == "declined"
+
+
 def test_only_operators_answer_and_only_owners_ask(scene: Scene) -> None:
     asked = scene.contest()
     for person in (scene.mia, scene.rita):

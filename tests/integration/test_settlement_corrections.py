@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.management import call_command
@@ -13,7 +14,7 @@ from django.db import connection
 from ledger import queries as ledger_queries
 from ledger.core.encoding import decode
 from ledger.core.rows import rows_root
-from market.engine.commands import BUY, SELL, Agree, Propose
+from market.engine.commands import BUY, SELL, AdjustRow, Agree, Propose
 from market.engine.contracts import contract_start_ms
 from market.engine.engine import Engine
 from market.engine.replay import replay
@@ -24,7 +25,7 @@ from market.exchange.receipts import has_row
 from market.metering import marks
 from market.metering.estimation import Estimate
 from market.metering.models import Mark, Reading
-from market.metering.operations import InvalidReading
+from market.metering.operations import InvalidReading, ReadingIn, record_readings
 from market.settlement import operations, queries
 from market.settlement.operations import (
     DEADLINE_MS,
@@ -378,3 +379,53 @@ def test_what_is_left_over_is_shared_again_after_each_correction(tmp_path: Path)
     checked = books.check()
     assert checked.rows["exchange_sharedline"] == checked.rows["exchange_agreementchange"] == 2
     call_command("verify_ledger")
+
+
+def test_readings_of_an_area_where_nobody_lived_at_delivery_keep_nothing_from_being_final() -> None:
+    with running_market() as market:
+        contract = market.contract()
+        deliver(market)
+        newcomer = market.member("LV1.2", deposit_e7=0)
+        record_readings(
+            exchange=market.exchange,
+            contract=contract,
+            area="LV1.2",
+            readings=[ReadingIn(newcomer, 100, 0)],
+            now_ms=market.clock.at_ms,
+        )
+        market.clock.advance(ms=DEADLINE_MS)
+        settle(market)
+        assert [mark.area for mark in marks.marked()] == ["LV1.2"]
+        assert correct(market) == NOTHING
+        assert not Mark.objects.exists()
+        market.clock.advance(ms=final_ms())
+        market.member("LV1.2", deposit_e7=0)
+        assert end(market) == 1
+
+
+def test_what_the_engine_refuses_holds_up_nobody_else(
+    estimated: tuple[Market, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    market, contract = estimated
+    changes = operations.rules.changes
+
+    def wrong(*arguments: Any) -> tuple[AdjustRow, ...]:
+        return tuple(
+            change._replace(row=change.row._replace(spill_e7=change.row.spill_e7 + 1))
+            if change.row.account == market.alice
+            else change
+            for change in changes(*arguments)
+        )
+
+    monkeypatch.setattr(operations.rules, "changes", wrong)
+    meter(market, contract, alice=(0, 900), bob=(50, 0))
+    assert correct(market) == Corrections(areas=1, accounts=1, unchanged=0, refused=1)
+    assert queries.adjustments(market.bob, contracts=[contract])
+    assert not queries.adjustments(market.alice, contracts=[contract])
+    meter(market, contract, alice=(0, 800))
+    assert correct(market) == Corrections(areas=0, accounts=0, unchanged=0, refused=1)
+    assert correct(market) == NOTHING
+    assert not Mark.objects.exists()
+    market.clock.advance(ms=final_ms())
+    market.member("LV1.2", deposit_e7=0)
+    assert end(market) == 1
