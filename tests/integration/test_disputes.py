@@ -33,6 +33,7 @@ from tests.factories import PARAMS, Market, running_market
 pytestmark = pytest.mark.django_db(transaction=True)
 
 NOW = datetime(2026, 6, 6, 11, tzinfo=UTC)
+JOINED = datetime(2026, 6, 1, tzinfo=UTC)
 
 
 class Scene:
@@ -44,7 +45,7 @@ class Scene:
         self.mia = households.create_person(username="mia", password=None)
         self.olga = households.create_person(username="olga", password=None, role=Role.OPERATOR)
         self.rita = households.create_person(username="rita", password=None, role=Role.REGULATOR)
-        self.account = households.open_account(self.exchange, now=NOW, user=self.mia, area="LV1.1").index
+        self.account = households.open_account(self.exchange, now=JOINED, user=self.mia, area="LV1.1").index
         market.member("LV1.1")
         self.contract = market.contract()
         market.clock.advance(minutes=30)

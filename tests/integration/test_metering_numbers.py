@@ -163,17 +163,6 @@ def test_a_newcomer_is_not_paid_for_what_was_before(market: Market, length: int)
     assert worth(market, account)[0] > 0 if length == 2 else worth(market, account) == [0]
 
 
-def test_a_signature_under_one_number_is_named_under_no_other(market: Market) -> None:
-    user, old = home(market)
-    contracts = [market.contract(ahead) for ahead in (1, 2)]
-    deliver(market, minutes=46)
-    send(market, user, contracts[0], 10, 0, evidence="ab" * 32)
-    renewal.renew_account(market.exchange, user=user, now=now_of(market))
-    send(market, user, contracts[1], 20, 0, evidence="cd" * 32)
-    rows = Reading.objects.filter(account=old).order_by("start_ms")
-    assert [*rows.values_list("import_wh", "source")] == [(10, "ab" * 32), (20, "")]
-
-
 def test_who_left_has_no_reading_of_later(market: Market) -> None:
     _user, account = home(market)
     [meter] = devices.of_account(account)
