@@ -25,7 +25,7 @@ from market.households.operations import Refusal
 from market.payments.booking import PaymentError, booked, post, wallet_of
 from market.payments.formats import references
 from market.payments.formats.pain001 import CENT_E7
-from market.payments.models import OPEN, Direction, Payment, State, Transition
+from market.payments.models import OPEN, BankItem, Direction, Payment, State, Transition
 from market.payments.reasons import DEPOSIT_REASONS, WITHDRAWAL_REASONS
 
 MAX_AMOUNT_E7 = 100_000 * 10**7  # of one payment
@@ -235,7 +235,10 @@ def confirm(
 
 
 def refuse(exchange: Exchange, *, payment_id: int, by: User, reason: str, now: datetime) -> Payment:
-    """Refuse a payment; what was set aside goes back into the wallet. Raise ``PaymentError``, ``Refusal``."""
+    """Refuse a payment; what was set aside goes back into the wallet, a transfer that arrived to those to be placed.
+
+    Raise ``PaymentError``, ``Refusal``.
+    """
     payment = find(payment_id)
     if payment.state == State.REFUSED and payment.seq is not None and payment.returned_seq is None:
         return _give_back(exchange, payment)
@@ -245,7 +248,10 @@ def refuse(exchange: Exchange, *, payment_id: int, by: User, reason: str, now: d
     if reason not in (DEPOSIT_REASONS if payment.direction == Direction.IN else WITHDRAWAL_REASONS):
         raise PaymentError("invalid_value", "reason", _("Choose a reason."))
     if payment.direction == Direction.IN:
-        move(payment, State.REFUSED, by=by, now=now, reason=reason, decided=True)
+        with transaction.atomic():
+            move(payment, State.REFUSED, by=by, now=now, reason=reason, decided=True)
+            freed = {"state": BankItem.OPEN, "payment": None, "why": "refused", "decided_at": None, "decided_by": None}
+            BankItem.objects.filter(payment=payment).update(**freed)
         return payment
     # Set aside first if that was cut short: what is not there cannot be given back, and nothing may come after.
     _reserve(exchange, payment, now)
@@ -272,7 +278,10 @@ def move(
     payment: Payment, after: State, *, by: User | None, now: datetime, reason: str = "", decided: bool = False,
     **changes: Any,
 ) -> None:  # fmt: skip
-    """Take a payment to its next state and note who did; of two at the same moment one gets ``already_decided``."""
+    """Take a payment to its next state and note who did; of two at the same moment one gets ``already_decided``.
+
+    A deposit whose transfer is known goes on with the amount that arrived only, else ``PaymentError`` other_amount.
+    """
     before = payment.state
     changes |= {"state": after, "reason": reason}
     if decided:
@@ -281,6 +290,11 @@ def move(
         unmoved = Payment.objects.filter(pk=payment.pk, state=before, steps=payment.steps)
         if not unmoved.update(steps=F("steps") + 1, **changes):
             raise _decided()
+        amount_e7 = changes.get("amount_e7", payment.amount_e7)
+        known = BankItem.objects.filter(payment=payment).exclude(amount_e7=amount_e7)
+        if after in (State.SECOND, State.CONFIRMED) and known.exists():
+            sentence = _("The bank says that another amount has arrived. Load the page again.")
+            raise PaymentError("other_amount", "amount", sentence)
         Transition.objects.create(
             payment=payment, n=payment.steps, before=before, after=after, at=now,
             by=None if by is None else by.pk, reason=reason,

@@ -26,6 +26,8 @@ WHY = {
     "several_references": _("It names several references."),
     "other_currency": _("It is in another currency."),
     "possible_duplicate": _("The bank has sent the same transfer in another statement."),
+    "too_large": _("It is more than a payment may be."),
+    "refused": _("Somebody of the staff refused the deposit it was tied to."),
     "reversal": _("The bank takes a booking back."),
     "booked_by_hand": _("Its deposit was confirmed by hand with another amount."),
     "account_closed": _("Its account is closed."),
