@@ -8,19 +8,19 @@ from django.utils.translation import gettext_lazy as _
 
 from market.households import keystore
 from market.households.operations import HouseholdError
-from market.payments.models import BankItem, Direction, Payment, State
+from market.payments.models import BankItem, Direction, Payment, PayoutFile, State
 
 
 def obstacle(accounts: Iterable[int]) -> HouseholdError | None:
-    """Return what is in the way of erasing the person behind these accounts: money on its way out."""
-    going = Payment.objects.filter(
-        account__index__in=list(accounts), direction=Direction.OUT,
-        state__in=(State.REQUESTED, State.SECOND, State.CONFIRMED),
-    )  # fmt: skip
-    if not going.exists():
+    """Return what is in the way of erasing the person behind these accounts: money on its way out, until the bank has it."""
+    out = Payment.objects.filter(account__index__in=list(accounts), direction=Direction.OUT)
+    going = out.filter(state__in=(State.REQUESTED, State.SECOND, State.CONFIRMED))
+    if not (going | out.filter(state=State.SENT, file__state=PayoutFile.MADE)).exists():
         return None
     return HouseholdError(
-        "payment_open", "account", _("A withdrawal is on its way. It has to be sent to the bank or refused first.")
+        "payment_open",
+        "account",
+        _("A withdrawal is on its way. The bank has to have it, or it has to be refused, first."),
     )
 
 

@@ -67,7 +67,7 @@ def ready_for_bank() -> tuple[int, int]:
 
 def payout_files() -> QuerySet[PayoutFile]:
     """Return the files for the bank, newest first."""
-    return PayoutFile.objects.order_by("-pk")[:RECENT]
+    return PayoutFile.objects.defer("text").order_by("-pk")[:RECENT]
 
 
 def payout_file(file_id: int) -> PayoutFile | None:

@@ -33,7 +33,11 @@ WHY = {
     "account_closed": _("Its account is closed."),
     "payout_returned": _("A payout came back."),
 }
-_BY_THE_MARKET = {"insufficient_funds": _("Too little free money"), "account_closed": _("The account is closed")}
+_BY_THE_MARKET = {
+    "insufficient_funds": _("Too little free money"),
+    "account_closed": _("The account is closed"),
+    "file_void": _("Its file is void"),
+}
 REASONS = {**DEPOSIT_REASONS, **WITHDRAWAL_REASONS, **ASIDE_REASONS, **_BY_THE_MARKET}
 
 

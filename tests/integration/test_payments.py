@@ -306,6 +306,9 @@ def test_a_bank_account_goes_with_its_person(desk: Desk) -> None:
     assert why(desk.refuse, asked, "request") == "account_closed"
     desk.confirm(asked)
     file = payouts.make(by=desk.sam, now=NOW)
+    assert why(erasure.erase, user=desk.mia) == "payment_open", "the bank does not have it yet"
+    file = payouts.hand_over(file_id=file.pk, by=desk.sam, now=NOW)
+    assert IBAN.encode() in payouts.content(file), "as long as somebody knows it"
     erasure.erase(user=desk.mia)
     left = Payment.objects.get(pk=asked.pk)
     assert (left.iban, left.holder, left.amount_e7) == ("", "", 10 * EUR)

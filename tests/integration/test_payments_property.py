@@ -48,6 +48,7 @@ ACTIONS = st.lists(
         st.tuples(st.just("discard"), NUMBERS, st.booleans()),
         st.tuples(st.just("assign"), NUMBERS, st.booleans()),
         st.tuples(st.just("payout"), st.booleans(), st.booleans()),
+        st.tuples(st.just("void"), NUMBERS, st.booleans()),
         st.tuples(st.just("forget"), NUMBERS, st.booleans()),
     ),
     min_size=5,
@@ -187,6 +188,17 @@ class World:
         data = payouts.content(payouts.make(by=self.staff[0], now=NOW)).decode()
         self.sent.update(re.findall("<EndToEndId>(.*?)</EndToEndId>", data))
 
+    def void(self, _number: int, handed: bool) -> None:
+        """The bank did not take the newest file, or has it."""
+        if (file := PayoutFile.objects.order_by("-pk").first()) is None:
+            return
+        ids = re.findall("<EndToEndId>(.*?)</EndToEndId>", payouts.content(file).decode())
+        if handed:
+            payouts.hand_over(file_id=file.pk, by=self.staff[0], now=NOW)
+        else:
+            payouts.void(file_id=file.pk, by=self.staff[1], now=NOW)
+            self.sent.subtract(ids)
+
     def forget(self, number: int, _other: bool) -> None:
         """A crash between the ledger and the row."""
         if (payment := self.pick(number)) is not None and payment.seq is not None and payment.state != State.SENT:
@@ -210,7 +222,7 @@ class World:
         entries = [ledger.entry(seq) for seq in exchange_queries.fund_entries(account=self.account, since=0)]
         assert max(Counter(one["reference"] for one in entries).values(), default=1) == 1
         assert max(self.sent.values(), default=1) == 1
-        assert sum(file.sum_e7 for file in PayoutFile.objects.all()) == sum(
+        assert sum(file.sum_e7 for file in PayoutFile.objects.exclude(state=PayoutFile.VOID)) == sum(
             payment.amount_e7 for payment in Payment.objects.filter(state=State.SENT)
         )
         for payment in self.payments():
