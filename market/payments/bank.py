@@ -389,8 +389,9 @@ def set_aside(*, item_id: int, by: User, reason: str, now: datetime) -> None:
         raise PaymentError("invalid_value", "reason", _("Choose a reason."))
     item = _open_item(item_id)
     decided = {"state": BankItem.ASIDE, "reason": reason, "decided_at": now, "decided_by": by.pk}
-    if not BankItem.objects.filter(pk=item.pk, state=BankItem.OPEN).update(**decided):
+    if not BankItem.objects.filter(pk=item.pk, state=BankItem.OPEN).update(details="", **decided):
         raise _placed()
+    keystore.store().destroy(item.details_key)
 
 
 def _open_item(item_id: int) -> BankItem:

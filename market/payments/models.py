@@ -154,7 +154,7 @@ class BankItem(models.Model):
     decided_at = models.DateTimeField(null=True, blank=True)
     decided_by = models.BigIntegerField(null=True, blank=True)
     reason = models.CharField(max_length=32, blank=True, default="")
-    details = SealedField(blank=True, default="")  # payer, IBAN and text as JSON, only of what nobody could place
+    details = SealedField(blank=True, default="")  # payer, IBAN and text as JSON, only while nobody has placed it
     details_key = models.CharField(max_length=32, default=keystore.new_id, editable=False)
 
     class Meta:

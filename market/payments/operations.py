@@ -20,6 +20,7 @@ from ledger import queries as ledger_queries
 from market.exchange import queries as exchange_queries
 from market.exchange.exchange import Exchange
 from market.exchange.units import money_text
+from market.households import keystore
 from market.households.models import Account, Role, User
 from market.households.operations import Refusal
 from market.payments.booking import PaymentError, booked, post, wallet_of
@@ -317,7 +318,14 @@ def _book(exchange: Exchange, payment: Payment, now: datetime) -> Payment:
     if known is None:
         move(payment, State.REQUESTED, by=None, now=now, reason="account_closed")
         raise PaymentError("account_closed", "account", _("This account is closed, and its owner has no other one."))
-    Payment.objects.filter(pk=payment.pk).update(seq=known)
+    with transaction.atomic():
+        Payment.objects.filter(pk=payment.pk).update(seq=known)
+        # Who paid is known by now; nobody has to be asked any more.
+        items = BankItem.objects.filter(payment=payment)
+        keys = [item.details_key for item in items if item.details]
+        items.update(details="")
+    for key in keys:
+        keystore.store().destroy(key)
     payment.seq = known
     return payment
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from market.households import keystore
 from market.households import operations as households
 from market.payments import bank, operations, queries
 from market.payments.models import BankFile, BankItem, Direction, Payment, State
@@ -111,3 +112,37 @@ def test_a_statement_of_which_a_part_is_booked_is_not_discarded(desk: Desk, monk
     assert why(bank.discard, file_id=file.pk) == "booked_in_part"
     assert desk.book(file).left == 0
     assert desk.cash() == 30 * EUR
+
+
+def test_a_transfer_without_a_reference_of_the_bank_is_not_booked_again_from_another_statement(desk: Desk) -> None:
+    asked = desk.deposit(10 * EUR)
+    day = entry("10.00", asked.reference)
+    assert desk.book(desk.take(day, id="DAY-1")).booked == 1
+    # The week has it again, and another one that came from the same account.
+    week = desk.take(entry("11.00", asked.reference), day, id="WEEK-1", message="M2")
+    assert [(line.outcome, line.why) for line in bank.look(week)] == [
+        ("matched", ""), ("unplaced", "possible_duplicate"),
+    ]  # fmt: skip
+    desk.book(week)
+    assert desk.cash() == 21 * EUR
+    # Twice in one statement it is two transfers.
+    twice = entry("5.00", asked.reference)
+    assert desk.book(desk.take(twice, twice, id="DAY-2", message="M3")).booked == 2
+
+
+def test_who_paid_is_forgotten_once_a_transfer_is_booked_or_set_aside(desk: Desk) -> None:
+    file = desk.take(entry("7.00", "one", ref="1"), entry("8.00", "other", ref="2"), entry("2000.00", "big", ref="3"))
+    desk.book(file)
+    one, other, large = BankItem.objects.order_by("pk")
+    assert "Mia Sun" in one.details
+    how = {"account_index": desk.account, "by": desk.sam, "now": NOW}
+    bank.assign(desk.exchange, item_id=one.pk, **how)
+    bank.set_aside(item_id=other.pk, by=desk.sam, reason="not_ours", now=NOW)
+    payment = bank.assign(desk.exchange, item_id=large.pk, **how)
+    large.refresh_from_db()
+    assert "Mia Sun" in large.details, "the second person may give it back to those to be placed"
+    desk.confirm(payment, by=desk.sue)
+    for item in (one, other, large):
+        assert keystore.store().destroyed(item.details_key)
+        item.refresh_from_db()
+        assert item.details == ""

@@ -14,6 +14,9 @@ def correct(apps: Any, schema_editor: Any) -> None:
     for payment_id, amount_e7 in tied.filter(payment__state="requested").values_list("payment", "amount_e7"):
         Payment.objects.filter(pk=payment_id).update(amount_e7=amount_e7)
     tied.filter(payment__state="refused").update(**freed)
+    # Who paid what was placed or set aside long ago.
+    BankItem.objects.filter(state="aside").update(details="")
+    BankItem.objects.filter(state="booked", payment__seq__isnull=False).update(details="")
 
 
 class Migration(migrations.Migration):
