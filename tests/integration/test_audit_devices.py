@@ -57,7 +57,7 @@ def signed_batch(market: Market, values: list[dict[str, Any]] | None = None) -> 
     assert device is not None
     proven = intake.signed(device, body, KEY.sign(devices.readings_text(device.device_id, body)).hex())
     batch = jsonbatch.parse(body, received_ms=exchange.now_ms())
-    sent = intake.Sent(batch, {"": device}, device.pk, intake.keep_evidence(proven))
+    sent = intake.Sent(batch, {"": device}, device.pk, proven)
     taken = intake.take(sent=sent, limits={}, now_ms=exchange.now_ms())
     assert taken.refused == 0
     committing.commit_due(exchange=exchange, now_ms=exchange.now_ms())
