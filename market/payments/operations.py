@@ -59,9 +59,12 @@ def request_deposit(*, account_index: int, amount_e7: int, now: datetime, once: 
 
 
 def request_withdrawal(
-    exchange: Exchange, *, account_index: int, amount_e7: int, iban: str, holder: str, now: datetime, once: str = ""
-) -> Payment:
+    exchange: Exchange, *, account_index: int, amount_e7: int, iban: str, holder: str, now: datetime, once: str = "",
+    leaving: bool = False,
+) -> Payment:  # fmt: skip
     """Set a member's money aside for a transfer to a bank account; what is less than a cent stays in the wallet.
+
+    ``leaving``: out of a closed account, too.
 
     Raise ``PaymentError`` (invalid_amount, invalid_iban, invalid_holder, arrears, insufficient_funds, …), ``Refusal``.
     """
@@ -78,7 +81,7 @@ def request_withdrawal(
     except ValueError as error:
         sentence = _("Write the name as the bank has it, in Latin letters, at most 70.")
         raise PaymentError("invalid_holder", "holder", sentence) from error
-    account = _open_account(account_index)
+    account = _open_account(account_index, closed=leaving)
     payment = _asked_before(account, Direction.OUT, once, asked_e7=amount_e7, iban=iban)
     if payment is None:
         _check_flood(account, Direction.OUT)
@@ -148,9 +151,9 @@ def new_payment(
     return payment
 
 
-def _open_account(account_index: int) -> Account:
-    account = Account.objects.select_related("user").filter(index=account_index, closed_at=None).first()
-    if account is None or account.user is None:
+def _open_account(account_index: int, *, closed: bool = False) -> Account:
+    account = Account.objects.select_related("user").filter(index=account_index).first()
+    if account is None or account.user is None or (account.closed_at is not None and not closed):
         raise PaymentError("unknown_account", "account", _("There is no such account."))
     return account
 

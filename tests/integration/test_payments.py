@@ -23,7 +23,7 @@ from market.households.models import Account, Role, User
 from market.households.operations import HouseholdError, Refusal
 from market.payments import bank, booking, operations, payouts, queries
 from market.payments.models import BankFile, BankItem, Direction, Payment, State, Transition
-from tests.bank import BANK, entry, statement
+from tests.bank import BANK, entry, pay_out, statement
 from tests.factories import Market, running_market
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -433,7 +433,7 @@ def test_a_transfer_nobody_could_place_is_assigned_or_set_aside(desk: Desk) -> N
     assert bank.assign(desk.exchange, item_id=third.id, **how).state == State.SECOND
     assert desk.cash() == 7 * EUR and queries.unplaced() == []
     households.close_account(desk.exchange, account_index=desk.account, now=NOW)
-    erasure.close_and_pay_out(desk.exchange, user=desk.mia, now=NOW)
+    pay_out(desk.exchange, user=desk.mia, now=NOW)
     erasure.erase(user=desk.mia)
     assert BankItem.objects.get(pk=first.id).details == ""
 

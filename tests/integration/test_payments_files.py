@@ -6,8 +6,9 @@ import pytest
 from django.db import connection
 from django.test import override_settings
 
+from market.households import erasure
 from market.payments import payouts, queries
-from market.payments.models import PayoutFile, State
+from market.payments.models import Payment, PayoutFile, State
 from tests.integration.test_payments import EUR, IBAN, NOW, Desk, states, why
 from tests.integration.test_payments import desk as desk
 
@@ -50,3 +51,22 @@ def test_what_was_in_a_void_file_goes_into_the_next_one(desk: Desk) -> None:
     small.refresh_from_db()
     assert (small.state, small.file_id) == (State.SENT, again.pk)
     assert desk.cash() == 990 * EUR
+
+
+def test_who_leaves_is_paid_as_anybody_else(desk: Desk) -> None:
+    desk.fund(2_000 * EUR + 12_345)
+    how = {"user": desk.mia, "now": NOW}
+    assert why(erasure.close_and_pay_out, desk.exchange, **how) == "invalid_iban"
+    assert desk.cash() == 2_000 * EUR + 12_345 and not Payment.objects.exists()
+    (paid,) = erasure.close_and_pay_out(desk.exchange, iban=IBAN, holder="Mia Sun", **how)
+    assert (paid.amount_e7, desk.cash()) == (2_000 * EUR, 12_345)
+    assert erasure.close_and_pay_out(desk.exchange, **how) == [], "once"
+    payment = Payment.objects.get()
+    assert (payment.state, payment.seq, payment.iban) == (State.REQUESTED, paid.seq, IBAN)
+    assert why(erasure.erase, user=desk.mia) == "payment_open"
+    assert desk.confirm(payment).state == State.SECOND, "above the limit it takes two"
+    desk.confirm(payment, by=desk.sue)
+    file = payouts.make(by=desk.sam, now=NOW)
+    assert b"<CtrlSum>2000.00</CtrlSum>" in payouts.content(file)
+    payouts.hand_over(file_id=file.pk, by=desk.sam, now=NOW)
+    assert erasure.erase(user=desk.mia).accounts == [desk.account]
