@@ -1,8 +1,19 @@
-"""Bank statements made for tests, by the message definition of camt.053.001.08."""
+"""A bank for tests: statements by the message definition of camt.053.001.08, and who leaves is paid."""
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
+from datetime import datetime
+
+from django.test import override_settings
+
+from market.exchange.exchange import Exchange
+from market.households import erasure
+from market.households.models import Role, User
+from market.households.operations import create_person
+from market.payments import operations, payouts, queries
+from market.payments.models import Direction
 
 BANK = "DE75512108001245126199"
 
@@ -54,3 +65,19 @@ def statement(*entries: str, id: str = "STMT-1", message: str = "MSG-1", account
         f"<Stmt><Id>{id}</Id><Acct><Id><IBAN>{account}</IBAN></Id><Ccy>EUR</Ccy></Acct>{''.join(entries)}</Stmt>"
         "</BkToCstmrStmt></Document>"
     ).encode()
+
+
+def pay_out(exchange: Exchange, *, user: User, now: datetime) -> list[erasure.Paid]:
+    """Close a person's accounts and bring what is left to the bank, as two of the staff would."""
+    paid = erasure.close_and_pay_out(exchange, user=user, now=now, iban=BANK, holder="A Member")
+    staff = [create_person(username=f"staff-{secrets.token_hex(4)}", password=None, role=Role.STAFF) for _ in range(2)]
+    for payment in queries.waiting(Direction.OUT):
+        for one in staff[: 1 + operations.needs_two(payment.amount_e7)]:
+            operations.confirm(exchange, payment_id=payment.pk, by=one, now=now)
+    if paid:
+        with override_settings(BANK_IBAN=BANK):
+            file = payouts.make(by=staff[0], now=now)
+            payouts.hand_over(file_id=file.pk, by=staff[0], now=now)
+    for one in staff:
+        one.delete()
+    return paid

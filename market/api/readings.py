@@ -103,8 +103,7 @@ class Readings(ApiView):
         sender, known = self._devices()
         limits = intake.limits_of(exchange, {one.account for one in known.values()})
         evidence = getattr(self.request._request, "evidence", None)
-        name = "" if evidence is None else intake.keep_evidence(evidence)
-        sent = intake.Sent(values, known, sender, name)
+        sent = intake.Sent(values, known, sender, evidence or b"")
         taken = intake.take(sent=sent, limits=limits, now_ms=exchange.now_ms())
         seq = None
         if taken.batch is not None and len(values) <= COMMIT_NOW:

@@ -61,6 +61,7 @@ LEDGER_ACCESS = "market.api.ledger.key_may_read"  # whether a request for them c
 LEDGER_SNAPSHOTS = "market.exchange.snapshots"  # the module that has the states followers may start from
 LEDGER_NOTED = "market.api.ledger.note_read"  # who reads them is noted
 # What else knows something about a person: modules with ``obstacle(accounts)`` and ``forget(accounts)``.
+PAYOUTS = "market.payments.personal"  # pays out who leaves; above the package that closes accounts
 PERSONAL_DATA = ["market.payments.personal", "market.disputes.personal"]
 # The account at the bank that members pay into and are paid from; without it no payout file can be made.
 BANK_IBAN = envstr("SUNLEDGER_BANK_IBAN", "DE75512108001245126199" if DEMO else "").replace(" ", "")

@@ -26,14 +26,15 @@ from market.exchange.units import money_text
 from market.households import keystore, renewal
 from market.households.identities import CACHE
 from market.households.models import Access, Account, Connection, Device, Home, Renewal, Role, User
-from market.households.operations import HouseholdError, Refusal, close_account
+from market.households.operations import HouseholdError, close_account
 
 CODE_BYTES = 8
+CENT_E7 = 10**5  # what is less, no bank can pay: it stays under a number that is nobody's
 LOOKED_AT_ONCE = 1_000  # sessions or people of one query
 
 
 class Paid(NamedTuple):
-    """What was paid out of an account."""
+    """What was set aside of an account for a transfer to a bank account."""
 
     account: int
     amount_e7: int
@@ -67,10 +68,11 @@ def _check_role(user: User) -> None:
         )
 
 
-def close_and_pay_out(exchange: Exchange, *, user: User, now: datetime) -> list[Paid]:
-    """Close a person's accounts and pay out those in which everything is settled. Safe to repeat.
+def close_and_pay_out(exchange: Exchange, *, user: User, now: datetime, iban: str = "", holder: str = "") -> list[Paid]:
+    """Close a person's accounts and ask for a withdrawal of what is in those where everything is settled. Safe to repeat.
 
-    Raise ``HouseholdError``, ``Refusal``.
+    ``iban`` and ``holder``: where the money goes; needed only where there is some. The staff confirm and send it as any
+    other. Raise ``HouseholdError`` (invalid_iban, invalid_holder, arrears, …), ``Refusal``.
     """
     _check_role(user)
     renewal.finish(exchange, user=user)
@@ -82,13 +84,11 @@ def close_and_pay_out(exchange: Exchange, *, user: User, now: datetime) -> list[
         if _unsettled(account):
             continue
         balance = exchange_queries.balance(account.index)
-        if balance is not None and balance.free_e7 > 0:
-            outcome = exchange_operations.fund(
-                exchange, account=account.index, amount_e7=-balance.free_e7, reason="withdrawal"
+        if balance is not None and balance.free_e7 >= CENT_E7:
+            payment = import_module(settings.PAYOUTS).pay_out(
+                exchange, account=account.index, free_e7=balance.free_e7, iban=iban, holder=holder, now=now
             )
-            if outcome.refused is not None:
-                raise Refusal(outcome.refused)
-            paid.append(Paid(account.index, balance.free_e7, outcome.events[0].seq))  # type: ignore[union-attr]
+            paid.append(Paid(account.index, payment.amount_e7, payment.seq))
     return paid
 
 
@@ -119,7 +119,7 @@ def check_ready(user: User) -> None:
         if balance is not None and balance.arrears_e7:
             sentence = _("Account %(number)s owes %(amount)s. That has to be paid first.")
             raise HouseholdError("arrears", "account", sentence % {**number, "amount": money_text(balance.arrears_e7)})
-        if balance is not None and balance.cash_e7:
+        if balance is not None and balance.cash_e7 >= CENT_E7:
             sentence = _("Account %(number)s still holds %(amount)s. Pay it out first.")
             raise HouseholdError("money_left", "account", sentence % {**number, "amount": money_text(balance.cash_e7)})
     indexes = list(Account.objects.filter(user=user).values_list("index", flat=True))

@@ -32,13 +32,14 @@ VALUE_FIELDS = ("device", "batch", *(name for name in Value._fields if name != "
 class Sent(NamedTuple):
     """Values of one sender. ``devices``: what it may speak for, by id; ``sender`` 0 = a person or account.
 
-    ``evidence``: SHA-256 of what it signed, "" where a key opened the door. ``oldest_ms``: how far back they may lie.
+    ``evidence``: what it signed (``signed``), kept where something is taken; b"" where a key opened the door.
+    ``oldest_ms``: how far back they may lie.
     """
 
     values: Sequence[Value]
     devices: Mapping[str, DeviceInfo]
     sender: int = 0
-    evidence: str = ""
+    evidence: bytes = b""
     oldest_ms: int | None = None
 
 
@@ -110,9 +111,9 @@ def signed(device: DeviceInfo, body: bytes, signature: str) -> bytes:
     )
 
 
-def keep_evidence(data: bytes) -> str:
-    """Keep a signed batch beside the ledger, where rows name it; return its SHA-256 (hex)."""
-    return ledger.keep_evidence(data)
+def _kept(evidence: bytes) -> str:
+    """Keep a signed batch beside the ledger, where rows name it; return its SHA-256 (hex), "" of none."""
+    return ledger.keep_evidence(evidence) if evidence else ""
 
 
 def take(*, sent: Sent, limits: Mapping[int, tuple[int, int]], now_ms: int) -> Taken:
@@ -226,7 +227,7 @@ def _store(sent: Sequence[Sent], rows: Sequence[list[storage.ValueRow]], now_ms:
     with transaction.atomic():
         made = iter(
             Batch.objects.bulk_create(
-                Batch(device=one.sender, received_ms=now_ms, count=len(new), evidence=one.evidence)
+                Batch(device=one.sender, received_ms=now_ms, count=len(new), evidence=_kept(one.evidence))
                 for one, new in zip(sent, rows, strict=True)
                 if new
             )

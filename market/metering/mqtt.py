@@ -122,13 +122,13 @@ def _read(message: Arrived, now_ms: int) -> _Read | Answer:
 
 def _sent(one: _Read, known: dict[str, DeviceInfo], signers: dict[str, DeviceInfo]) -> intake.Sent | Answer:
     """Return the values of a device that has shown who it is; the topic alone shows nothing."""
-    evidence = ""
+    evidence = b""
     if one.envelope.signature:
         device = signers.get(one.device)
         if device is None:
             return _answer(one.device, code="unknown_device")
         try:
-            evidence = intake.keep_evidence(intake.signed(device, one.envelope.body.encode(), one.envelope.signature))
+            evidence = intake.signed(device, one.envelope.body.encode(), one.envelope.signature)
         except intake.SignatureInvalid:
             return _answer(one.device, code="signature_invalid")
     else:

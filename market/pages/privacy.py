@@ -15,11 +15,8 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
 
-from ledger import queries as ledger_queries
 from market.exchange import queries as exchange_queries
 from market.exchange.outcomes import CommitFailed, NotRunning, Overloaded
-from market.exchange.units import parse_at
-from market.grid import operations as grid
 from market.households import accesslog, erasure, queries, renewal
 from market.households.models import Role, User
 from market.households.operations import HouseholdError
@@ -29,6 +26,7 @@ from market.pages.templatetags.market import exact_money
 
 TROUBLE = (HouseholdError, NotRunning, Overloaded, CommitFailed, TimeoutError)
 SHOWN_ERASURES = 20
+MAX_BANK_TEXT = 200  # characters of a form
 MAX_ERASURES = 500  # requests looked through for one that a form names
 
 
@@ -168,14 +166,10 @@ def erase(request: HttpRequest, user_id: int) -> HttpResponse:
 
 
 def _close(request: HttpRequest, user: User) -> None:
-    paid = erasure.close_and_pay_out(_exchange(), user=user, now=market_now())
+    bank = {name: request.POST.get(name, "")[:MAX_BANK_TEXT] for name in ("iban", "holder")}
+    paid = erasure.close_and_pay_out(_exchange(), user=user, now=market_now(), **bank)
     for one in paid:
-        at_ms = parse_at(str(ledger_queries.entry(one.seq)["at"]))
-        values = {"amount_e7": one.amount_e7}
-        grid.note_entry(
-            seq=one.seq, at_ms=at_ms, by=request.user, kind="payout", target=str(one.account), values=values
-        )
-        sentence = _("%(amount)s are out of account %(number)s: send them to the person's bank account now.")
+        sentence = _("%(amount)s of account %(number)s wait as a withdrawal: confirm and send it as any other.")
         messages.success(request, sentence % {"amount": exact_money(one.amount_e7), "number": one.account})
     obstacle = _obstacle(user)
     if obstacle:

@@ -256,6 +256,23 @@ def make_payouts(request: HttpRequest) -> HttpResponse:
 
 @never_cache
 @only_for(Role.STAFF)
+@require_POST
+def decide_payouts(request: HttpRequest, file_id: int) -> HttpResponse:
+    """Note that the bank has a file, or make it void."""
+    try:
+        if request.POST.get("decision") == "void":
+            payouts.void(file_id=file_id, by=request.user, now=market_now())
+            messages.success(request, _("The file is void. Its withdrawals go into the next one."))
+        else:
+            payouts.hand_over(file_id=file_id, by=request.user, now=market_now())
+            messages.success(request, _("Noted: the bank has the file."))
+    except HouseholdError as error:
+        messages.error(request, str(error.sentence))
+    return redirect("staff-money")
+
+
+@never_cache
+@only_for(Role.STAFF)
 @require_safe
 def download(request: HttpRequest, file_id: int) -> HttpResponse:
     """Give a file for the bank: the same bytes each time."""
@@ -290,4 +307,5 @@ urlpatterns = [
     path("staff/money/transfers/<int:item_id>", place, name="place-transfer"),
     path("staff/money/payouts", make_payouts, name="make-payouts"),
     path("staff/money/payouts/<int:file_id>.xml", download, name="payout-file"),
+    path("staff/money/payouts/<int:file_id>/decide", decide_payouts, name="decide-payouts"),
 ]

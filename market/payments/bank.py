@@ -1,12 +1,14 @@
 """What the bank says has arrived: statements are read, shown, and booked when somebody of the staff says so.
 
 A transfer that names a deposit's reference is booked as what arrived, whatever was announced; what nobody can place waits for
-the staff. Whatever a file says twice, or two files say, is booked once.
+the staff. Whatever a file says twice, or two files say, is booked once. A transfer is tied to its deposit in the transaction
+that writes down what arrived: whoever decides about the deposit afterwards decides about that amount.
 """
 
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Iterable
 from datetime import datetime
 from typing import NamedTuple
@@ -14,6 +16,7 @@ from typing import NamedTuple
 import orjson
 from django.conf import settings
 from django.db import IntegrityError, transaction
+from django.db.models import F
 from django.utils.translation import gettext_lazy as _
 
 from market.exchange.exchange import Exchange
@@ -29,6 +32,7 @@ from market.payments.reasons import ASIDE_REASONS
 BOOKED_AT_ONCE = 500  # transfers of one call; more are booked by calling again
 QUERY_KEYS = 500  # keys of one query
 WAITING_FILES = 20  # statements that are read and not booked yet
+LOOKS = 5  # at a transfer whose deposit somebody decides at the same moment
 
 _SENTENCES = {
     "file_too_large": _("The file is too large. A statement has at most 8 MB and 10,000 payments."),
@@ -42,6 +46,14 @@ _SENTENCES = {
 MATCHED, NOTED, UNPLACED, DUPLICATE, OUTGOING, PENDING = (
     "matched", "noted", "unplaced", "duplicate", "outgoing", "pending",
 )  # fmt: skip
+
+
+# Only the exchange's process books; two of its threads that did so at once would look at the same transfers.
+_one_at_a_time = threading.RLock()
+
+
+class _Moved(Exception):
+    """What was looked at has changed since; look again."""
 
 
 class Line(NamedTuple):
@@ -200,6 +212,8 @@ def _line(
     why = ""
     if item.amount_e7 == 0 or item.currency != settings.MARKET_CURRENCY:
         why = "other_currency"
+    elif item.amount_e7 > operations.MAX_AMOUNT_E7:
+        why = "too_large"
     elif item.reversal:
         why = "reversal"
     elif item.like in likes:
@@ -215,12 +229,10 @@ def _line(
         why = "account_closed"
     if why or payment is None:
         return Line(item, UNPLACED, why)
-    if payment.pk in used or payment.state == State.REFUSED:
+    if payment.pk in used or payment.pk not in by_hand or payment.state == State.REFUSED:
         return Line(item, MATCHED, payment=payment, fresh=True)
     if payment.state == State.REQUESTED:
         return Line(item, MATCHED, payment=payment)
-    if payment.pk not in by_hand:
-        return Line(item, MATCHED, payment=payment, fresh=True)
     if payment.amount_e7 == item.amount_e7:  # somebody saw it at the bank before the statement came
         return Line(item, NOTED, payment=payment)
     return Line(item, UNPLACED, "booked_by_hand", payment)
@@ -232,7 +244,11 @@ def book(exchange: Exchange, *, file_id: int, by: User, now: datetime) -> Done:
 
     Cut short, it goes on where it stopped: each transfer's row comes first and holds its place.
     """
-    file = _waiting(file_id)
+    with _one_at_a_time:
+        return _book(exchange, _waiting(file_id), by, now)
+
+
+def _book(exchange: Exchange, file: BankFile, by: User, now: datetime) -> Done:
     booked = waiting = unplaced = done = left = 0
     for line in _lines(_items(file), file):
         if line.outcome not in (MATCHED, NOTED, UNPLACED):
@@ -241,10 +257,9 @@ def book(exchange: Exchange, *, file_id: int, by: User, now: datetime) -> Done:
             left += 1
             continue
         done += 1
+        line, payment = _tie(file, line, now)
         if line.outcome == UNPLACED:
             unplaced += _keep(file, line)
-            continue
-        payment = _claim(file, line, now)
         if payment is None or line.outcome == NOTED:
             continue
         try:
@@ -262,10 +277,13 @@ def book(exchange: Exchange, *, file_id: int, by: User, now: datetime) -> Done:
 
 
 def discard(*, file_id: int) -> None:
-    """Forget a statement that was not booked. Raise ``PaymentError``."""
-    file = _waiting(file_id)
-    state = BankFile.BOOKED if file.items.exists() else BankFile.DISCARDED
-    _forget_text(file, state)
+    """Forget a statement that was not booked. Raise ``PaymentError``: already_decided, booked_in_part."""
+    with _one_at_a_time:
+        file = _waiting(file_id)
+        if file.items.exists():
+            sentence = _("A part of this statement is booked already. Book the rest, too.")
+            raise PaymentError("booked_in_part", "file", sentence)
+        _forget_text(file, BankFile.DISCARDED)
 
 
 def _waiting(file_id: int) -> BankFile:
@@ -300,8 +318,23 @@ def _keep(file: BankFile, line: Line) -> int:
     return 1
 
 
+def _tie(file: BankFile, line: Line, now: datetime) -> tuple[Line, Payment | None]:
+    """Tie a transfer to its deposit; return what became of it and the deposit, None where there is none to confirm."""
+    for _again in range(LOOKS):
+        if line.outcome not in (MATCHED, NOTED):
+            return line, None
+        try:
+            return line, _claim(file, line, now)
+        except _Moved:
+            line = _lines([line.item], file)[0]
+    return Line(line.item, UNPLACED, "booked_by_hand"), None
+
+
 def _claim(file: BankFile, line: Line, now: datetime) -> Payment | None:
-    """Tie a transfer to its deposit, or to another one for the same account; None when somebody else just did."""
+    """Tie a transfer to its deposit, or to another one for the same account; None when it is tied already.
+
+    Raise ``_Moved`` where the deposit was decided or tied to another transfer since it was looked at.
+    """
     payment = line.payment
     assert payment is not None
     known = BankItem.objects.filter(key=line.item.key).select_related("payment").first()
@@ -314,10 +347,22 @@ def _claim(file: BankFile, line: Line, now: datetime) -> Payment | None:
                     account=payment.account, direction=Direction.IN, amount_e7=line.item.amount_e7,
                     once=f"item:{line.item.key}", now=now,
                 )  # fmt: skip
+            else:
+                _write_arrived(payment, line.item)
             _row(file, line, state=BankItem.BOOKED, payment=payment).save()
+            if line.item.like and BankItem.objects.exclude(file=file).filter(like=line.item.like).exists():
+                raise _Moved
     except IntegrityError:
         return None
     return payment
+
+
+def _write_arrived(payment: Payment, item: camt053.Item) -> None:
+    """Make a deposit's amount what arrived. The update holds the row: who decides at the same moment sees all or nothing."""
+    rows = Payment.objects.filter(pk=payment.pk, state=payment.state, steps=payment.steps)
+    decided = payment.state != State.REQUESTED  # by hand, with the same amount
+    if not rows.update(amount_e7=F("amount_e7") if decided else item.amount_e7) or payment.items.exists():
+        raise _Moved
 
 
 # --- by hand ----------------------------------------------------------------------------------------------------------
@@ -330,9 +375,8 @@ def assign(exchange: Exchange, *, item_id: int, account_index: int, by: User, no
     if item.currency != settings.MARKET_CURRENCY or item.amount_e7 == 0:
         raise PaymentError("other_currency", "account", _("It is in another currency: it can only be set aside."))
     with transaction.atomic():
-        payment = operations.new_payment(
-            account=account, direction=Direction.IN, amount_e7=item.amount_e7, once=f"item:{item.key}", now=now
-        )
+        # Not by the transfer's key: it may come back to the list and go to the same account after all.
+        payment = operations.new_payment(account=account, direction=Direction.IN, amount_e7=item.amount_e7, now=now)
         decided = {"state": BankItem.BOOKED, "payment": payment, "decided_at": now, "decided_by": by.pk}
         if not BankItem.objects.filter(pk=item.pk, state=BankItem.OPEN).update(**decided):
             raise _placed()
@@ -345,8 +389,9 @@ def set_aside(*, item_id: int, by: User, reason: str, now: datetime) -> None:
         raise PaymentError("invalid_value", "reason", _("Choose a reason."))
     item = _open_item(item_id)
     decided = {"state": BankItem.ASIDE, "reason": reason, "decided_at": now, "decided_by": by.pk}
-    if not BankItem.objects.filter(pk=item.pk, state=BankItem.OPEN).update(**decided):
+    if not BankItem.objects.filter(pk=item.pk, state=BankItem.OPEN).update(details="", **decided):
         raise _placed()
+    keystore.store().destroy(item.details_key)
 
 
 def _open_item(item_id: int) -> BankItem:

@@ -36,7 +36,11 @@ OPEN = (State.REQUESTED, State.SECOND)
 
 
 class PayoutFile(models.Model):
-    """A batch of payouts for the bank. The file itself is made of its payments when it is asked for."""
+    """A batch of payouts for the bank. Its bytes stay, sealed with a key of its own, until the bank has them or it is void."""
+
+    MADE, HANDED, VOID = "made", "handed", "void"
+
+    OWN_KEY = True
 
     message_id = models.CharField(max_length=35, unique=True)
     created_at = models.DateTimeField()
@@ -44,6 +48,15 @@ class PayoutFile(models.Model):
     count = models.IntegerField()
     sum_e7 = models.BigIntegerField()
     sha256 = models.CharField(max_length=64)
+    state = models.CharField(max_length=6, default=MADE)
+    decided_at = models.DateTimeField(null=True, blank=True)
+    decided_by = models.BigIntegerField(null=True, blank=True)
+    text = SealedField(blank=True, default="")
+    key = models.CharField(max_length=32, default=keystore.new_id, editable=False)
+
+    def sealing_key(self) -> str:
+        """Return the name of the file's key."""
+        return self.key
 
 
 class Payment(models.Model):
@@ -141,7 +154,7 @@ class BankItem(models.Model):
     decided_at = models.DateTimeField(null=True, blank=True)
     decided_by = models.BigIntegerField(null=True, blank=True)
     reason = models.CharField(max_length=32, blank=True, default="")
-    details = SealedField(blank=True, default="")  # payer, IBAN and text as JSON, only of what nobody could place
+    details = SealedField(blank=True, default="")  # payer, IBAN and text as JSON, only while nobody has placed it
     details_key = models.CharField(max_length=32, default=keystore.new_id, editable=False)
 
     class Meta:

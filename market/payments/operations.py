@@ -20,13 +20,13 @@ from ledger import queries as ledger_queries
 from market.exchange import queries as exchange_queries
 from market.exchange.exchange import Exchange
 from market.exchange.units import money_text
-from market.households import renewal
+from market.households import keystore, renewal
 from market.households.models import Account, Role, User
 from market.households.operations import Refusal
 from market.payments.booking import PaymentError, booked, post, wallet_of
 from market.payments.formats import references
 from market.payments.formats.pain001 import CENT_E7
-from market.payments.models import OPEN, Direction, Payment, State, Transition
+from market.payments.models import OPEN, BankItem, Direction, Payment, State, Transition
 from market.payments.reasons import DEPOSIT_REASONS, WITHDRAWAL_REASONS
 
 MAX_AMOUNT_E7 = 100_000 * 10**7  # of one payment
@@ -59,9 +59,12 @@ def request_deposit(*, account_index: int, amount_e7: int, now: datetime, once: 
 
 
 def request_withdrawal(
-    exchange: Exchange, *, account_index: int, amount_e7: int, iban: str, holder: str, now: datetime, once: str = ""
-) -> Payment:
+    exchange: Exchange, *, account_index: int, amount_e7: int, iban: str, holder: str, now: datetime, once: str = "",
+    leaving: bool = False,
+) -> Payment:  # fmt: skip
     """Set a member's money aside for a transfer to a bank account; what is less than a cent stays in the wallet.
+
+    ``leaving``: out of a closed account, too.
 
     Raise ``PaymentError`` (invalid_amount, invalid_iban, invalid_holder, arrears, insufficient_funds, …), ``Refusal``.
     """
@@ -78,7 +81,7 @@ def request_withdrawal(
     except ValueError as error:
         sentence = _("Write the name as the bank has it, in Latin letters, at most 70.")
         raise PaymentError("invalid_holder", "holder", sentence) from error
-    account = _open_account(account_index)
+    account = _open_account(account_index, closed=leaving)
     payment = _asked_before(account, Direction.OUT, once, asked_e7=amount_e7, iban=iban)
     if payment is None:
         _check_flood(account, Direction.OUT)
@@ -150,9 +153,9 @@ def new_payment(
     return payment
 
 
-def _open_account(account_index: int) -> Account:
-    account = Account.objects.select_related("user").filter(index=account_index, closed_at=None).first()
-    if account is None or account.user is None:
+def _open_account(account_index: int, *, closed: bool = False) -> Account:
+    account = Account.objects.select_related("user").filter(index=account_index).first()
+    if account is None or account.user is None or (account.closed_at is not None and not closed):
         raise PaymentError("unknown_account", "account", _("There is no such account."))
     return account
 
@@ -238,7 +241,10 @@ def confirm(
 
 
 def refuse(exchange: Exchange, *, payment_id: int, by: User, reason: str, now: datetime) -> Payment:
-    """Refuse a payment; what was set aside goes back into the wallet. Raise ``PaymentError``, ``Refusal``."""
+    """Refuse a payment; what was set aside goes back into the wallet, a transfer that arrived to those to be placed.
+
+    Raise ``PaymentError``, ``Refusal``.
+    """
     payment = find(payment_id)
     if payment.state == State.REFUSED and payment.seq is not None and payment.returned_seq is None:
         return _give_back(exchange, payment)
@@ -248,7 +254,10 @@ def refuse(exchange: Exchange, *, payment_id: int, by: User, reason: str, now: d
     if reason not in (DEPOSIT_REASONS if payment.direction == Direction.IN else WITHDRAWAL_REASONS):
         raise PaymentError("invalid_value", "reason", _("Choose a reason."))
     if payment.direction == Direction.IN:
-        move(payment, State.REFUSED, by=by, now=now, reason=reason, decided=True)
+        with transaction.atomic():
+            move(payment, State.REFUSED, by=by, now=now, reason=reason, decided=True)
+            freed = {"state": BankItem.OPEN, "payment": None, "why": "refused", "decided_at": None, "decided_by": None}
+            BankItem.objects.filter(payment=payment).update(**freed)
         return payment
     # Set aside first if that was cut short: what is not there cannot be given back, and nothing may come after.
     _reserve(exchange, payment, now)
@@ -275,7 +284,10 @@ def move(
     payment: Payment, after: State, *, by: User | None, now: datetime, reason: str = "", decided: bool = False,
     **changes: Any,
 ) -> None:  # fmt: skip
-    """Take a payment to its next state and note who did; of two at the same moment one gets ``already_decided``."""
+    """Take a payment to its next state and note who did; of two at the same moment one gets ``already_decided``.
+
+    A deposit whose transfer is known goes on with the amount that arrived only, else ``PaymentError`` other_amount.
+    """
     before = payment.state
     changes |= {"state": after, "reason": reason}
     if decided:
@@ -284,6 +296,11 @@ def move(
         unmoved = Payment.objects.filter(pk=payment.pk, state=before, steps=payment.steps)
         if not unmoved.update(steps=F("steps") + 1, **changes):
             raise _decided()
+        amount_e7 = changes.get("amount_e7", payment.amount_e7)
+        known = BankItem.objects.filter(payment=payment).exclude(amount_e7=amount_e7)
+        if after in (State.SECOND, State.CONFIRMED) and known.exists():
+            sentence = _("The bank says that another amount has arrived. Load the page again.")
+            raise PaymentError("other_amount", "amount", sentence)
         Transition.objects.create(
             payment=payment, n=payment.steps, before=before, after=after, at=now,
             by=None if by is None else by.pk, reason=reason,
@@ -306,7 +323,14 @@ def _book(exchange: Exchange, payment: Payment, now: datetime) -> Payment:
     if known is None:
         move(payment, State.REQUESTED, by=None, now=now, reason="account_closed")
         raise PaymentError("account_closed", "account", _("This account is closed, and its owner has no other one."))
-    Payment.objects.filter(pk=payment.pk).update(seq=known)
+    with transaction.atomic():
+        Payment.objects.filter(pk=payment.pk).update(seq=known)
+        # Who paid is known by now; nobody has to be asked any more.
+        items = BankItem.objects.filter(payment=payment)
+        keys = [item.details_key for item in items if item.details]
+        items.update(details="")
+    for key in keys:
+        keystore.store().destroy(key)
     payment.seq = known
     return payment
 

@@ -1,26 +1,37 @@
-"""What a person who is erased leaves behind here: payments without a bank account (see ``settings.PERSONAL_DATA``)."""
+"""What becomes of a person's money and bank account when they leave (see ``settings.PAYOUTS`` and ``PERSONAL_DATA``)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 
 from django.utils.translation import gettext_lazy as _
 
+from market.exchange.exchange import Exchange
 from market.households import keystore
 from market.households.operations import HouseholdError
-from market.payments.models import BankItem, Direction, Payment, State
+from market.payments import operations
+from market.payments.models import BankItem, Direction, Payment, PayoutFile, State
+
+
+def pay_out(exchange: Exchange, *, account: int, free_e7: int, iban: str, holder: str, now: datetime) -> Payment:
+    """Ask for a withdrawal of what is free in a closed account; staff decide about it as about any. Raise ``PaymentError``."""
+    amount_e7 = min(free_e7, operations.MAX_AMOUNT_E7)
+    return operations.request_withdrawal(
+        exchange, account_index=account, amount_e7=amount_e7, iban=iban, holder=holder, now=now, leaving=True
+    )
 
 
 def obstacle(accounts: Iterable[int]) -> HouseholdError | None:
-    """Return what is in the way of erasing the person behind these accounts: money on its way out."""
-    going = Payment.objects.filter(
-        account__index__in=list(accounts), direction=Direction.OUT,
-        state__in=(State.REQUESTED, State.SECOND, State.CONFIRMED),
-    )  # fmt: skip
-    if not going.exists():
+    """Return what is in the way of erasing the person behind these accounts: money on its way out, until the bank has it."""
+    out = Payment.objects.filter(account__index__in=list(accounts), direction=Direction.OUT)
+    going = out.filter(state__in=(State.REQUESTED, State.SECOND, State.CONFIRMED))
+    if not (going | out.filter(state=State.SENT, file__state=PayoutFile.MADE)).exists():
         return None
     return HouseholdError(
-        "payment_open", "account", _("A withdrawal is on its way. It has to be sent to the bank or refused first.")
+        "payment_open",
+        "account",
+        _("A withdrawal is on its way. The bank has to have it, or it has to be refused, first."),
     )
 
 

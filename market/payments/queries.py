@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import orjson
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 
 from market.households.models import User
 from market.payments.models import OPEN, BankFile, BankItem, Direction, Payment, PayoutFile, State, Transition
@@ -49,11 +49,13 @@ def payments_of(
 
 
 def waiting(direction: Direction) -> list[Payment]:
-    """Return payments that staff have to decide or finish, oldest first."""
+    """Return payments that staff have to decide or finish, oldest first; ``tied``: the bank has said what arrived."""
     rows = Payment.objects.filter(direction=direction).select_related("account__user", "account__home")
     open_ones = rows.filter(state__in=OPEN) | rows.filter(state=State.CONFIRMED, seq=None)
     back = rows.filter(state=State.REFUSED, returned_seq=None).exclude(seq=None)  # not given back yet
-    return list((open_ones | back if direction == Direction.OUT else open_ones).order_by("pk")[:MAX_LIST])
+    found = open_ones | back if direction == Direction.OUT else open_ones
+    tied = Exists(BankItem.objects.filter(payment=OuterRef("pk")))
+    return list(found.annotate(tied=tied).order_by("pk")[:MAX_LIST])
 
 
 def ready_for_bank() -> tuple[int, int]:
@@ -65,7 +67,7 @@ def ready_for_bank() -> tuple[int, int]:
 
 def payout_files() -> QuerySet[PayoutFile]:
     """Return the files for the bank, newest first."""
-    return PayoutFile.objects.order_by("-pk")[:RECENT]
+    return PayoutFile.objects.defer("text").order_by("-pk")[:RECENT]
 
 
 def payout_file(file_id: int) -> PayoutFile | None:

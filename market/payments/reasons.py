@@ -26,12 +26,18 @@ WHY = {
     "several_references": _("It names several references."),
     "other_currency": _("It is in another currency."),
     "possible_duplicate": _("The bank has sent the same transfer in another statement."),
+    "too_large": _("It is more than a payment may be."),
+    "refused": _("Somebody of the staff refused the deposit it was tied to."),
     "reversal": _("The bank takes a booking back."),
     "booked_by_hand": _("Its deposit was confirmed by hand with another amount."),
     "account_closed": _("Its account is closed."),
     "payout_returned": _("A payout came back."),
 }
-_BY_THE_MARKET = {"insufficient_funds": _("Too little free money"), "account_closed": _("The account is closed")}
+_BY_THE_MARKET = {
+    "insufficient_funds": _("Too little free money"),
+    "account_closed": _("The account is closed"),
+    "file_void": _("Its file is void"),
+}
 REASONS = {**DEPOSIT_REASONS, **WITHDRAWAL_REASONS, **ASIDE_REASONS, **_BY_THE_MARKET}
 
 

@@ -16,6 +16,7 @@ from market.households import devices, erasure, keys, queries, renewal
 from market.households.models import ApiKey, Device
 from market.households.operations import HouseholdError
 from tests.api.conftest import NOW, City, Person, refused, shaped
+from tests.bank import pay_out
 
 PATH = "/api/v1/me/devices"
 INVERTER = {"kind": "inverter", "name": "roof", "rating_w": 8_000}
@@ -283,7 +284,7 @@ def test_too_many(city: City, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_an_erased_person_had_is_gone(city: City) -> None:
     emil = city.person("emil", area="LV1.1")
     made = register(emil)
-    erasure.close_and_pay_out(city.exchange, user=emil.user, now=NOW)
+    pay_out(city.exchange, user=emil.user, now=NOW)
     erasure.erase(user=emil.user)
     assert not Device.objects.filter(device_id=made.device.device).exists()
     assert not ApiKey.objects.filter(prefix=made.token[: keys.SHOWN_LENGTH]).exists()

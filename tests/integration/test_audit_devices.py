@@ -70,7 +70,7 @@ def signed_batch(
     proven = intake.signed(device, body, KEY.sign(devices.readings_text(device.device_id, body)).hex())
     batch = jsonbatch.parse(body, received_ms=exchange.now_ms())
     known = {"": device} | {one.device_id: one for one in devices.of_account(device.account)}
-    sent = intake.Sent(batch, known, device.pk, intake.keep_evidence(proven))
+    sent = intake.Sent(batch, known, device.pk, proven)
     taken = intake.take(sent=sent, limits={}, now_ms=exchange.now_ms())
     assert taken.refused == refused
     committing.commit_due(exchange=exchange, now_ms=exchange.now_ms())

@@ -28,6 +28,7 @@ from market.metering.models import Reading
 from market.metering.operations import ReadingIn, record_readings
 from market.settlement import queries as settlement
 from market.settlement.operations import adjust_due, finalise_due, settle_due
+from tests.bank import pay_out
 from tests.factories import PARAMS, Market, running_market
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -349,7 +350,7 @@ def test_texts_are_sealed_committed_to_and_never_changed(scene: Scene) -> None:
         scene.market.clock.advance(minutes=180)
         scene.market.member("LV1.2", deposit_e7=0)
         settle_due(exchange=scene.exchange, now_ms=scene.market.clock.at_ms)
-        erasure.close_and_pay_out(scene.exchange, user=scene.mia, now=NOW)
+        pay_out(scene.exchange, user=scene.mia, now=NOW)
         erasure.erase(user=scene.mia)
     finally:
         guards.remove(connection)

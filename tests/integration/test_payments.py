@@ -23,7 +23,7 @@ from market.households.models import Account, Role, User
 from market.households.operations import HouseholdError, Refusal
 from market.payments import bank, booking, operations, payouts, queries
 from market.payments.models import BankFile, BankItem, Direction, Payment, State, Transition
-from tests.bank import BANK, entry, statement
+from tests.bank import BANK, entry, pay_out, statement
 from tests.factories import Market, running_market
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -306,6 +306,9 @@ def test_a_bank_account_goes_with_its_person(desk: Desk) -> None:
     assert why(desk.refuse, asked, "request") == "account_closed"
     desk.confirm(asked)
     file = payouts.make(by=desk.sam, now=NOW)
+    assert why(erasure.erase, user=desk.mia) == "payment_open", "the bank does not have it yet"
+    file = payouts.hand_over(file_id=file.pk, by=desk.sam, now=NOW)
+    assert IBAN.encode() in payouts.content(file), "as long as somebody knows it"
     erasure.erase(user=desk.mia)
     left = Payment.objects.get(pk=asked.pk)
     assert (left.iban, left.holder, left.amount_e7) == ("", "", 10 * EUR)
@@ -430,7 +433,7 @@ def test_a_transfer_nobody_could_place_is_assigned_or_set_aside(desk: Desk) -> N
     assert bank.assign(desk.exchange, item_id=third.id, **how).state == State.SECOND
     assert desk.cash() == 7 * EUR and queries.unplaced() == []
     households.close_account(desk.exchange, account_index=desk.account, now=NOW)
-    erasure.close_and_pay_out(desk.exchange, user=desk.mia, now=NOW)
+    pay_out(desk.exchange, user=desk.mia, now=NOW)
     erasure.erase(user=desk.mia)
     assert BankItem.objects.get(pk=first.id).details == ""
 

@@ -33,6 +33,7 @@ from market.households.operations import HouseholdError
 from market.metering.operations import ReadingIn, record_batches
 from market.payments import operations as payments
 from market.settlement.operations import settle_due
+from tests.bank import pay_out
 from tests.factories import DEPOSIT_E7, Market, running_market
 from tests.integration.witness_http import wait_for
 
@@ -204,7 +205,7 @@ def test_nothing_readable_is_left_and_every_check_passes(
 
         with pytest.raises(HouseholdError, match="account_open"):
             erasure.erase(user=user)
-        assert erasure.close_and_pay_out(market.exchange, user=user, now=now(market)) == []
+        assert pay_out(market.exchange, user=user, now=now(market)) == []
         with pytest.raises(HouseholdError, match="unsettled"):
             erasure.erase(user=user)
         settles(market, account, contract)
@@ -213,7 +214,7 @@ def test_nothing_readable_is_left_and_every_check_passes(
         assert "still holds" in str(left.value.sentence)
         assert User.objects.filter(pk=user.pk).exists(), "nothing was erased by what was refused"
 
-        (paid,) = erasure.close_and_pay_out(market.exchange, user=user, now=now(market))
+        (paid,) = pay_out(market.exchange, user=user, now=now(market))
         assert ledger.entry(paid.seq)["reason"] == "withdrawal"
         done = erasure.erase(user=User.objects.get(pk=user.pk))
         assert (done.accounts, done.sessions) == ([account], 1)
@@ -297,7 +298,7 @@ def test_the_command_closes_pays_out_and_erases(capsys: pytest.CaptureFixture[st
         account = operations.open_account(market.exchange, now=now(market), user=user, area="LV1.1")
         with pytest.raises(CommandError, match="still open"):
             call_command("erase_person", NAME.lower(), yes=True)
-        erasure.close_and_pay_out(market.exchange, user=user, now=now(market))
+        pay_out(market.exchange, user=user, now=now(market))
         call_command("erase_person", NAME, yes=True)
     assert str(account.index) in capsys.readouterr().out
     assert not User.objects.exists()
@@ -321,7 +322,7 @@ def test_a_connection_that_somebody_else_uses_is_kept() -> None:
         assert Session.objects.count() == 0
         for name, left in (("one", 1), ("two", 0)):
             user = User.objects.get(username=name)
-            erasure.close_and_pay_out(market.exchange, user=user, now=now(market))
+            pay_out(market.exchange, user=user, now=now(market))
             erasure.erase(user=user)
             assert Connection.objects.count() == left
 
@@ -352,7 +353,7 @@ def test_a_meter_number_that_the_network_knows_goes_too() -> None:
         named = ledger.entry(Account.objects.get(index=account).opened_seq)["connection"]
         assert named == agent.connection, "one connection, whoever trades over it"
         operations.close_account(market.exchange, account_index=agent.index, now=now(market))
-        erasure.close_and_pay_out(market.exchange, user=user, now=now(market))
+        pay_out(market.exchange, user=user, now=now(market))
         erasure.erase(user=User.objects.get(pk=user.pk))
         assert database_leaks() == {}
         home.refresh_from_db()
@@ -363,7 +364,7 @@ def test_a_meter_number_that_the_network_knows_goes_too() -> None:
 def test_a_restored_backup_shows_no_way_from_a_meter_to_the_ledger() -> None:
     with running_market(seal_every_s=0.05) as market:
         user, _account, _browser = joins(market)
-        erasure.close_and_pay_out(market.exchange, user=user, now=now(market))
+        pay_out(market.exchange, user=user, now=now(market))
         keystore.store().destroy(user.person_key)  # what the erasure after the backup did
         assert erasure.erase_again() == 1
         assert not Connection.objects.exists()
@@ -398,7 +399,7 @@ def test_nobody_is_erased_while_money_is_between_two_accounts() -> None:
     with running_market() as market:
         user = operations.create_person(username=NAME, password=None)
         account = operations.open_account(market.exchange, now=now(market), user=user, area="LV1.1")
-        erasure.close_and_pay_out(market.exchange, user=user, now=now(market))
+        pay_out(market.exchange, user=user, now=now(market))
         Renewal.objects.create(old=account, new=account, amount_e7=5, at=now(market), out_seq=1)
         with pytest.raises(HouseholdError, match="money_moving"):
             erasure.erase(user=user)
@@ -408,7 +409,7 @@ def test_an_official_who_reads_a_settlement_is_noted() -> None:
     with running_market(seal_every_s=0.05) as market:
         user, account, _browser = joins(market)
         contract = trades(market, account)
-        erasure.close_and_pay_out(market.exchange, user=user, now=now(market))
+        pay_out(market.exchange, user=user, now=now(market))
         settles(market, account, contract)
         seq = SettlementLine.objects.get(account=account).seq
         wait_for(lambda: ledger.sealed_size() > seq)

@@ -28,6 +28,7 @@ from market.households.models import Account, Home, Renewal, User
 from market.households.operations import HouseholdError
 from market.metering.operations import ReadingIn, record_batches
 from market.settlement.operations import settle_due
+from tests.bank import pay_out
 from tests.factories import DEPOSIT_E7, Market, running_market
 from tests.integration.witness_http import wait_for
 
@@ -311,11 +312,11 @@ def test_both_numbers_go_when_the_person_is_erased() -> None:
         user, old = member(market, meter_number="1ESY-7")
         new = renewal.renew_account(market.exchange, user=user, now=NOW)
         begun = datetime(2026, 6, 6, 10, 16, tzinfo=UTC)  # delivery of the contract of 10:15 runs
-        erasure.close_and_pay_out(market.exchange, user=user, now=begun)
+        pay_out(market.exchange, user=user, now=begun)
         # Intervals that began before the account was closed may still cost or bring something.
         with pytest.raises(HouseholdError, match="unsettled"):
             erasure.erase(user=user)
         Account.objects.filter(index__in=(old.index, new.index)).update(closed_at=OPENED)
-        erasure.close_and_pay_out(market.exchange, user=user, now=NOW)
+        pay_out(market.exchange, user=user, now=NOW)
         assert erasure.erase(user=user).accounts == [old.index, new.index]
         assert not Renewal.objects.exists()

@@ -146,6 +146,8 @@ def test_entities_and_document_types_are_refused(data: bytes) -> None:
 
 def test_depth_and_counts_are_bounded() -> None:
     assert refusal(espi.parse, b"<a>" * 100_000)[0] == "too_deep"
+    many = feed("<a/>" * (espi.MAX_ELEMENTS + 1))
+    assert refusal(espi.parse, many)[:2] == ("too_many", "elements")
     assert refusal(espi.parse, feed(block("1", *[(n * 900, 900, 1) for n in range(20)])), limit=10)[0] == "too_many"
     rows = "".join(f"2026-06-06T10:00:00Z,{n}\n" for n in range(20))
     assert refusal(csvbatch.parse, f"start,import_wh\n{rows}".encode(), limit=10)[0] == "too_many"

@@ -26,6 +26,7 @@ from market.metering.formats.values import (
 )
 
 MAX_DEPTH = 32
+MAX_ELEMENTS = 400_000  # of a file: a reading has up to nine
 MAX_TYPES = 200  # reading types of one feed
 MAX_BLOCKS = 20_000
 MAX_TEXT = 64  # characters of a number
@@ -67,14 +68,17 @@ def parse(data: bytes, *, received_ms: int, limit: int = MAX_FILE_VALUES) -> lis
     types: list[_Type] = []
     blocks: list[_Block] = []
     meters: dict[str, list[str]] = {}  # link of a meter reading: links related to it
-    count = depth = 0
+    count = depth = elements = 0
     links: dict[str, list[str]] = {}
     try:
         for event, element in iterparse(io.BytesIO(data), events=("start", "end"), forbid_dtd=True):
             if event == "start":
                 depth += 1
+                elements += 1
                 if depth > MAX_DEPTH:
                     raise FormatError("too_deep")
+                if elements > MAX_ELEMENTS:
+                    raise FormatError("too_many", "elements")
                 if element.tag == ATOM + "entry":
                     links = {}
                 continue
@@ -93,6 +97,8 @@ def parse(data: bytes, *, received_ms: int, limit: int = MAX_FILE_VALUES) -> lis
                     raise FormatError("too_many", "values")
                 blocks.append(block)
                 element.clear()
+            elif tag == ATOM + "entry":
+                element.clear()  # what is read is not kept
             if len(types) > MAX_TYPES or len(blocks) > MAX_BLOCKS or len(meters) > MAX_TYPES:
                 raise FormatError("too_many", "entries")
     except DefusedXmlException:

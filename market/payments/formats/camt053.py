@@ -27,7 +27,7 @@ class Item(NamedTuple):
     """One payment on a statement. ``key`` is the same whenever the bank sends it again, ``like`` in any statement."""
 
     key: str  # 64 hex digits: account, statement, servicer's reference, entry
-    like: str  # 64 hex digits: account, servicer's reference, amount, date; "" without a reference of the bank
+    like: str  # 64 hex digits: account, amount, date and servicer's reference, or else end-to-end id, IBAN and text
     amount_e7: int
     currency: str
     credit: bool
@@ -141,10 +141,16 @@ def _items(entry: Element, statement: str, account: str, seen: Counter[tuple[str
         structured = [one.text or "" for one in detail.findall("RmtInf/Strd/CdtrRefInf/Ref")]
         named = [name for part in (*structured, text, end_to_end) for name in references_in(part)]
         payer = _text(detail, "RltdPties/Dbtr/Pty/Nm") or _text(detail, "RltdPties/Dbtr/Nm")
+        payer_iban = _text(detail, "RltdPties/DbtrAcct/Id/IBAN")
+        said = text or " ".join(structured)[:MAX_TEXT] or _text(entry, "AddtlNtryInf")
+        # A bank that gives no reference may send a transfer of the day again in the statement of the week.
+        like = _digest(account, servicer, amount_e7, date, n) if servicer else _digest(
+            account, "", amount_e7, date, end_to_end, payer_iban, said
+        )  # fmt: skip
         found.append(
             Item(
                 key=_digest(account, statement, servicer, own, place, n),
-                like=_digest(account, servicer, amount_e7, date, n) if servicer else "",
+                like=like,
                 amount_e7=amount_e7,
                 currency=currency,
                 credit=direction == "CRDT",
@@ -154,8 +160,8 @@ def _items(entry: Element, statement: str, account: str, seen: Counter[tuple[str
                 end_to_end=end_to_end,
                 references=tuple(dict.fromkeys(named)),
                 payer=payer,
-                payer_iban=_text(detail, "RltdPties/DbtrAcct/Id/IBAN"),
-                text=text or " ".join(structured)[:MAX_TEXT] or _text(entry, "AddtlNtryInf"),
+                payer_iban=payer_iban,
+                text=said,
             )
         )
     return found

@@ -9,10 +9,12 @@ import pytest
 from django.conf import settings
 from django.test import override_settings
 
-from ledger import queries as ledger
-from market.grid.models import Decision
 from market.households import accesslog, operations
 from market.households.models import Access, Account, User
+from market.payments import payouts
+from market.payments import queries as payment_queries
+from market.payments.models import Direction
+from tests.bank import BANK, pay_out
 from tests.integration.pages.conftest import NOW, PASSWORD, Town, Visitor
 
 
@@ -121,10 +123,17 @@ def test_a_person_asks_to_be_erased_and_staff_does_it(town: Town) -> None:
     town.sam.post(path, page="/staff", decision="erase")
     assert User.objects.filter(pk=paula.user.pk).exists(), "not while the account is open"
     town.sam.post(path, page="/staff", decision="close")
-    desk = town.sam.html("/staff")
-    assert "send them to the person" in desk and "Erase for good" in desk
-    paid = Decision.objects.get(kind="payout")
-    assert ledger.entry(paid.seq)["reason"] == "withdrawal" and paid.by == town.sam.user
+    assert "This is not an IBAN" in town.sam.html("/staff")
+    town.sam.post(path, page="/staff", decision="close", iban=BANK, holder="Paula")
+    assert "wait as a withdrawal" in town.sam.html("/staff")
+    (waiting,) = payment_queries.waiting(Direction.OUT)
+    assert (waiting.account.index, waiting.iban) == (paula.account, BANK)
+    assert "Erase for good" not in town.sam.html("/staff"), "the bank does not have it yet"
+    pay_out(town.exchange, user=paula.user, now=NOW)
+    with override_settings(BANK_IBAN=BANK):
+        file = payouts.make(by=town.sam.user, now=NOW)
+    payouts.hand_over(file_id=file.pk, by=town.sam.user, now=NOW)
+    assert "Erase for good" in town.sam.html("/staff")
     town.sam.post(path, page="/staff", decision="erase")
     assert not User.objects.filter(pk=paula.user.pk).exists()
     assert "paula" not in town.sam.html("/staff")

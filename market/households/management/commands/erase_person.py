@@ -30,6 +30,8 @@ class Command(BaseCommand):
         parser.add_argument(
             "--close", action="store_true", help="close and pay out the accounts first; only while no market runs"
         )
+        parser.add_argument("--iban", default="", help="with --close: where what is left in the wallet goes")
+        parser.add_argument("--holder", default="", help="with --close: whose bank account that is")
         parser.add_argument(
             "--restored", action="store_true", help="after a backup was restored: erase again who was erased since"
         )
@@ -47,23 +49,24 @@ class Command(BaseCommand):
             raise CommandError("nothing was erased")
         try:
             if options["close"]:
-                self._close(user)
+                self._close(user, options["iban"], options["holder"])
             done = erasure.erase(user=user)
         except HouseholdError as error:
             raise CommandError(str(error.sentence)) from error
         numbers = ", ".join(map(str, done.accounts)) or "none"
         self.stdout.write(f"Erased. Accounts that are nobody's now: {numbers}; sessions ended: {done.sessions}.")
 
-    def _close(self, user: User) -> None:
+    def _close(self, user: User, iban: str, holder: str) -> None:
         exchange = Exchange(wall_clock_ms)
         try:
             exchange.start()
             try:
                 now = datetime.fromtimestamp(exchange.now_ms() / 1_000, UTC)
-                paid = erasure.close_and_pay_out(exchange, user=user, now=now)
+                paid = erasure.close_and_pay_out(exchange, user=user, now=now, iban=iban, holder=holder)
             finally:
                 exchange.stop()
         except ExchangeError as error:
             raise CommandError(str(error)) from error
         for one in paid:
-            self.stdout.write(f"Paid out of account {one.account}: {money_text(one.amount_e7)} (entry {one.seq}).")
+            amount = money_text(one.amount_e7)
+            self.stdout.write(f"Withdrawn from account {one.account}: {amount} (entry {one.seq}); the staff send it.")
