@@ -19,7 +19,7 @@ from typing import Any
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from django.conf import settings
-from django.db import connection
+from django.db import OperationalError, connection
 
 KEY_BYTES = 32
 NONCE_BYTES = 12  # AES-GCM's own; a person's key encrypts a few dozen values, so random nonces never meet
@@ -140,6 +140,10 @@ def store() -> KeyStore:
 
 def _people_are_sealed() -> bool:
     """Return whether the database has people whose keys a lost file would hold."""
+    try:
+        connection.ensure_connection()
+    except OperationalError:
+        return False  # its role is still to be made: the tables' owner migrates
     with connection.cursor() as cursor:
         tables = connection.introspection.table_names(cursor)
         if PEOPLE not in tables:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 import pytest
+from django.db.models import F
 
 from ledger.core.bundled import parse_bundle
 from ledger.core.encoding import decode
@@ -96,7 +97,8 @@ def test_the_board_tells_what_was_corrected_and_what_is_outstanding(city: City, 
     billing = models.Balance.objects.get(kind="billing").cash_e7
     assert Decimal(page.outstanding.supply_bills) * 10**7 == -billing
     assert (page.outstanding.arrears, page.outstanding.members_in_arrears) == ("0.0000000", 0)
-    models.Balance.objects.filter(account=city.charlie.account).update(arrears_e7=1_230_000)
+    charlie, owed_e7 = models.Balance.objects.filter(account=city.charlie.account), 1_230_000
+    charlie.update(arrears_e7=F("arrears_e7") + owed_e7, cash_e7=F("cash_e7") + owed_e7)  # the sum of all stays zero
     page = shaped(city.olga.get(BOARD), shapes.SettlementPage)
-    models.Balance.objects.filter(account=city.charlie.account).update(arrears_e7=0)
+    charlie.update(arrears_e7=F("arrears_e7") - owed_e7, cash_e7=F("cash_e7") - owed_e7)
     assert (page.outstanding.arrears, page.outstanding.members_in_arrears) == ("0.1230000", 1)

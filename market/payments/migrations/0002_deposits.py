@@ -7,12 +7,13 @@ from django.db import migrations
 
 def take_over(apps: Any, schema_editor: Any) -> None:
     """Copy deposits with their references, states and ledger entries."""
-    Deposit = apps.get_model("households", "Deposit")
-    Payment = apps.get_model("payments", "Payment")
-    Transition = apps.get_model("payments", "Transition")
-    for deposit in Deposit.objects.order_by("pk").iterator():
+    alias = schema_editor.connection.alias  # the tables' owner may migrate, and the application's role not be there yet
+    Deposit = apps.get_model("households", "Deposit").objects.using(alias)
+    Payment = apps.get_model("payments", "Payment").objects.using(alias)
+    Transition = apps.get_model("payments", "Transition").objects.using(alias)
+    for deposit in Deposit.order_by("pk").iterator():
         state = "requested" if deposit.decided_at is None else "confirmed" if deposit.accepted else "refused"
-        payment = Payment.objects.create(
+        payment = Payment.create(
             account_id=deposit.account_id,
             direction="in",
             asked_e7=deposit.amount_e7,
@@ -28,9 +29,9 @@ def take_over(apps: Any, schema_editor: Any) -> None:
             since_seq=0,
             seq=deposit.seq,
         )
-        Transition.objects.create(payment=payment, n=0, before="", after="requested", at=deposit.requested_at)
+        Transition.create(payment=payment, n=0, before="", after="requested", at=deposit.requested_at)
         if state != "requested":
-            Transition.objects.create(
+            Transition.create(
                 payment=payment, n=1, before="requested", after=state, at=deposit.decided_at, by=deposit.decided_by_id,
                 reason=payment.reason,
             )  # fmt: skip
