@@ -108,6 +108,10 @@ class Engine(Explaining):
         account = self.accounts[index]
         if not account.key:
             return self.refuse("signature_invalid", "signature")
+        # The entries name the legs' accounts: what one account signs places orders of that account alone.
+        legs = order.legs if type(order) is c.PlaceBasket and type(order.legs) is tuple else ()
+        if any(type(leg) is c.Leg and leg.account != index for leg in legs):
+            return self.refuse("signature_invalid", "legs")
         name = first_contract(order)
         contract = self.contracts.get(name) if isinstance(name, str) else None
         if contract is not None and (index, nonce) in self.nonces.get(contract.name, ()):

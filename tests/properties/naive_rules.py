@@ -113,6 +113,8 @@ class Oracle(NaiveOrders):
             return "unknown_account"
         if command.account not in self.accounts or not self.accounts[command.account].key:
             return "signature_invalid"
+        if isinstance(command.order, c.PlaceBasket) and {leg.account for leg in command.order.legs} - {command.account}:
+            return "signature_invalid"  # nobody signs for somebody else
         self.signer = command.account
         code: str = getattr(self, f"do_{type(command.order).__name__}")(command.order)
         self.signer = -1
