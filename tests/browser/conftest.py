@@ -54,6 +54,7 @@ class Market:
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.settings: dict[str, str] = {}  # of its environment, on top of ours
+        self.speed = 0  # times life; 0: as the demo runs for people
         self._log = folder / "server.log"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -63,6 +64,7 @@ class Market:
         environment = {key: value for key, value in os.environ.items() if key not in ("DATABASE_URL", "SUNLEDGER_DATA")}
         environment |= self.settings
         command = [sys.executable, "manage.py", "demo", "--port", str(self.port), "--data", str(self.folder / "data")]
+        command += ["--speed", str(self.speed)] if self.speed else []
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
         deadline = time.monotonic() + START_S
@@ -99,9 +101,15 @@ class Market:
 
 
 @pytest.fixture(scope="module")
-def market(tmp_path_factory: pytest.TempPathFactory, chromium: Browser) -> Iterator[Market]:
-    """A demo market for the tests of one file: it opens at 10:00 market time, when every roof has sun."""
+def market(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, chromium: Browser
+) -> Iterator[Market]:
+    """A demo market for the tests of one file: it opens at 10:00 market time, when every roof has sun.
+
+    A file whose tests wait for delivery and settlement says ``SPEED``: how many times as fast as life its market runs.
+    """
     running = Market(tmp_path_factory.mktemp("market"))
+    running.speed = getattr(request.module, "SPEED", 0)
     running.start()
     yield running
     running.stop()

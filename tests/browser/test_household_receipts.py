@@ -34,6 +34,7 @@ GUARD_MS = 15_000
 SETTLED_S = 150  # the first interval of the demo is over a minute after its start
 
 pytestmark = pytest.mark.browser
+SPEED = 90  # an interval is over after ten seconds
 
 # Runs tasks in a Worker of the page's own kind, without the page around it.
 DRIVE = """async (tasks) => {

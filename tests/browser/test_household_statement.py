@@ -21,6 +21,7 @@ GUARD_MS = 15_000
 SETTLED_S = 150  # the first interval of the demo is over a minute after its start
 
 pytestmark = pytest.mark.browser
+SPEED = 90  # an interval is over after ten seconds
 
 
 def settled(visitor: Visitor) -> Page:

@@ -16,6 +16,7 @@ from tests.browser.conftest import PHONE, Visitor
 Visit = Callable[..., Visitor]
 
 pytestmark = pytest.mark.browser
+SPEED = 90  # an interval is over after ten seconds
 
 
 def cash(page: Page) -> float:

@@ -15,6 +15,7 @@ Visit = Callable[..., Visitor]
 Shoot = Callable[[Page, str], None]
 
 pytestmark = pytest.mark.browser
+SPEED = 90  # an interval is over after ten seconds
 
 
 def test_stages_choose_without_a_second_click(visit: Visit) -> None:
