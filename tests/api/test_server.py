@@ -245,8 +245,9 @@ def test_only_one_server_a_database(database: dict[str, str]) -> None:
     first = subprocess.Popen([sys.executable, "manage.py", "serve", "--port", str(port)], cwd=ROOT, env=database)
     try:
         health_of(first, port)
+        impatient = "import manage; from market.exchange import stores; stores.LOCK_WAIT_S = 1; manage.main()"
         second = subprocess.run(
-            [sys.executable, "manage.py", "serve", "--port", str(free_port())],
+            [sys.executable, "-c", impatient, "serve", "--port", str(free_port())],
             cwd=ROOT, env=database, capture_output=True, text=True, timeout=60,
         )  # fmt: skip
         assert second.returncode == 3
