@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# A PostgreSQL cluster of its own for tests and benchmarks: `tests/postgres.sh start FOLDER PORT` makes it in an empty folder,
-# starts it and prints its URL; `tests/postgres.sh stop FOLDER` ends it. Exit code 3: no PostgreSQL server is installed.
+# A PostgreSQL cluster of its own for tests and benchmarks: `tests/postgres.sh start FOLDER PORT [NAME=VALUE…]` makes it in an
+# empty folder, starts it with these settings and prints its URL; `tests/postgres.sh stop FOLDER` ends it. Exit code 3: no
+# PostgreSQL server is installed.
 set -euo pipefail
 action=$1 folder=$2
 bindir=$(compgen -G '/usr/lib/postgresql/*/bin' | sort -V | tail -n 1 || true)
@@ -13,11 +14,12 @@ as_postgres() { if [ "$(id -u)" = 0 ]; then (cd / && su postgres -s /bin/bash -c
 case $action in
 start)
   port=$3
+  settings=("${@:4}")
   if [ "$(id -u)" = 0 ]; then chown postgres "$folder"; fi
   as_postgres "echo sunledger > '$folder/password' && '$bindir/initdb' -D '$folder/pg' -U sunledger \
     --pwfile='$folder/password' -A scram-sha-256 -E UTF8 --locale=C" >/dev/null
   as_postgres "'$bindir/pg_ctl' -D '$folder/pg' -w -l '$folder/pg.log' \
-    -o \"-p $port -k $folder -c listen_addresses=127.0.0.1\" start" >/dev/null
+    -o \"-p $port -k $folder -c listen_addresses=127.0.0.1 ${settings[*]/#/-c }\" start" >/dev/null
   echo "postgresql://sunledger:sunledger@127.0.0.1:$port/postgres"
   ;;
 stop)
