@@ -373,6 +373,7 @@ def pins() -> list[str]:
     return [line.split("#")[0].strip() for line in lines if re.search(pattern, line)]
 
 
+@pytest.mark.once
 def test_a_bare_environment_with_two_packages_is_enough(day: Path, tmp_path: Path) -> None:
     assert [pin.split("==")[0] for pin in sorted(pins())] == list(PINS)
     folder = tmp_path / "venv"

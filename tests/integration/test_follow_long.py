@@ -26,6 +26,8 @@ from tests.unit.ledger_logs import source
 from tests.unit.test_audit_signatures import NEWER, SigningTown
 from tests.unit.test_audit_signatures import NEWEST as THIRD
 
+pytestmark = pytest.mark.once
+
 NEW = Signer(ORIGIN, bytes([61]) * 32)
 THIEF = Signer(ORIGIN, bytes([62]) * 32)
 LEVEL = TILE_WIDTH**2  # entries below one tile of level 1

@@ -19,6 +19,8 @@ from tests.integration.test_audit_command import a_longer_day, write
 from tests.market_log import SIGNER, lie
 from tests.unit.audit_market import AFTER, Town, a_day, of_type
 
+pytestmark = pytest.mark.once
+
 
 def changed_day() -> Town:
     """The same day, but its last order is another's: another history from the middle on."""

@@ -15,6 +15,8 @@ from ledger.core.source import Missing
 from ledger.core.tiles import HASH_TILE_BYTES, MAX_BUNDLE_BYTES
 from ledger.files import HttpSource, SourceFailed, limit_of
 
+pytestmark = pytest.mark.once
+
 OK = b"HTTP/1.1 200 OK\r\n"
 
 

@@ -17,6 +17,8 @@ from market.streaming import access, delivery, sockets
 from tests.streaming.fake import CONTRACT, LATER
 from tests.streaming.stage import Market, Peer
 
+pytestmark = pytest.mark.once
+
 FRONTEND = Path(__file__).resolve().parents[2] / "frontend"
 CHANNELS = (f"book:LV1.101:{CONTRACT}", "ticker:LV1.101", "trades")
 
