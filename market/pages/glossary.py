@@ -80,7 +80,7 @@ CHAPTERS = (
             "Trades for you from a forecast of your home, within your limits. Switched off, it takes its own orders back at "
             "once.")),
     )),
-    Chapter("settlement", _("After delivery"), (
+    Chapter("after-delivery", _("After delivery"), (
         Term("imbalance", _("imbalance"), _(
             "What your meter counted, less your position. If you used more, the grid's supplier fills it up at the top-up "
             "price; if you left more over, it takes it at the spill price.")),

@@ -38,7 +38,7 @@ WHERE: dict[tuple[int, ...], Any] = {
     (NEAR,): _("in the next streets"),
     (TOWN,): _("across town"),
     (STREET, NEAR): _("in your street and the next ones"),
-    (STREET, TOWN): _("in your street and across town"),
+    (STREET, TOWN): _("in town"),
     (NEAR, TOWN): _("in the next streets and across town"),
     (STREET, NEAR, TOWN): _("in town"),
 }
