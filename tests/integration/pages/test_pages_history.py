@@ -36,7 +36,7 @@ def test_money_first_then_where_it_went(town: Town) -> None:
     html = town.charlie.html("/history")
     assert "Nothing went out." not in html  # 50 Wh were left over
     assert far(html) == [("The grid", "€0.0040", "50 Wh")]
-    assert re.search(r"Neighbours in town</th>.*?<strong>€0.23</strong>", html)
+    assert re.search(r"Neighbours across town</th>.*?<strong>€0\.23</strong>", html, re.DOTALL)
 
 
 @pytest.mark.usefixtures("settled")
