@@ -158,6 +158,11 @@ class Runner:
         self.placed = 0
         self.refused: Counter[str] = Counter()
 
+    def know(self, forecaster: Forecaster, sun: Sun) -> None:
+        """Forecast from this from now on; ``set_homes`` comes next where the profiles are others."""
+        self._forecaster, self._sun = forecaster, sun
+        self._seen = (-1, [])
+
     # --- homes ------------------------------------------------------------------------------------------------------
     def set_homes(self, homes: Iterable[AgentHome]) -> None:
         """Look after these homes from now on; orders left for others are taken back."""

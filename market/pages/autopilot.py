@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
+from django.conf import settings as django_settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -14,7 +15,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
-from market.agents import operations, queries
+from market.agents import members, operations, queries
 from market.agents.queries import Settings
 from market.agents.strategies.limits import FULL_PERCENT, Limits
 from market.exchange.outcomes import CommitFailed, NotRunning, Overloaded
@@ -175,6 +176,8 @@ def _show(request: HttpRequest, account: AccountInfo, form: LimitsForm | None = 
         "form": form or LimitsForm(settings=settings),
         "done": queries.done(account.index, start_ms=start_ms, end_ms=end_ms),
         "waiting": 0 if exchange is None else len(queries.open_orders(exchange, [account.index])),
+        # The demo's homes are known; a real one by what its own meter has said.
+        "known": django_settings.DEMO or members.knows(account.index, page.now_ms),
         "signed": exchange is not None and signing.is_signed(exchange, account=account.index),
     }
     return render(request, "autopilot/autopilot.html", context, status=200 if form is None else 422)

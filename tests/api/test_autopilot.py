@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from market.agents import operations
+from market.agents import operations, queries
 from market.agents.models import PlacedOrder
 from market.households.models import Account, Device, DeviceKind, Home
 from tests.api.conftest import NOW, City, Person
@@ -70,6 +70,8 @@ def test_new_limits_take_back_what_breaks_them_and_nothing_else(ada: Person) -> 
     high, low = placed(ada, "buy", "0.1500", ahead=4), placed(ada, "buy", "0.1000", ahead=5)
     own = ada.order("sell", "0.3400", contract=ada.city.market.contract(6))["order"]["id"]
     assert waiting(ada) == {cheap, dear, high, low, own}
+    placed(ada.city.bob, "sell", "0.3900", ahead=7)  # of somebody whose autopilot is off: his next change takes it back
+    assert ada.get(PATH).json()["open_orders"] == 4
     assert patch(ada, sell_from="0.3600")["cancelled"] == 1
     assert waiting(ada) == {dear, high, low, own}, "what she placed herself is hers"
     answer = patch(ada, buy_to="0.1499")
@@ -92,6 +94,9 @@ def test_the_day_counts_its_own_orders(city: City, ada: Person) -> None:
     assert today == {
         "orders": 2, "sold_wh": 1_000, "sold": "0.2000000", "bought_wh": 200, "bought": "0.0500000",
     }  # fmt: skip
+    now_ms = city.market.clock.at_ms
+    assert queries.done(ada.account, start_ms=now_ms + 1, end_ms=now_ms + 2) == queries.Done()
+    assert queries.done(ada.account, start_ms=0, end_ms=now_ms) == queries.Done()
     PlacedOrder.objects.filter(account=ada.account).update(at_ms=city.market.clock.at_ms - 24 * 3_600_000)
     assert ada.get(PATH).json()["today"]["orders"] == 0, "placed yesterday"
     assert ada.get(PATH).json()["today"]["sold_wh"] == 1_000, "but sold today"
