@@ -148,6 +148,7 @@ class Runner:
         self._seed = seed
         self._in_flight = in_flight
         self._homes: list[tuple[int, AgentHome]] = []  # moment within the interval (ms), home
+        self._newcomers: list[AgentHome] = []  # persons who have just handed their trading over
         self._interval = -1
         self._next = 0  # index of the next home to look
         self._looked_ms = -1  # moment of the last home that looked in this interval
@@ -165,7 +166,10 @@ class Runner:
 
     # --- homes ------------------------------------------------------------------------------------------------------
     def set_homes(self, homes: Iterable[AgentHome]) -> None:
-        """Look after these homes from now on; orders left for others are taken back."""
+        """Look after these homes from now on; orders left for others are taken back.
+
+        Persons who are new here do not wait for their moment: their homes look at the next tick.
+        """
         homes = list(homes)
         if len(homes) > MAX_HOMES:
             raise ValueError(f"expected at most {MAX_HOMES} homes, was {len(homes)}")
@@ -175,6 +179,7 @@ class Runner:
             ((active_ms * (noise(self._seed, home.seed) + 1000) // 2001, home) for home in homes),
             key=lambda entry: (entry[0], entry[1].account),
         )
+        self._newcomers = [home for home in homes if home.person and home.account not in before]
         # Who joins or leaves shifts the others by some places; their moments say who has looked already.
         self._next = bisect_right(self._homes, self._looked_ms, key=lambda entry: entry[0])
         self._let_go(before - {home.account for home in homes})
@@ -218,9 +223,14 @@ class Runner:
         if interval != self._interval:
             self._interval, self._next, self._looked_ms = interval, 0, -1
             self._forget(contract_name(interval * interval_ms))
+        size = MAX_COMMANDS // (2 * len(self._leads))
+        if self._newcomers:
+            sent = self._look(self._newcomers[:size], now_ms)
+            del self._newcomers[:size]
+            return sent
         first = self._next
         until = first
-        limit = min(len(self._homes), first + MAX_COMMANDS // (2 * len(self._leads)))
+        limit = min(len(self._homes), first + size)
         while until < limit and self._homes[until][0] <= moment:
             until += 1
         if until == first:

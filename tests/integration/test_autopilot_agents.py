@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,12 @@ import pytest
 from market.agents import members as members_module
 from market.agents import operations, queries
 from market.agents.members import Members
-from market.agents.models import PlacedOrder
+from market.agents.models import Autopilot, PlacedOrder
 from market.agents.strategies.limits import Limits
 from market.engine.commands import GOOD_TILL_GATE, SELL, PlaceOrder
 from market.exchange import operations as exchange_operations
 from market.exchange.models import Order, OrderChange, Refusal
+from market.households import erasure, renewal
 from market.households import operations as households
 from market.households.models import Account
 from market.metering.models import Reading
@@ -206,7 +207,28 @@ def test_a_change_in_the_middle_of_a_look_leaves_nothing_behind(monkeypatch: pyt
         while not switched:
             run(market, members, 1)
         assert switched[0].cancelled == 0
+        assert market.clock.at_ms == Clock("2026-06-06T10:01:00Z").at_ms, (
+            "who joins does not wait for the home's moment"
+        )
         assert list(mine(ada)) and not open_orders(market, ada)
+
+
+def test_limits_are_a_person_s_and_go_with_the_person(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new account number goes on within the same limits; who is erased leaves neither limits nor notes."""
+    with running_market(Clock("2026-06-06T10:00:00Z")) as market:
+        ada = member(market, "ada")
+        user = Account.objects.select_related("user").get(index=ada).user
+        assert user is not None
+        limits = Limits(sell_from_e4=2_000, buy_to_e4=2_500)
+        operations.change(market.exchange, account=ada, limits=limits)
+        operations.note([operations.Placed(n, ada, market.contract(), market.clock.at_ms) for n in (1, 2)])
+        now = datetime.fromtimestamp(market.clock.at_ms / 1000, UTC) + timedelta(days=60)
+        new = renewal.renew_account(market.exchange, user=user, now=now)
+        assert new.index != ada
+        assert queries.limits_of([ada, new.index]) == {new.index: limits}
+        monkeypatch.setattr(erasure, "check_ready", lambda user: None)  # what keeps from it is told elsewhere
+        erasure.erase(user=user)
+        assert not Autopilot.objects.exists() and not PlacedOrder.objects.exists()
 
 
 def test_the_server_runs_them() -> None:
