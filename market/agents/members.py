@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
@@ -17,7 +17,7 @@ from django.db import close_old_connections, connection
 
 from market.agents import operations, queries
 from market.agents.forecast import Forecaster
-from market.agents.pastweek import DAY_MS, WEEK_DAYS, Week, place, week_of
+from market.agents.pastweek import DAY_MS, WEEK_DAYS, Ring, place
 from market.agents.runner import DEMO_LEADS, AgentHome, Calendar, Runner, Sun
 from market.engine.engine import Engine
 from market.exchange import gateway
@@ -29,8 +29,9 @@ log = logging.getLogger(__name__)
 
 EVERY_S = 2.0  # real time between two looks
 STOP_TIMEOUT_S = 20.0
-MAX_MEMBERS = 2_000  # homes of one process: a week of readings each lies in memory
+MAX_MEMBERS = 2_000  # homes of one process: a week of each lies in memory, twice while forecasts are made
 FEWEST_DAYS = 1  # of readings before anything is traded: a forecast from nothing would only cost money
+AT_ONCE = 100  # homes whose readings are read at a time
 LATE_MS = 3 * 3_600_000  # how far back an interval's readings are read again; once a day all of them are
 
 
@@ -43,7 +44,7 @@ class Members:
         self._exchange = exchange
         self._interval_ms = interval_ms
         self._fewest = FEWEST_DAYS * DAY_MS // interval_ms
-        self._readings: dict[int, dict[int, tuple[int, int]]] = {}  # account -> start -> taken, given
+        self._rings: dict[int, Ring] = {}
         self._seen: tuple[int, list[int]] = (-1, [])
         self._day = -1
         calendar = Calendar(
@@ -85,10 +86,10 @@ class Members:
         self._learn(members, now_ms)
         areas = self._exchange.read(lambda engine: _areas(engine, members))
         homes: list[AgentHome] = []
-        profiles: list[list[int]] = []
+        profiles: list[Sequence[int]] = []
         watts = 3_600_000 // self._interval_ms  # a share is Wh of one interval
         for account in members:
-            week = self._week(account, now_ms)
+            week = self._rings[account].week(self._fewest)
             if week is None or account not in areas:
                 continue
             use, make = ((len(profiles), watts),), ((len(profiles) + 1, watts),)
@@ -101,34 +102,34 @@ class Members:
         self.runner.set_homes(homes)
         self._seen = (current, people)
 
-    def _week(self, account: int, now_ms: int) -> Week | None:
-        return week_of(self._readings.get(account, {}), now_ms, self._interval_ms, self._fewest)
-
     def _learn(self, members: list[int], now_ms: int) -> None:
         day = now_ms // DAY_MS
         first_ms = now_ms - WEEK_DAYS * DAY_MS
-        if day != self._day:  # a day's corrections, and what is older than a week goes
+        if day != self._day:  # once a day all of it is read again: late readings and corrections
             self._day = day
-            self._readings = {}
+            self._rings = {}
             operations.forget_old(now_ms=now_ms)
-        else:
-            self._readings = {account: self._readings[account] for account in members if account in self._readings}
-        new = [account for account in members if account not in self._readings]
-        known = [account for account in members if account in self._readings]
-        for accounts, since_ms in ((new, first_ms), (known, now_ms - LATE_MS)):
-            for account, found in metering.energies(accounts, start_ms=since_ms, end_ms=now_ms).items():
-                self._readings.setdefault(account, {}).update(found)
+        known = [account for account in members if account in self._rings]
+        new = [account for account in members if account not in self._rings]
+        self._rings = {account: self._rings[account] for account in known}
+        for account in known:
+            self._rings[account].advance(now_ms)
         for account in new:
-            self._readings.setdefault(account, {})
+            self._rings[account] = Ring(now_ms, self._interval_ms)
+        for accounts, since_ms in ((new, first_ms), (known, now_ms - LATE_MS)):
+            for at in range(0, len(accounts), AT_ONCE):
+                found = metering.energies(accounts[at : at + AT_ONCE], start_ms=since_ms, end_ms=now_ms)
+                for account, readings in found.items():
+                    self._rings[account].learn(readings)
 
 
 def knows(account: int, now_ms: int) -> bool:
     """Whether an account's meter has reported enough for its autopilot to begin."""
     interval_ms = settings.MARKET_INTERVAL_MIN * 60_000
-    found: Mapping[int, tuple[int, int]] = metering.energies(
-        [account], start_ms=now_ms - WEEK_DAYS * DAY_MS, end_ms=now_ms
-    ).get(account, {})
-    return week_of(found, now_ms, interval_ms, FEWEST_DAYS * DAY_MS // interval_ms) is not None
+    ring = Ring(now_ms, interval_ms)
+    found = metering.energies([account], start_ms=now_ms - WEEK_DAYS * DAY_MS, end_ms=now_ms)
+    ring.learn(found.get(account, {}))
+    return ring.week(FEWEST_DAYS * DAY_MS // interval_ms) is not None
 
 
 def _areas(engine: Engine, accounts: list[int]) -> dict[int, str]:
@@ -162,8 +163,9 @@ class MembersService:
                 try:
                     exchange = gateway.current()
                     if members is None:
-                        members = Members(exchange)
-                        members.move_in()
+                        arriving = Members(exchange)
+                        arriving.move_in()
+                        members = arriving
                     members.step(exchange.now_ms())
                 except NotRunning:
                     return

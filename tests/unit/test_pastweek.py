@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from market.agents.pastweek import DAY_MS, WEEK_DAYS, place, places, week_of
+import pytest
+
+from market.agents.pastweek import DAY_MS, WEEK_DAYS, Ring, Week, place, places
 
 QUARTER_MS = 15 * 60_000
 A_DAY = 96
 NOW_MS = 20_000 * DAY_MS + 40 * QUARTER_MS + 1_000
+
+
+def week_of(readings: dict[int, tuple[int, int]], now_ms: int, interval_ms: int, fewest: int) -> Week | None:
+    ring = Ring(now_ms, interval_ms)
+    ring.learn(readings)
+    return ring.week(fewest)
 
 
 def starts(days: float) -> list[int]:
@@ -53,3 +61,17 @@ def test_too_little_is_no_week() -> None:
     del readings[starts(1)[0]]
     assert week_of(readings, NOW_MS, QUARTER_MS, A_DAY) is None
     assert week_of({}, NOW_MS, QUARTER_MS, A_DAY) is None
+
+
+@pytest.mark.parametrize("intervals", [0, 1, 5, A_DAY, 3 * A_DAY, 7 * A_DAY - 1, 7 * A_DAY, 9 * A_DAY])
+def test_time_goes_on(intervals: int) -> None:
+    """A ring that was advanced and told the news is the ring that is made anew."""
+    later_ms = NOW_MS + intervals * QUARTER_MS
+    old = {start: (n, 1_000 + n) for n, start in enumerate(starts(7))}
+    news = {start + intervals * QUARTER_MS: (5_000 + n, n) for n, start in enumerate(starts(7)) if n < intervals}
+    news = {start: value for start, value in news.items() if (start // QUARTER_MS) % 3}  # with gaps
+    ring = Ring(NOW_MS, QUARTER_MS)
+    ring.learn(old)
+    ring.advance(later_ms)
+    ring.learn(news)
+    assert ring.week(0) == week_of(old | news, later_ms, QUARTER_MS, 0)
