@@ -19,7 +19,7 @@ from market.agents import operations, queries
 from market.agents.battery import Battery
 from market.agents.forecast import Forecaster, noise
 from market.agents.strategies import household, limits
-from market.agents.strategies.limits import FREE, Limits
+from market.agents.strategies.limits import FREE, Limits, Purse
 from market.engine.commands import AmendOrder, CancelOrder, Command, PlaceOrder
 from market.engine.contracts import contract_name
 from market.engine.engine import Engine
@@ -265,6 +265,7 @@ class Runner:
             terms, standing = self._exchange.read(lambda engine: self._read(engine, outlooks, homes))
         else:  # nobody who looks once has anything to come back to, and terms don't change once a contract is open
             terms, standing = self._terms(outlooks), {}
+        purses = self._exchange.read(lambda engine: _purses(engine, allowed)) if allowed else {}
         commands: list[Command] = []
         for home in homes:
             charge = self._charge_of(home.account) if home.battery is not None else 0
@@ -273,6 +274,11 @@ class Runner:
                     stands = standing.get((home.account, outlook.contract), NOTHING)
                     bounds = allowed.get(home.account, FREE)
                     intent = self._decide(home, bounds, outlook, stands, terms[outlook.contract], charge, now_ms)
+                    if home.account in purses:
+                        kept_e7 = _set_aside_e7(stands, terms[outlook.contract].topup_e4)
+                        intent, purses[home.account] = limits.affordable(
+                            intent, purses[home.account], kept_e7, terms[outlook.contract].topup_e4
+                        )
                     commands += _commands(home.account, outlook.contract, stands, intent)
         if commands:
             self._submit(commands, allowed)
@@ -402,6 +408,16 @@ class Runner:
         """Drop the orders of contracts whose delivery has begun; names sort by time."""
         for contract in [contract for contract in self._orders if contract <= current]:
             del self._orders[contract]
+
+
+def _purses(engine: Engine, accounts: Iterable[int]) -> dict[int, Purse]:
+    found = ((account, engine.accounts[account]) for account in accounts)
+    return {account: Purse(wallet.free_e7, wallet.arrears_e7 > 0) for account, wallet in found}
+
+
+def _set_aside_e7(stands: Standing, topup_e4: int) -> int:
+    """Return what the resting order has set aside."""
+    return limits.set_aside_e4(stands.side, stands.price_e4, topup_e4) * stands.remaining_wh if stands.order >= 0 else 0
 
 
 def _commands(account: int, contract: str, stands: Standing, intent: household.Intent | None) -> list[Command]:

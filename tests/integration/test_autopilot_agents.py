@@ -165,6 +165,18 @@ def test_members_trade_by_what_their_own_meters_say() -> None:
         assert len(list(mine(seller))) > before
 
 
+def test_an_empty_purse_is_not_asked_for_more() -> None:
+    with running_market(Clock("2026-06-06T10:00:00Z")) as market:
+        ben = member(market, "ben")
+        meter(market, ben, import_wh=400, export_wh=0)
+        exchange_operations.fund(market.exchange, account=ben, amount_e7=300_000 - DEPOSIT_E7, reason="withdrawal")
+        members = Members(market.exchange)
+        members.move_in()
+        run(market, members, 90)
+        assert mine(ben) and max(order.energy_wh for order in mine(ben)) < 400
+        assert not Refusal.objects.filter(account=ben).exists()
+
+
 def test_a_member_s_orders_are_found_again_after_a_restart(tmp_path: Path) -> None:
     clock = Clock("2026-06-06T10:00:00Z")
     with running_market(clock, folder=tmp_path) as market:

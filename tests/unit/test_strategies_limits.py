@@ -7,7 +7,7 @@ import pytest
 from market.agents.battery import Battery, follow
 from market.agents.strategies import limits, storage
 from market.agents.strategies.household import Intent, View
-from market.agents.strategies.limits import FREE, Limits
+from market.agents.strategies.limits import FREE, Limits, Purse
 from market.engine.commands import BUY, SELL
 
 VIEW = View(500, 1_000, 0, 0, 100, False, topup_e4=3_000, spill_e4=800, tick_e4=10)
@@ -58,3 +58,33 @@ def test_what_is_reserved_is_neither_sold_nor_used() -> None:
 
 def test_a_part_of_a_watt_hour_is_kept_too() -> None:
     assert Limits(reserve_percent=1).kept(Battery(150, 10)).reserve_wh == 2
+
+
+TOPUP_E4 = 3_000
+
+
+@pytest.mark.parametrize(
+    ("intent", "purse", "kept_e7", "expected_wh", "left_e7"),
+    [
+        (Intent(BUY, 2_000, 100, "gtg"), Purse(500_000), 0, 100, 300_000),
+        (Intent(BUY, 2_000, 100, "gtg"), Purse(150_000), 0, 75, 0),
+        (
+            Intent(BUY, 2_000, 100, "gtg"),
+            Purse(150_000),
+            60_000,
+            100,
+            10_000,
+        ),  # it replaces an order with money of its own
+        (Intent(BUY, 2_000, 100, "gtg"), Purse(9_999), 0, None, 9_999),  # 4 Wh are not worth an order
+        (Intent(BUY, 2_000, 100, "gtg"), Purse(500_000, owes=True), 60_000, None, 560_000),
+        (Intent(SELL, 2_000, 100, "gtg"), Purse(500_000, owes=True), 0, 100, 400_000),
+        (Intent(SELL, 2_000, 100, "gtg"), Purse(60_000), 0, 60, 0),  # the seller's security is the rest up to 0.30
+        (Intent(SELL, 3_000, 100, "gtg"), Purse(0), 0, 100, 0),  # none is needed at that price
+        (None, Purse(10), 60_000, None, 60_010),  # what was set aside is free for the next
+    ],
+)
+def test_an_order_is_no_larger_than_the_purse(
+    intent: Intent | None, purse: Purse, kept_e7: int, expected_wh: int | None, left_e7: int
+) -> None:
+    found, left = limits.affordable(intent, purse, kept_e7, TOPUP_E4)
+    assert (None if found is None else found.energy_wh, left.free_e7) == (expected_wh, left_e7)

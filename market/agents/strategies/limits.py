@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from market.agents.battery import Battery
 from market.agents.strategies import household, storage
-from market.agents.strategies.household import Intent, View
-from market.engine.commands import SELL
+from market.agents.strategies.household import MIN_WH, Intent, View
+from market.engine.commands import BUY, SELL
 
 FULL_PERCENT = 100
 
@@ -29,6 +29,13 @@ class Limits(NamedTuple):
         """Return the battery as its home may use it: what is reserved stays in it."""
         # Rounded up: a reserve of one percent of 150 Wh keeps 2 Wh.
         return battery._replace(reserve_wh=-(-battery.capacity_wh * self.reserve_percent // FULL_PERCENT))
+
+
+class Purse(NamedTuple):
+    """What a member has for new orders, e7. ``owes``: then nothing can be bought (rulebook, section 8)."""
+
+    free_e7: int
+    owes: bool = False
 
 
 FREE = Limits()
@@ -67,3 +74,23 @@ def within(intent: Intent | None, view: View, limits: Limits) -> Intent | None:
     if cap_e4 < max(tick, view.spill_e4):
         return None
     return intent._replace(price_e4=min(intent.price_e4, cap_e4))
+
+
+def set_aside_e4(side: str, price_e4: int, topup_e4: int) -> int:
+    """Return what an order sets aside per kWh: a buyer its limit, a seller what not delivering can cost at most."""
+    return price_e4 if side == BUY else max(0, topup_e4 - price_e4)
+
+
+def affordable(intent: Intent | None, purse: Purse, kept_e7: int, topup_e4: int) -> tuple[Intent | None, Purse]:
+    """Return the order as far as the money goes, and what is left for the next: asking for more would only be refused.
+
+    ``kept_e7``: what the order that it replaces has set aside.
+    """
+    room_e7 = purse.free_e7 + kept_e7
+    if intent is None or (purse.owes and intent.side == BUY):
+        return None, purse._replace(free_e7=room_e7)
+    each_e4 = set_aside_e4(intent.side, intent.price_e4, topup_e4)
+    energy_wh = min(intent.energy_wh, room_e7 // each_e4) if each_e4 else intent.energy_wh
+    if energy_wh < min(MIN_WH, intent.energy_wh):
+        return None, purse._replace(free_e7=room_e7)
+    return intent._replace(energy_wh=energy_wh), purse._replace(free_e7=room_e7 - each_e4 * energy_wh)
