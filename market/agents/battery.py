@@ -6,10 +6,14 @@ from typing import NamedTuple
 
 
 class Battery(NamedTuple):
-    """Its size: capacity in Wh, and what it can take up or give in one delivery interval, in Wh."""
+    """Its size: capacity in Wh, and what it can take up or give in one delivery interval, in Wh.
+
+    ``reserve_wh`` stays in it: it gives nothing below that.
+    """
 
     capacity_wh: int
     interval_wh: int
+    reserve_wh: int = 0
 
 
 class Stored(NamedTuple):
@@ -29,5 +33,5 @@ def follow(battery: Battery, charge_wh: int, position_wh: int, demand_wh: int) -
     if wanted >= 0:
         flow = min(wanted, battery.interval_wh, battery.capacity_wh - charge_wh)
     else:
-        flow = -min(-wanted, battery.interval_wh, charge_wh)
+        flow = -min(-wanted, battery.interval_wh, max(0, charge_wh - battery.reserve_wh))
     return Stored(charge_wh + flow, demand_wh + flow)

@@ -1,7 +1,9 @@
 """Looks after every home that no person trades for: forecasts, decides, and keeps one order a contract up to date.
 
 Each home has its own moment within the interval, so that the market moves all the time instead of once an interval.
-What is decided depends on the seed, market time and the market alone.
+What is decided depends on the seed, market time, the market and, where a person has handed the trading over, that person's
+limits. Those are read before each decision and once more after its orders are known to be a person's: whoever changes them in
+between finds nothing in the book that breaks them.
 """
 
 from __future__ import annotations
@@ -13,9 +15,11 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from typing import NamedTuple
 
+from market.agents import operations, queries
 from market.agents.battery import Battery
 from market.agents.forecast import Forecaster, noise
-from market.agents.strategies import household, storage
+from market.agents.strategies import household, limits
+from market.agents.strategies.limits import FREE, Limits, Purse
 from market.engine.commands import AmendOrder, CancelOrder, Command, PlaceOrder
 from market.engine.contracts import contract_name
 from market.engine.engine import Engine
@@ -35,7 +39,7 @@ Part = tuple[int, int]  # index of a profile, W at share 1
 
 
 class AgentHome(NamedTuple):
-    """A home as its agent knows it. ``seed`` makes its errors its own."""
+    """A home as its agent knows it. ``seed`` makes its errors its own; ``person``: somebody set limits, or may."""
 
     account: int
     area: str
@@ -43,6 +47,7 @@ class AgentHome(NamedTuple):
     use: tuple[Part, ...]
     make: tuple[Part, ...]
     battery: Battery | None
+    person: bool = False
 
 
 class Calendar(NamedTuple):
@@ -81,6 +86,14 @@ class Standing(NamedTuple):
     price_e4: int
     filled_wh: int
     remaining_wh: int
+
+
+class Batch(NamedTuple):
+    """Commands under way, and the limits that those for persons were decided by."""
+
+    commands: list[tuple[Command, None]]
+    answers: Future[list[Outcome]]
+    limits: dict[int, Limits]
 
 
 class Best(NamedTuple):
@@ -135,19 +148,28 @@ class Runner:
         self._seed = seed
         self._in_flight = in_flight
         self._homes: list[tuple[int, AgentHome]] = []  # moment within the interval (ms), home
+        self._newcomers: list[AgentHome] = []  # persons who have just handed their trading over
         self._interval = -1
         self._next = 0  # index of the next home to look
         self._looked_ms = -1  # moment of the last home that looked in this interval
         self._orders: dict[str, dict[int, int]] = {}  # contract -> account -> resting order
-        self._pending: deque[tuple[list[tuple[Command, None]], Future[list[Outcome]]]] = deque()
+        self._pending: deque[Batch] = deque()
         self._known_terms: dict[str, Terms] = {}
         self._seen: tuple[int, list[Outlook]] = (-1, [])
         self.placed = 0
         self.refused: Counter[str] = Counter()
 
+    def know(self, forecaster: Forecaster, sun: Sun) -> None:
+        """Forecast from this from now on; ``set_homes`` comes next where the profiles are others."""
+        self._forecaster, self._sun = forecaster, sun
+        self._seen = (-1, [])
+
     # --- homes ------------------------------------------------------------------------------------------------------
     def set_homes(self, homes: Iterable[AgentHome]) -> None:
-        """Look after these homes from now on; orders left for others are taken back."""
+        """Look after these homes from now on; orders left for others are taken back.
+
+        Persons who are new here do not wait for their moment: their homes look at the next tick.
+        """
         homes = list(homes)
         if len(homes) > MAX_HOMES:
             raise ValueError(f"expected at most {MAX_HOMES} homes, was {len(homes)}")
@@ -157,28 +179,36 @@ class Runner:
             ((active_ms * (noise(self._seed, home.seed) + 1000) // 2001, home) for home in homes),
             key=lambda entry: (entry[0], entry[1].account),
         )
+        self._newcomers = [home for home in homes if home.person and home.account not in before]
         # Who joins or leaves shifts the others by some places; their moments say who has looked already.
         self._next = bisect_right(self._homes, self._looked_ms, key=lambda entry: entry[0])
         self._let_go(before - {home.account for home in homes})
 
     def adopt(self) -> None:
-        """Find the orders that agents left resting before a restart; accounts of persons are left alone."""
-        mine = {home.account for _, home in self._homes}
+        """Find the orders that agents left resting before a restart; what persons placed themselves is left alone.
+
+        Orders of autopilots that were switched off or limited while nothing ran are taken back.
+        """
+        mine = {home.account for _, home in self._homes if not home.person}
 
         def resting(engine: Engine) -> list[tuple[str, int, int]]:
             return [
                 (order.contract, order.account, order.id) for order in engine.orders.values() if order.account in mine
             ]
 
+        operations.obey(self._exchange)
         self._orders = {}
         for contract, account, order in self._exchange.read(resting):
             self._orders.setdefault(contract, {})[account] = order
+        persons = {home.account for _, home in self._homes if home.person}
+        for one in queries.open_orders(self._exchange, persons) if persons else ():
+            self._orders.setdefault(one.contract, {})[one.account] = one.order
 
     def _let_go(self, accounts: set[int]) -> None:
-        commands: list[Command] = []
-        for orders in self._orders.values():
-            for account in accounts & orders.keys():
-                commands.append(CancelOrder(account, orders.pop(account), "owner"))
+        left = [(a, orders.pop(a)) for orders in self._orders.values() for a in accounts & orders.keys()]
+        # Who switched the autopilot off has its orders back already; asking again would only be refused.
+        waiting = self._exchange.read(lambda engine: [one for one in left if one[1] in engine.orders])
+        commands: list[Command] = [CancelOrder(account, order, "owner") for account, order in waiting]
         for start in range(0, len(commands), MAX_COMMANDS):
             self._submit(commands[start : start + MAX_COMMANDS])
 
@@ -193,9 +223,14 @@ class Runner:
         if interval != self._interval:
             self._interval, self._next, self._looked_ms = interval, 0, -1
             self._forget(contract_name(interval * interval_ms))
+        size = MAX_COMMANDS // (2 * len(self._leads))
+        if self._newcomers:
+            sent = self._look(self._newcomers[:size], now_ms)
+            del self._newcomers[:size]
+            return sent
         first = self._next
         until = first
-        limit = min(len(self._homes), first + MAX_COMMANDS // (2 * len(self._leads)))
+        limit = min(len(self._homes), first + size)
         while until < limit and self._homes[until][0] <= moment:
             until += 1
         if until == first:
@@ -223,20 +258,30 @@ class Runner:
     # --- one batch --------------------------------------------------------------------------------------------------
     def _look(self, homes: list[AgentHome], now_ms: int) -> int:
         outlooks = self._outlooks(now_ms)
+        persons = {home.account for home in homes if home.person}
+        allowed = queries.limits_of(persons) if persons else {}
+        homes = [home for home in homes if not home.person or home.account in allowed]
         if len(self._leads) > 1:
             terms, standing = self._exchange.read(lambda engine: self._read(engine, outlooks, homes))
         else:  # nobody who looks once has anything to come back to, and terms don't change once a contract is open
             terms, standing = self._terms(outlooks), {}
+        purses = self._exchange.read(lambda engine: _purses(engine, allowed)) if allowed else {}
         commands: list[Command] = []
         for home in homes:
             charge = self._charge_of(home.account) if home.battery is not None else 0
             for outlook in outlooks:
                 if outlook.contract in terms and home.area not in terms[outlook.contract].halted:
                     stands = standing.get((home.account, outlook.contract), NOTHING)
-                    intent = self._decide(home, outlook, stands, terms[outlook.contract], charge, now_ms)
+                    bounds = allowed.get(home.account, FREE)
+                    intent = self._decide(home, bounds, outlook, stands, terms[outlook.contract], charge, now_ms)
+                    if home.account in purses:
+                        kept_e7 = _set_aside_e7(stands, terms[outlook.contract].topup_e4)
+                        intent, purses[home.account] = limits.affordable(
+                            intent, purses[home.account], kept_e7, terms[outlook.contract].topup_e4
+                        )
                     commands += _commands(home.account, outlook.contract, stands, intent)
         if commands:
-            self._submit(commands)
+            self._submit(commands, allowed)
         return len(commands)
 
     def _terms(self, outlooks: list[Outlook]) -> dict[str, Terms]:
@@ -295,7 +340,14 @@ class Runner:
         return terms, standing
 
     def _decide(
-        self, home: AgentHome, outlook: Outlook, stands: Standing, terms: Terms, charge_wh: int, now_ms: int
+        self,
+        home: AgentHome,
+        bounds: Limits,
+        outlook: Outlook,
+        stands: Standing,
+        terms: Terms,
+        charge_wh: int,
+        now_ms: int,
     ) -> household.Intent | None:
         shares = outlook.shares
         power = 0
@@ -319,38 +371,53 @@ class Runner:
             bid_e4=best.bid_e4,
             ask_e4=best.ask_e4,
         )
-        if home.battery is None:
-            intent = household.decide(view)
-        else:
-            intent = storage.decide(view, home.battery, charge_wh, outlook.hour)
+        intent = limits.decide(view, bounds, home.battery, charge_wh, outlook.hour)
         if intent is not None and intent.energy_wh > terms.max_order_wh:
             intent = intent._replace(energy_wh=terms.max_order_wh)
         return intent
 
     # --- answers ----------------------------------------------------------------------------------------------------
-    def _submit(self, commands: list[Command]) -> None:
+    def _submit(self, commands: list[Command], allowed: dict[int, Limits] | None = None) -> None:
         batch: list[tuple[Command, None]] = [(command, None) for command in commands]
-        self._pending.append((batch, self._exchange.submit_many(batch)))
+        self._pending.append(Batch(batch, self._exchange.submit_many(batch), allowed or {}))
         while len(self._pending) > self._in_flight:
             self._collect()
 
     def _collect(self) -> None:
-        batch, future = self._pending.popleft()
+        batch = self._pending.popleft()
         remember = len(self._leads) > 1  # who looks once never comes back to an order
-        for (command, _), outcome in zip(batch, future.result(ANSWER_TIMEOUT_S), strict=True):
+        noted: list[operations.Placed] = []
+        for (command, _), outcome in zip(batch.commands, batch.answers.result(ANSWER_TIMEOUT_S), strict=True):
             if outcome.refused is not None:
                 self.refused[outcome.refused.code] += 1
             elif type(command) is PlaceOrder:
                 self.placed += 1
+                placed = outcome.events[0]
+                assert isinstance(placed, OrderPlaced), f"expected OrderPlaced, was {placed!r}"
+                if command.account in batch.limits:
+                    noted.append(operations.Placed(placed.seq, command.account, command.contract, placed.at_ms))
                 if remember and command.time_in_force == household.GOOD_TILL_GATE:
-                    placed = outcome.events[0]
-                    assert isinstance(placed, OrderPlaced), f"expected OrderPlaced, was {placed!r}"
                     self._orders.setdefault(command.contract, {})[command.account] = placed.seq
+        if noted:
+            operations.note(noted)
+        if batch.limits and queries.limits_of(batch.limits) != batch.limits:
+            # Changed while this was under way: what was not noted then could not be taken back.
+            operations.obey(self._exchange, accounts=batch.limits)
 
     def _forget(self, current: str) -> None:
         """Drop the orders of contracts whose delivery has begun; names sort by time."""
         for contract in [contract for contract in self._orders if contract <= current]:
             del self._orders[contract]
+
+
+def _purses(engine: Engine, accounts: Iterable[int]) -> dict[int, Purse]:
+    found = ((account, engine.accounts[account]) for account in accounts)
+    return {account: Purse(wallet.free_e7, wallet.arrears_e7 > 0) for account, wallet in found}
+
+
+def _set_aside_e7(stands: Standing, topup_e4: int) -> int:
+    """Return what the resting order has set aside."""
+    return limits.set_aside_e4(stands.side, stands.price_e4, topup_e4) * stands.remaining_wh if stands.order >= 0 else 0
 
 
 def _commands(account: int, contract: str, stands: Standing, intent: household.Intent | None) -> list[Command]:

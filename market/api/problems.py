@@ -41,6 +41,7 @@ _STATUS = {
     "account_halted": 409,
     "account_closed": 409,
     "signature_required": 403,
+    "orders_signed": 409,
     "order_not_open": 409,
     "contract_state": 409,
     "contract_exists": 409,

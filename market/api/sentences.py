@@ -116,6 +116,8 @@ SENTENCES: dict[str, tuple[str, ...]] = {
     "invalid_iban": (_("This is not an IBAN: a digit or its length is wrong."),),
     "invalid_holder": (_("Write the name as the bank has it, in Latin letters, at most 70."),),
     "arrears": (_("Something is owed on this account. That has to be paid first."),),
+    "orders_signed": (_("Your orders are signed in a browser; the autopilot has no key."),),
+    "no_battery": (_("Your home has no battery that we know of."),),
     "too_many_payments": (_("Too many payments wait for the market operator already."),),
     # --- disputes
     "no_reading": (_("There is no reading of yours for this interval."),),

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from market.api.autopilot_shapes import Autopilot, AutopilotDay, AutopilotIn  # noqa: F401
 from market.api.device_shapes import (  # noqa: F401
     AreaBalance,
     BalancePage,

@@ -7,6 +7,7 @@ from django.urls import path, re_path
 from market.api import (
     agreements,
     areas,
+    autopilot,
     contracts,
     devices,
     disputes,
@@ -33,6 +34,7 @@ urlpatterns = [
     path("me/signing", me.Signing.as_view()),
     path("me/positions", me.Positions.as_view()),
     path("me/balance", me.Balance.as_view()),
+    path("me/autopilot", autopilot.Autopilot.as_view()),
     path("me/statement", me.Statement.as_view()),
     path("me/deposits", payments.Deposits.as_view()),
     path("me/withdrawals", payments.Withdrawals.as_view()),

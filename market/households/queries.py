@@ -8,7 +8,7 @@ from typing import NamedTuple
 import orjson
 from django.conf import settings
 from django.contrib.auth import get_user
-from django.db.models import Q, QuerySet
+from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.module_loading import import_string
@@ -116,6 +116,12 @@ def free_accounts(*, limit: int = MAX_LIST) -> list[AccountInfo]:
     """Return open accounts of homes that no person has taken."""
     rows = Account.objects.filter(user=None, closed_at=None).exclude(home=None).select_related("home")
     return [_info(account) for account in rows.order_by("index")[:limit]]
+
+
+def homes_by_area() -> dict[str, int]:
+    """Return how many open accounts each area has."""
+    rows = Account.objects.filter(closed_at=None).values("area")
+    return dict(rows.annotate(homes=Count("pk")).values_list("area", "homes"))
 
 
 def home_of(index: int) -> Home | None:

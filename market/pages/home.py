@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from django.conf import settings
-from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import render
 from django.urls import path
-from django.utils.translation import gettext
 from django.views.decorators.http import require_POST, require_safe
 from django.views.i18n import set_language as django_set_language
 
-from market.households import operations, queries, signing
+from market.households import operations, queries
 from market.households.models import Role
 from market.pages import homeview
-from market.pages.context import Page, running_exchange
+from market.pages.context import Page
 from market.pages.roles import only_for
 from market.settlement import statement_queries
 
@@ -52,28 +50,8 @@ def _home(request: HttpRequest, template: str) -> HttpResponse:
     return render(request, template, {"home": view, "chart": homeview.day_chart(view)})
 
 
-@require_POST
-@only_for(Role.HOUSEHOLD)
-def set_automatic(request: HttpRequest) -> HttpResponse:
-    """Hand the trading to the autopilot, or take it back."""
-    account = queries.account_of(request.user)
-    if account is not None:
-        on = request.POST.get("automatic") == "on"
-        exchange = running_exchange()
-        if on and exchange is not None and signing.is_signed(exchange, account=account.index):
-            messages.error(request, gettext("Your orders are signed in a browser; the autopilot has no key."))
-            if request.headers.get("Accept") == "application/json":
-                return HttpResponse(status=409)
-            return redirect("home")
-        operations.set_automatic(account_index=account.index, automatic=on)
-        if request.headers.get("Accept") == "application/json":
-            return HttpResponse(gettext("Autopilot is on.") if on else gettext("Autopilot is off."))
-    return redirect("home")
-
-
 urlpatterns = [
     path("language", set_language, name="set-language"),
     path("home", home, name="home"),
     path("home/now", home_now, name="home-now"),
-    path("home/automatic", set_automatic, name="home-automatic"),
 ]

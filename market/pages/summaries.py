@@ -13,12 +13,14 @@ from smtplib import SMTPRecipientsRefused, SMTPResponseException
 from typing import Any, NamedTuple
 
 from django.conf import settings
+from django.contrib import messages
 from django.core.mail import EmailMultiAlternatives, get_connection
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
 from django.urls import path, reverse
 from django.utils import timezone, translation
+from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
@@ -137,6 +139,10 @@ def choose(request: HttpRequest) -> HttpResponse:
     """Begin or stop to send the weekly summary to the person who is signed in."""
     if request.POST.get("summary") == "on":
         subscriptions.subscribe(user=request.user, now=timezone.now())
+        if not request.user.email:  # type: ignore[union-attr]
+            sentence = _("You asked for the summary, but nothing can be sent yet: your profile has no e-mail address.")
+            link = format_html('<a href="{}#id_email">{}</a>', reverse("account"), _("Enter it in your profile"))
+            messages.warning(request, format_html("{} {}", sentence, link))
     else:
         subscriptions.unsubscribe(user_id=request.user.pk)
     return redirect(f"{reverse('account')}#summary")

@@ -138,6 +138,7 @@ class Demo:
             if day != self._day:
                 self._day = day
                 self._try("paying in", life.pay_in)
+                self._try("tidying up", life.tidy, now_ms)
         self._steps += 1
 
     def _try(self, what: str, do: Callable[..., object], *args: object) -> None:

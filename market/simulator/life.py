@@ -10,6 +10,8 @@ from zoneinfo import ZoneInfo
 from django.conf import settings
 from django.db.models import Count, Q, Sum
 
+from market.agents import operations as agent_operations
+from market.agents import queries as agents
 from market.agents.battery import Battery
 from market.agents.forecast import Forecaster
 from market.agents.runner import DEMO_LEADS, AgentHome, Calendar, Runner, Sun
@@ -82,7 +84,7 @@ class Life:
             in_flight=in_flight,
         )
         self._metered: dict[str, None] = {}
-        self._seen: dict[str, int] | None = None
+        self._seen: tuple[dict[str, int], tuple[int, int]] | None = None
         self._persons: list[int] = []
         self._automatic: dict[int, str] = {}  # account -> home code
 
@@ -95,12 +97,13 @@ class Life:
 
     def refresh(self) -> None:
         """Look who lives here now and whom an agent trades for; costs little while nothing changes."""
-        seen = Account.objects.aggregate(
+        counts = Account.objects.aggregate(
             accounts=Count("pk"),
             automatic=Sum("index", filter=Q(automatic=True)),
             persons=Sum("index", filter=Q(user__isnull=False)),
             closed=Count("closed_at"),
         )
+        seen = counts, agents.revision()
         if seen == self._seen:
             return
         self._seen = seen
@@ -109,20 +112,23 @@ class Life:
                 "index", "area", "home__code", "user_id", "automatic", "closed_at"
             )
         )
-        metered, agents = [], []
+        limits = agents.limits_of([index for index, _, _, user_id, *_ in rows if user_id is not None])
+        metered, homes = [], []
         self._persons = []
         self._automatic = {}
         for index, area, code, user_id, automatic, closed_at in rows:
             use, make, battery = self._equipment(code)
-            metered.append(MeteredHome(index, area, use, make, battery))
+            # The home's controller keeps what the autopilot is told to keep; without an autopilot the battery is free.
+            kept = battery if battery is None or index not in limits else limits[index].kept(battery)
+            metered.append(MeteredHome(index, area, use, make, kept))
             if user_id is not None:
                 self._persons.append(index)
             if automatic and closed_at is None:
-                agents.append(AgentHome(index, area, index, use, make, battery))
+                homes.append(AgentHome(index, area, index, use, make, battery, user_id is not None))
                 self._automatic[index] = code or ""
         del self._persons[MAX_POWERS:]
         self.meters.set_homes(metered)
-        self.runner.set_homes(agents)
+        self.runner.set_homes(homes)
 
     def _equipment(
         self, code: str | None
@@ -191,6 +197,10 @@ class Life:
             if power is not None:
                 powers[account] = power
         metering_operations.note_power(powers=powers)
+
+    def tidy(self, now_ms: int) -> int:
+        """Drop notes about orders of long ago; return how many."""
+        return agent_operations.forget_old(now_ms=now_ms)
 
     def pay_in(self) -> int:
         """Let the homes that agents trade for send money when half of their opening money is spent, as members do."""

@@ -70,6 +70,18 @@ def test_placeholders_and_markup_survive(chinese: dict[str, str]) -> None:
     assert broken == {}
 
 
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        (r"(?<!银行)对账[单行]", "账单 is a household's statement, 银行对账单 a bank's"),
+        ("自动驾驶", "自动交易 is the autopilot"),
+        ("电网费", "过网费 is the grid fee"),
+    ],
+)
+def test_one_thing_has_one_word(chinese: dict[str, str], wrong: str, right: str) -> None:
+    assert [text for text in chinese.values() if re.search(wrong, text)] == [], right
+
+
 def test_scripts_say_only_listed_words() -> None:
     said = {word for path in (ROOT / "frontend" / "src").rglob("*.ts") for word in IN_SCRIPT.findall(path.read_text())}
     assert len(said) > 50, "the search for words is broken"

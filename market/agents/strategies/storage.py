@@ -21,7 +21,11 @@ def decide(view: View, battery: Battery, charge_wh: int, hour: int) -> Intent | 
         extra = min(battery.interval_wh, -(-room // CHARGE_SLOTS))
         return towards(view, target(view) + extra, bid_cap=CHARGE_CAP)
     if view.sun < DARK_SUN and EVENING[0] <= hour < EVENING[1]:
-        given = min(battery.interval_wh, max(0, charge_wh) // DISCHARGE_SLOTS)
-        return towards(view, target(view) - given, ask_floor=DISCHARGE_FLOOR)
+        return towards(view, target(view) - given_wh(battery, charge_wh), ask_floor=DISCHARGE_FLOOR)
     # At other times the battery covers what the home lacks; it neither stores nor sells.
     return towards(view, target(view))
+
+
+def given_wh(battery: Battery, charge_wh: int) -> int:
+    """Return what it plans to give in one interval of the evening; the intervals of an evening leave the reserve alone."""
+    return min(battery.interval_wh, max(0, charge_wh - battery.reserve_wh) // DISCHARGE_SLOTS)

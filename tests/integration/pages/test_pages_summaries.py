@@ -194,3 +194,21 @@ def test_no_address_lies_in_the_clear(settled: Town) -> None:
 def test_only_households_are_asked(town: Town) -> None:
     assert town.olga.post("/account/summary", page="/account", summary="on").status_code == 403
     assert "Weekly summary" not in town.olga.html("/account")
+
+
+def test_without_an_address_it_says_what_is_missing_and_where(town: Town) -> None:
+    eve = town.person("eve-without-mail", area="LV1.1")
+    assert eve.user is not None
+    eve.user.email = ""
+    eve.user.save(update_fields=["email"])
+    assert "your profile has no e-mail address" in eve.html("/account")
+    assert eve.post("/account/summary", page="/account", summary="on").status_code == 302
+    html = eve.html("/account")
+    assert "You asked for the summary, but nothing can be sent yet" in html
+    assert '<a href="/account#id_email">Enter it in your profile</a>' in html
+    assert 'id="id_email"' in html
+    assert "nothing can be sent yet" not in eve.html("/account"), "said once; the card goes on saying it"
+    assert "Nothing can be sent yet" in eve.html("/account")
+    eve.user.email = "eve@sunledger.example"
+    eve.user.save(update_fields=["email"])
+    assert "an be sent yet" not in eve.html("/account")

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
+from market.agents.members import MembersService
 from market.config import database, runtime, server
 from market.exchange.witnesses import WitnessService
 from market.metering.service import MeteringService
@@ -25,5 +26,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         database.prepare()
-        runtime.configure(services=[MeteringService(), SettlementService(), WitnessService(hub.announce)])
+        runtime.configure(
+            services=[MeteringService(), SettlementService(), MembersService(), WitnessService(hub.announce)]
+        )
         sys.exit(server.run(host=options["host"], port=options["port"]))

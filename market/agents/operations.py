@@ -1,0 +1,141 @@
+"""What may be done to an autopilot: switch it, set its limits, take its orders back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from django.db import transaction
+from django.db.models import F
+from django.utils.translation import gettext_lazy as _
+
+from market.agents import queries
+from market.agents.models import Autopilot, PlacedOrder
+from market.agents.queries import Settings
+from market.agents.strategies.limits import FULL_PERCENT, Limits
+from market.engine.commands import CancelOrder, Command
+from market.engine.contracts import contract_name
+from market.engine.engine import Engine
+from market.exchange.exchange import Exchange
+from market.exchange.units import price_text
+from market.households import operations as households
+from market.households import signing
+from market.households.models import Account
+from market.households.operations import HouseholdError
+
+MAX_PRICE_E4 = 10_000_000  # the most any market may allow (``accounts.params_problem``)
+BATCH = 1_000  # commands at once: the exchange's largest batch
+TIMEOUT_S = 60.0
+MINUTE_MS = 60_000
+KEEP_MS = 3 * 24 * 3_600_000  # after delivery: what was done today is told from these rows, and nothing older
+
+
+class Changed(NamedTuple):
+    """What a change came to: the settings in force, and how many of the autopilot's orders were taken back for it."""
+
+    settings: Settings
+    cancelled: int
+
+
+class Placed(NamedTuple):
+    """An order that was just placed for a person."""
+
+    order: int
+    account: int
+    contract: str
+    at_ms: int
+
+
+def change(exchange: Exchange | None, *, account: int, on: bool | None = None, limits: Limits | None = None) -> Changed:
+    """Switch an account's autopilot, give it other limits, or both; None leaves a part as it is.
+
+    In force at once: what is in the book and breaks the new limits is taken back, everything when it is switched off.
+    Raises ``HouseholdError`` that names the field (sell_from, buy_to, reserve_percent, on) and changes nothing then. Without an
+    exchange (None) nothing can be in force; orders that break the limits are taken back when it opens (``obey``).
+    """
+    before = queries.settings_of(account)
+    if limits is not None:
+        _check(exchange, limits, before)
+    if on and not before.on and exchange is not None and signing.is_signed(exchange, account=account):
+        raise HouseholdError("orders_signed", "on", _("Your orders are signed in a browser; the autopilot has no key."))
+    with transaction.atomic():
+        if limits is not None:
+            _store(account, limits)
+        if on is not None:
+            households.set_automatic(account_index=account, automatic=on)
+    settings = queries.settings_of(account)
+    cancelled = 0 if exchange is None else obey(exchange, accounts=[account])
+    return Changed(settings, cancelled)
+
+
+def _store(account: int, limits: Limits) -> None:
+    user = Account.objects.values_list("user_id", flat=True).get(index=account)
+    if user is None:
+        raise ValueError(f"account {account} belongs to nobody who could set limits")
+    Autopilot.objects.update_or_create(user_id=user, defaults=limits._asdict())
+    Autopilot.objects.filter(user_id=user).update(changes=F("changes") + 1)
+
+
+def _check(exchange: Exchange | None, limits: Limits, before: Settings) -> None:
+    """Raise ``HouseholdError`` for what makes no sense in this market."""
+    highest_e4, topup_e4, spill_e4 = MAX_PRICE_E4, -1, -1
+    if exchange is not None:
+        highest_e4, topup_e4, spill_e4 = exchange.read(_bounds)
+    for field, price_e4 in (("sell_from", limits.sell_from_e4), ("buy_to", limits.buy_to_e4)):
+        if price_e4 is not None and not 1 <= price_e4 <= highest_e4:
+            sentence = _("Expected a price from %(least)s to %(most)s per kWh.")
+            values = {"least": price_text(1), "most": price_text(highest_e4)}
+            raise HouseholdError("price_out_of_range", field, sentence % values)
+    # What was allowed before may stand: when the tariff has changed since, that is no reason to refuse something else.
+    sell_e4, buy_e4 = limits.sell_from_e4, limits.buy_to_e4
+    if sell_e4 is not None and sell_e4 != before.limits.sell_from_e4 and sell_e4 > topup_e4 >= 0:
+        sentence = _("Nobody pays more than the grid charges, %(price)s per kWh: it would never sell.")
+        raise HouseholdError("invalid_value", "sell_from", sentence % {"price": price_text(topup_e4)})
+    if buy_e4 is not None and buy_e4 != before.limits.buy_to_e4 and buy_e4 < spill_e4:
+        sentence = _("Nobody sells for less than the grid pays, %(price)s per kWh: it would never buy.")
+        raise HouseholdError("invalid_value", "buy_to", sentence % {"price": price_text(spill_e4)})
+    if not 0 <= limits.reserve_percent <= FULL_PERCENT:
+        raise HouseholdError("invalid_value", "reserve_percent", _("Expected a whole number from 0 to 100."))
+    if limits.reserve_percent and not before.has_battery:
+        raise HouseholdError("no_battery", "reserve_percent", _("Your home has no battery that we know of."))
+
+
+def _bounds(engine: Engine) -> tuple[int, int, int]:
+    return engine.params.max_price_e4, engine.topup_e4, engine.spill_e4
+
+
+# --- orders ----------------------------------------------------------------------------------------------------------
+def obey(exchange: Exchange, *, accounts: Iterable[int] | None = None) -> int:
+    """Take back what autopilots have in the book beyond their limits, of some accounts or of all; return how many orders.
+
+    Of an autopilot that is off that is everything. Orders that people placed themselves stay.
+    """
+    waiting = queries.open_orders(exchange, accounts)
+    return take_back(exchange, waiting, queries.limits_of({one.account for one in waiting}))
+
+
+def take_back(exchange: Exchange, waiting: Iterable[queries.OpenOrder], limits: Mapping[int, Limits]) -> int:
+    """Cancel those orders that break the limits of their account (not in ``limits``: it is off); return how many."""
+    breaking: list[Command] = [
+        CancelOrder(one.account, one.order, "owner")
+        for one in waiting
+        if one.account not in limits or not limits[one.account].allow(one.side, one.price_e4)
+    ]
+    cancelled = 0
+    for start in range(0, len(breaking), BATCH):
+        batch: list[tuple[Command, str | None]] = [(command, None) for command in breaking[start : start + BATCH]]
+        outcomes = exchange.submit_many(batch).result(TIMEOUT_S)
+        cancelled += sum(outcome.refused is None for outcome in outcomes)  # traded in the meantime: nothing to cancel
+    return cancelled
+
+
+def note(placed: Iterable[Placed]) -> None:
+    """Keep which orders autopilots placed. Safe to repeat."""
+    PlacedOrder.objects.bulk_create([PlacedOrder(**one._asdict()) for one in placed], ignore_conflicts=True)
+
+
+def forget_old(*, now_ms: int) -> int:
+    """Drop the notes about orders whose delivery is long over; return how many."""
+    return PlacedOrder.objects.filter(contract__lt=contract_name((now_ms - KEEP_MS) // MINUTE_MS * MINUTE_MS)).delete()[
+        0
+    ]

@@ -1,0 +1,131 @@
+"""What may be asked about autopilots: what they are allowed, and what they did."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import NamedTuple
+
+from django.db.models import Count, Sum
+
+from market.agents.models import Autopilot, PlacedOrder
+from market.agents.strategies.limits import FREE, Limits
+from market.engine.engine import Engine
+from market.exchange import history
+from market.exchange.exchange import Exchange
+from market.exchange.models import Recall, Trade
+from market.households.models import Account, Device, DeviceKind
+
+MAX_PLACED = 5_000  # orders of one account that are looked at: one a look, six looks an interval, for some days
+MAX_TRADES = 10_000  # of one account and day
+MAX_NOTED = 2_000_000  # orders of all of them
+IN_ONE_QUERY = 500
+
+
+class Settings(NamedTuple):
+    """How one account's autopilot is set."""
+
+    on: bool
+    limits: Limits
+    has_battery: bool
+
+
+class Done(NamedTuple):
+    """What an autopilot did in a span of time: orders placed, and what its orders sold and bought."""
+
+    orders: int = 0
+    sold_wh: int = 0
+    sold_e7: int = 0
+    bought_wh: int = 0
+    bought_e7: int = 0
+
+
+class OpenOrder(NamedTuple):
+    """An order of an autopilot that still waits."""
+
+    account: int
+    order: int
+    contract: str
+    side: str
+    price_e4: int
+
+
+def _limits(row: Autopilot | None) -> Limits:
+    return FREE if row is None else Limits(row.sell_from_e4, row.buy_to_e4, row.reserve_percent)
+
+
+def settings_of(account: int) -> Settings:
+    """Return how an account's autopilot is set; off for an account that is closed or not there."""
+    row = Account.objects.filter(index=account, closed_at=None).select_related("home").first()
+    if row is None:
+        return Settings(False, FREE, False)
+    found = None if row.user_id is None else Autopilot.objects.filter(user_id=row.user_id).first()
+    battery = row.home is not None and row.home.battery_wh > 0
+    if not battery and row.user_id is not None:  # of one that only its own controller knows the size of
+        devices = Device.objects.filter(user_id=row.user_id, kind=DeviceKind.BATTERY, revoked_ms=None)
+        battery = devices.exists()
+    return Settings(row.automatic, _limits(found), battery)
+
+
+def limits_of(accounts: Collection[int]) -> dict[int, Limits]:
+    """Return the limits of those of the persons' accounts whose autopilot is on."""
+    names = sorted(accounts)
+    found: dict[int, Limits] = {}
+    for at in range(0, len(names), IN_ONE_QUERY):
+        rows = Account.objects.filter(index__in=names[at : at + IN_ONE_QUERY], automatic=True, closed_at=None)
+        people = dict(rows.exclude(user=None).values_list("index", "user_id"))
+        limits = {row.user_id: _limits(row) for row in Autopilot.objects.filter(user_id__in=people.values())}
+        found.update({index: limits.get(user, FREE) for index, user in people.items()})
+    return found
+
+
+def people() -> list[int]:
+    """Return the open accounts of persons whose autopilot is on, in the order of their index."""
+    rows = Account.objects.filter(automatic=True, closed_at=None).exclude(user=None).order_by("index")
+    return list(rows.values_list("index", flat=True))
+
+
+def revision() -> tuple[int, int]:
+    """Return something that differs as soon as anybody has changed a limit."""
+    found = Autopilot.objects.aggregate(rows=Count("pk"), changes=Sum("changes"))
+    return found["rows"], found["changes"] or 0
+
+
+def open_orders(exchange: Exchange, accounts: Iterable[int] | None = None) -> list[OpenOrder]:
+    """Return what the autopilots of some accounts, or of all persons, have in the book; a sleeping order counts."""
+    rows = PlacedOrder.objects.order_by("-order")
+    if accounts is not None:
+        rows = rows.filter(account__in=list(accounts))
+    placed = set(rows.values_list("order", flat=True)[:MAX_NOTED])
+
+    def look(engine: Engine) -> list[OpenOrder]:
+        orders = engine.orders
+        return [
+            OpenOrder(found.account, found.id, found.contract, found.side, found.price_e4)
+            for found in (orders.get(order) for order in placed)
+            if found is not None
+        ]
+
+    return sorted(exchange.read(look)) if placed else []
+
+
+def done(account: int, *, start_ms: int, end_ms: int) -> Done:
+    """Return what an account's autopilot did in a span of market time; what was taken back is not counted."""
+    rows = PlacedOrder.objects.filter(account=account).order_by("-order").values_list("order", "at_ms")[:MAX_PLACED]
+    placed = dict(rows)
+    if not placed:
+        return Done()
+    first = history.seq_before(start_ms)
+    found = Done(orders=sum(start_ms <= at_ms < end_ms for at_ms in placed.values()))
+    standing = Trade.objects.exclude(id__in=Recall.objects.values("trade"))
+    spans = standing.filter(id__gte=first, at_ms__gte=start_ms, at_ms__lt=end_ms)
+    for order, energy_wh, sell_e4 in spans.filter(seller=account).values_list("sell_order", "energy_wh", "sell_e4")[
+        :MAX_TRADES
+    ]:
+        if order in placed:
+            found = found._replace(sold_wh=found.sold_wh + energy_wh, sold_e7=found.sold_e7 + sell_e4 * energy_wh)
+    for order, energy_wh, cost_e7 in spans.filter(buyer=account).values_list("buy_order", "energy_wh", "cost_e7")[
+        :MAX_TRADES
+    ]:
+        if order in placed:
+            found = found._replace(bought_wh=found.bought_wh + energy_wh, bought_e7=found.bought_e7 + cost_e7)
+    return found
