@@ -11,6 +11,13 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from market.api.consent_shapes import (  # noqa: F401
+    Consent,
+    ConsentChangeIn,
+    ConsentGranted,
+    ConsentIn,
+    ConsentPage,
+)
 from market.api.device_shapes import (  # noqa: F401
     AreaBalance,
     BalancePage,

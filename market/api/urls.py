@@ -7,6 +7,7 @@ from django.urls import path, re_path
 from market.api import (
     agreements,
     areas,
+    consents,
     contracts,
     devices,
     disputes,
@@ -39,6 +40,8 @@ urlpatterns = [
     path("me/disputes", disputes.Disputes.as_view()),
     path("me/disputes/<int:dispute_id>/reopen", disputes.Reopening.as_view()),
     path("me/disputes/<int:dispute_id>/close", disputes.Closing.as_view()),
+    path("me/consents", consents.Consents.as_view()),
+    path("me/consents/<int:consent>", consents.OneConsent.as_view()),
     path("me/devices", devices.Devices.as_view()),
     path("me/devices/<str:device>", devices.OneDevice.as_view()),
     path("me/devices/<str:device>/key", devices.DeviceKey.as_view()),

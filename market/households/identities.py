@@ -26,6 +26,7 @@ class Identity(NamedTuple):
     key_id: int | None = None  # None: a session
     key_used_at: datetime | None = None
     device: int | None = None  # the database's number of the device whose key it is
+    consent: int | None = None  # of the consent by which a third party has the key
 
 
 class IdentityCache:
