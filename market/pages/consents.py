@@ -138,14 +138,14 @@ def change(request: HttpRequest, consent_id: int) -> HttpResponse:
     now = timezone.now()
     try:
         if request.POST.get("decision") == "withdraw":
-            row = consents.withdraw(user=request.user, consent_id=consent_id, now=now)
+            consents.withdraw(user=request.user, consent_id=consent_id, now=now)
             recheck(request.user.pk)
-            messages.success(request, _("%(party)s may do nothing for you any more.") % {"party": row.party})
+            messages.success(request, _("Withdrawn: they may do nothing for you any more."))
             return redirect("consents")
         day = parse_date(request.POST.get("until", ""))
         if day is None:
             raise ValueError("no date")
-        row = consents.extend(user=request.user, consent_id=consent_id, expires_at=_end_of(day), now=now)
+        consents.extend(user=request.user, consent_id=consent_id, expires_at=_end_of(day), now=now)
     except (ValueError, OverflowError):
         return _show(request, status=422, wrong=consent_id, error=_("Choose a day."))
     except HouseholdError as error:
@@ -153,7 +153,7 @@ def change(request: HttpRequest, consent_id: int) -> HttpResponse:
             messages.warning(request, str(error.sentence))
             return redirect("consents")
         return _show(request, status=422, wrong=consent_id, error=str(error.sentence))
-    messages.success(request, _("%(party)s: changed.") % {"party": row.party})
+    messages.success(request, _("Changed."))
     return redirect("consents")
 
 

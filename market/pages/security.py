@@ -160,7 +160,7 @@ def _send_link(request: HttpRequest) -> None:
         messages.error(request, _("Too many attempts. Wait five minutes and try again."))
         return
     send_confirmation(request.user, emails.token_of(request.user))
-    messages.success(request, _("A link is on its way to %(email)s. Follow it.") % {"email": request.user.email})
+    messages.success(request, _("A link is on its way to your address. Follow it."))
 
 
 def within_limit(request: HttpRequest, action: str, key: str) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
+from allauth.account.internal.flows.login import get_authentication_records, record_authentication
 from allauth.core import context
 from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.mfa.models import Authenticator
@@ -79,6 +80,9 @@ class AccountAdapter(DefaultAccountAdapter):
         return redirect("sign-in")
 
     def post_login(self, request: HttpRequest, user: Any, **kwargs: Any) -> HttpResponse:
+        if any(record.get("passwordless") for record in get_authentication_records(request, user)):
+            # A passkey just shown counts as shown again, as a password just typed does.
+            record_authentication(request, user, "mfa", reauthenticated=True)
         response = super().post_login(request, user, **kwargs)
         remember_language(response, user)
         return response
@@ -117,6 +121,11 @@ class AccountAdapter(DefaultAccountAdapter):
         sentence = _NOTICES.get(template_prefix)
         if sentence and user.email:
             self.send_mail(MAIL + "notice", user.email, {"sentence": sentence, "at": timezone.now()})
+
+    def get_reauthentication_methods(self, user: Any) -> list[dict[str, Any]]:
+        # The easiest first: who has a passkey at hand types nothing.
+        found: list[dict[str, Any]] = super().get_reauthentication_methods(user)
+        return sorted(found, key=lambda way: way["id"] != "mfa_reauthenticate:webauthn")
 
     def is_reauthentication_required(self, *, app: str, **kwargs: Any) -> bool:
         # The demo's people have no password to be asked for.

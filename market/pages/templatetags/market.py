@@ -211,8 +211,9 @@ def start_ms(contract: str) -> int:
 @register.filter
 def slot(contract: str) -> str:
     """Return a contract's interval in the reader's time zone, "12:15–12:30"."""
-    start = shown(contract_start_ms(contract))
-    end = start + timedelta(minutes=settings.MARKET_INTERVAL_MIN)
+    start_at_ms = contract_start_ms(contract)
+    # Not start + 15 minutes by the wall clock: where clocks change, that is another instant.
+    start, end = shown(start_at_ms), shown(start_at_ms + settings.MARKET_INTERVAL_MIN * 60_000)
     return f"{start:%H:%M}–{end:%H:%M}"
 
 
