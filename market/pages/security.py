@@ -159,8 +159,10 @@ def _send_link(request: HttpRequest) -> None:
     if not within_limit(request, "confirm_email", str(request.user.pk)):
         messages.error(request, _("Too many attempts. Wait five minutes and try again."))
         return
-    send_confirmation(request.user, emails.token_of(request.user))
-    messages.success(request, _("A link is on its way to your address. Follow it."))
+    if send_confirmation(request.user, emails.token_of(request.user)):
+        messages.success(request, _("A link is on its way to your address. Follow it."))
+    else:
+        messages.error(request, _("The e-mail could not be sent. Try again later."))
 
 
 def within_limit(request: HttpRequest, action: str, key: str) -> bool:

@@ -6,6 +6,7 @@ passkeys are sealed with the key of their owner.
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
@@ -26,6 +27,8 @@ from market.households import keystore, sessions
 from market.households.models import User
 from market.pages.context import FRONT_PAGES
 
+log = logging.getLogger(__name__)
+
 PLACE = "mfa.authenticator"  # what its sealed texts are bound to
 UNKNOWN_ADDRESS = "0.0.0.0"  # noqa: S104  (of a request that came through no network: a test's, a command's)
 MAIL = "account/email/"
@@ -34,7 +37,7 @@ MAIL = "account/email/"
 _DONE = {
     "mfa/messages/totp_activated.txt": _("The authenticator app is set up. From now on it is asked for its code."),
     "mfa/messages/totp_deactivated.txt": _("The authenticator app is not asked any more."),
-    "mfa/messages/recovery_codes_generated.txt": _("New recovery codes are made. Earlier ones open nothing any more."),
+    "mfa/messages/recovery_codes_generated.txt": _("Recovery codes are made. Any made before open nothing any more."),
     "mfa/messages/webauthn_added.txt": _("The passkey is added. You can sign in with it alone."),
     "mfa/messages/webauthn_removed.txt": _("The passkey is removed: it opens nothing any more."),
     "account/messages/password_changed.txt": _("The password is changed. All devices have been signed out."),
@@ -111,6 +114,15 @@ class AccountAdapter(DefaultAccountAdapter):
     def get_reset_password_from_key_url(self, key: str) -> str:
         path = reverse("account_reset_password_from_key", kwargs={"uidb36": "UID", "key": "KEY"})
         return settings.PUBLIC_URL + path.replace("UID-KEY", key)
+
+    def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> bool:
+        """Return whether the mail server took it: what was done stays done when it did not."""
+        try:
+            super().send_mail(template_prefix, email, context)
+        except OSError as error:  # smtplib's errors are among them
+            log.error("an e-mail could not be sent: %s", type(error).__name__)
+            return False
+        return True
 
     def format_email_subject(self, subject: Any) -> str:
         return f"Sunledger: {subject}"
@@ -197,10 +209,10 @@ def name_of(authenticator: Authenticator) -> str:
     return keystore.unseal(authenticator.data.get("name", ""), PLACE) or gettext("Passkey")
 
 
-def send_confirmation(user: User, token: str) -> None:
-    """Send the link that confirms a person's present address."""
+def send_confirmation(user: User, token: str) -> bool:
+    """Send the link that confirms a person's present address; return whether the mail server took it."""
     url = settings.PUBLIC_URL + reverse("confirm-email", args=[token])
-    AccountAdapter().send_mail(MAIL + "confirm", user.email, {"url": url})
+    return AccountAdapter().send_mail(MAIL + "confirm", user.email, {"url": url})
 
 
 def send_changed(email: str) -> None:

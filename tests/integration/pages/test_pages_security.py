@@ -300,3 +300,15 @@ def test_a_notice_is_sent_when_a_factor_comes_or_goes(town: Town) -> None:
     bodies = [str(message.body) for message in mail.outbox]
     assert [message.to for message in mail.outbox] == [["noticed@sunledger.example"]] * 2
     assert "was added" in bodies[0] and "was removed" in bodies[1]
+
+
+def test_a_mail_server_that_is_away_stops_nobody(town: Town) -> None:
+    with override_settings(
+        EMAIL_BACKEND="django.core.mail.backends.smtp.EmailBackend", EMAIL_HOST="127.0.0.1", EMAIL_PORT=9
+    ):
+        town.person("mailless")
+        visitor = signed_in(town, "mailless")
+        visitor.post(f"{SECURITY}/email", email="new@mailless.example")
+        assert "The e-mail could not be sent. Try again later." in visitor.html(SECURITY)
+        assert User.objects.get(username="mailless").email == "new@mailless.example"
+        with_app(visitor)
