@@ -57,9 +57,9 @@ class IdentityCache:
         """Return the number to hand to ``put`` with what is looked up from now on."""
         return self._generation
 
-    def put(self, digest: str, identity: Identity | None, generation: int) -> None:
-        """Remember the result of a look-up, unless something was forgotten since it began."""
-        until = self._now_s() + KEY_TTL_S
+    def put(self, digest: str, identity: Identity | None, generation: int, *, ttl_s: float = KEY_TTL_S) -> None:
+        """Remember the result of a look-up, unless something was forgotten since it began; at most ``KEY_TTL_S``."""
+        until = self._now_s() + min(ttl_s, KEY_TTL_S)
         with self._lock:
             if generation != self._generation:
                 return

@@ -16,7 +16,7 @@ from django.utils.module_loading import import_string
 
 from market.households import keys
 from market.households.commitments import commitment_of
-from market.households.identities import CACHE, Identity
+from market.households.identities import CACHE, KEY_TTL_S, Identity
 from market.households.models import Account, AccountRequest, ApiKey, Consent, Home, Role, User
 
 MAX_LIST = 500  # rows of a staff list; the oldest come first, so that nothing is overlooked
@@ -182,7 +182,9 @@ def identify_key(token: str) -> Identity | None:
         .first()
     )
     identity = None if key is None else identity_of(key.user, key=key)
-    CACHE.put(digest, identity, generation)
+    # A key that ends is not remembered beyond its end.
+    left_s = KEY_TTL_S if key is None or key.expires_at is None else (key.expires_at - now).total_seconds()
+    CACHE.put(digest, identity, generation, ttl_s=left_s)
     return identity
 
 

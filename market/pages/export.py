@@ -12,6 +12,7 @@ import threading
 import zipfile
 from collections.abc import Callable, Iterator
 from datetime import date, datetime
+from importlib import import_module
 from itertools import chain
 from typing import Any
 
@@ -145,6 +146,11 @@ def _statement(accounts: list[int], day: date) -> Parts:
 def _files(user: User, now: datetime) -> Iterator[tuple[str, Parts]]:
     for name, value in exports.about(user, now=now).items():
         yield f"{name}.json", _json(value)
+    for place in settings.PERSONAL_DATA:
+        about = getattr(import_module(place), "about", None)
+        if about is not None:
+            for name, value in about(user).items():
+                yield f"{name}.json", _json(value)
     accounts = queries.account_indexes(user.pk)
     for account in accounts:
         folder = f"account-{account}"

@@ -19,6 +19,7 @@ from market.pages import zones
 NOTED = "sign_in"  # in the session: [number of the row, key of the session, when it was noted]
 # What somebody who still needs a second factor may open: where it is set up, and the way out.
 OPEN_PATHS = ("/account/security", "/sign-out", "/language", "/api/")  # programs are told in their own words
+SAME_FOR_ALL = ("/ledger/", "/healthz")  # public files, which caches may keep
 # Their days are the market's: a statement is a bill, and its day begins and ends with the market's.
 MARKET_TIME = ("/statement",)
 
@@ -30,12 +31,13 @@ class Visits:
         self._get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        if settings.SESSION_COOKIE_NAME not in request.COOKIES:
+        if settings.SESSION_COOKIE_NAME not in request.COOKIES or request.path.startswith(SAME_FOR_ALL):
             response = self._get_response(request)
         else:
             response = self._known(request)
-        user = getattr(request, "user", None)
-        if user is not None and user.is_authenticated and request.session.session_key:
+        # Asked only where somebody has asked already: looking at a session makes an answer one for this reader alone.
+        session = getattr(request, "session", None)
+        if session is not None and session.accessed and session.session_key and request.user.is_authenticated:
             _note(request)
         return response
 

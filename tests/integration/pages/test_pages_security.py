@@ -312,3 +312,9 @@ def test_a_mail_server_that_is_away_stops_nobody(town: Town) -> None:
         assert "The e-mail could not be sent. Try again later." in visitor.html(SECURITY)
         assert User.objects.get(username="mailless").email == "new@mailless.example"
         with_app(visitor)
+
+
+def test_what_is_the_same_for_all_stays_cacheable(town: Town) -> None:
+    for visitor in (town.nobody, town.alice):
+        answer = visitor.get("/ledger/checkpoint")
+        assert answer.status_code == 200 and "Cookie" not in answer.headers.get("Vary", "")
