@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -10,7 +11,7 @@ from django.utils import timezone
 
 from market.api import shapes
 from market.exchange.units import at_text
-from market.households import consents
+from market.households import consents, queries
 from market.households.identities import CACHE
 from market.households.models import Access, ApiKey, Consent
 from tests.api.conftest import City, Person, refused, shaped
@@ -117,6 +118,13 @@ def test_keys_make_no_keys_and_nobody_touches_anothers(city: City, bob: Person) 
     refused(city.alice.by_hand("DELETE", f"{PATH}/{made.consent.id}"), 404, "unknown_consent", "consent")
     refused(city.olga.by_hand("POST", PATH, json=body), 403, "forbidden")
     assert made.consent.id not in [row.id for row in shaped(city.alice.get(PATH), shapes.ConsentPage).results]
+
+
+def test_a_key_is_not_remembered_beyond_its_end(bob: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = given(bob, expires_at=until(seconds=2))
+    assert queries.identify_key(made.token) is not None and queries.known_key(made.token)[0]
+    monkeypatch.setattr(CACHE, "_now_s", lambda: time.monotonic() + 2)
+    assert queries.known_key(made.token) == (False, None), "others are remembered for five seconds"
 
 
 def test_consents_are_bounded(bob: Person, monkeypatch: pytest.MonkeyPatch) -> None:

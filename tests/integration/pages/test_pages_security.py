@@ -168,6 +168,7 @@ def test_an_address_is_confirmed_by_its_link_and_then_brings_a_password_back(tow
     done = front.post(page.headers["Location"], password1="moon over the barn", password2="moon over the barn")
     assert done.headers["Location"] == "/password/reset/done"
     assert visitor.get("/account").status_code == 302 and person.get("/account").status_code == 302, "signed out"
+    assert not SignIn.objects.filter(user=person.user).exists()
     assert "too old, or it has been used" in Visitor(town, None).client.get(link[1]).content.decode()
     again = Visitor(town, None)
     assert again.post("/sign-in", username="lost", password="moon over the barn").status_code == 302
