@@ -6,6 +6,7 @@ import re
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from django.conf import settings
 from django.contrib.sessions.models import Session
 from django.db import transaction
 from django.utils.translation import gettext as _
@@ -14,6 +15,7 @@ from market.households.models import SignIn, User
 
 SEEN_EVERY_S = 300  # how exact "last seen" is: more would be a write for every page
 MAX_SIGN_INS = 50  # of one person; the one not seen for longest ends when there are more
+MAX_DEMO_SIGN_INS = 5_000  # all visitors of a demo are the same few people
 MAX_AGENT = 400  # characters of what a browser says about itself that are looked at
 
 # In this order: each says the names of those below it, too.
@@ -68,17 +70,18 @@ def note(*, user: User, session_key: str, sign_in: int, agent: str, now: datetim
 
 def _end_oldest(user: User) -> None:
     keys = list(SignIn.objects.filter(user=user).order_by("-seen_at", "-pk").values_list("session_key", flat=True))
-    _end(keys[MAX_SIGN_INS:])
+    _end(keys[MAX_DEMO_SIGN_INS if settings.DEMO else MAX_SIGN_INS :])
 
 
 def sign_ins_of(user: User, *, session_key: str, now: datetime) -> list[SignedIn]:
-    """Return where a person is signed in, this browser first, then the last seen; drop the rows of sessions that are over."""
-    rows = list(SignIn.objects.filter(user=user).select_related("user").order_by("-seen_at", "-pk"))
+    """Return where a person is signed in, this browser first, then the last seen; drop rows of sessions that are over."""
+    mine = SignIn.objects.filter(user=user).select_related("user")
+    others = mine.exclude(session_key=session_key).order_by("-seen_at", "-pk")[:MAX_SIGN_INS]
+    rows = [*mine.filter(session_key=session_key), *others]
     keys = [row.session_key for row in rows]
     held = set(Session.objects.filter(session_key__in=keys, expire_date__gt=now).values_list("session_key", flat=True))
     SignIn.objects.filter(pk__in=[row.pk for row in rows if row.session_key not in held]).delete()
-    shown = [_shown(row, session_key) for row in rows if row.session_key in held]
-    return sorted(shown, key=lambda one: not one.here)
+    return [_shown(row, session_key) for row in rows if row.session_key in held]
 
 
 def _shown(row: SignIn, session_key: str) -> SignedIn:

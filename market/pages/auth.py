@@ -33,7 +33,7 @@ from market.households.operations import HouseholdError
 from market.pages.context import running_exchange
 from market.pages.forms import SignInForm, SignUpForm
 from market.pages.roles import only_for, own_page
-from market.pages.signingin import remember_language, send_confirmation
+from market.pages.signingin import mails_go_out, remember_language, send_confirmation
 from market.streaming.ending import recheck
 
 BACKEND = "django.contrib.auth.backends.ModelBackend"
@@ -148,9 +148,12 @@ def demo_sign_in(request: HttpRequest) -> HttpResponse:
 @require_POST
 def sign_out(request: HttpRequest) -> HttpResponse:
     """Sign out."""
-    if request.user.is_authenticated:
+    person = request.user
+    if person.is_authenticated:
         sessions.signed_out(session_key=request.session.session_key or "")
     logout(request)
+    if person.pk is not None:
+        recheck(person.pk)  # other tabs of this browser
     return redirect("front")
 
 
@@ -171,7 +174,8 @@ def sign_up(request: HttpRequest) -> HttpResponse:
         else:
             login(request, person, backend=BACKEND)
             record_authentication(request, person, "password", reauthenticated=True)
-            send_confirmation(person, emails.token_of(person))
+            if mails_go_out():
+                send_confirmation(person, emails.token_of(person))
             messages.success(request, _("Welcome. The market operator opens your account next."))
             return redirect("account")
     return render(request, "auth/sign_up.html", {"form": form})

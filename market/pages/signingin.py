@@ -26,6 +26,7 @@ from django.utils.translation import gettext_lazy as _
 from market.households import keystore, sessions
 from market.households.models import User
 from market.pages.context import FRONT_PAGES
+from market.streaming.ending import recheck
 
 log = logging.getLogger(__name__)
 
@@ -106,6 +107,7 @@ class AccountAdapter(DefaultAccountAdapter):
     def set_password(self, user: Any, password: str) -> None:
         super().set_password(user, password)
         sessions.end_others(user=user, session_key="")
+        recheck(user.pk)
 
     def reauthenticate(self, user: Any, password: str) -> bool:
         found = self.authenticate(context.request, username=user.username, password=password)
@@ -131,7 +133,7 @@ class AccountAdapter(DefaultAccountAdapter):
         self, template_prefix: str, user: Any, context: dict[str, Any] | None = None, email: str | None = None
     ) -> None:
         sentence = _NOTICES.get(template_prefix)
-        if sentence and user.email:
+        if sentence and user.email and mails_go_out():
             self.send_mail(MAIL + "notice", user.email, {"sentence": sentence, "at": timezone.now()})
 
     def get_reauthentication_methods(self, user: Any) -> list[dict[str, Any]]:
@@ -207,6 +209,11 @@ def remember_language(response: Any, user: User) -> None:
 def name_of(authenticator: Authenticator) -> str:
     """Return what its owner calls a passkey."""
     return keystore.unseal(authenticator.data.get("name", ""), PLACE) or gettext("Passkey")
+
+
+def mails_go_out() -> bool:
+    """Return whether there is a mail server: what nobody asked for is not written into a log instead, with addresses."""
+    return not settings.EMAIL_BACKEND.endswith("console.EmailBackend")
 
 
 def send_confirmation(user: User, token: str) -> bool:

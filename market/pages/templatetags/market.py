@@ -225,14 +225,9 @@ def ago(at_ms: int, now_ms: int) -> str:
 
 @register.filter
 def zone_word(at_ms: int) -> str:
-    """Return the short name of the time zone that times are shown in, "CEST", or its distance from UTC, "UTC+8"."""
-    at = shown(at_ms)
-    word = at.tzname() or ""
-    if word.isalpha():
-        return word
-    offset = at.utcoffset() or timedelta()
-    hours = offset.total_seconds() / 3_600
-    return f"UTC{hours:+g}".replace("-", MINUS)
+    """Return how far the zone that times are shown in is from UTC, "UTC+8"; names like CST mean several places."""
+    offset = shown(at_ms).utcoffset() or timedelta()
+    return f"UTC{offset / timedelta(hours=1):+g}".replace("-", MINUS)
 
 
 @register.filter

@@ -189,4 +189,6 @@ def test_pages_show_the_readers_time_and_statements_the_markets(town: Town) -> N
     for path, zone in (("/account", "Asia/Shanghai"), ("/trade", "Asia/Shanghai"), ("/statement", "Europe/Berlin")):
         assert f'"time_zone": "{zone}", "market_time_zone": "Europe/Berlin"' in visitor.html(path)
     assert '"time_zone": "Europe/Berlin"' in town.alice.html("/account"), "nobody else's"
-    assert 'title="Asia/Shanghai"' in visitor.html("/account") and "title=" not in town.alice.html("/account")
+    assert '<small title="Asia/Shanghai">UTC+8</small>' in visitor.html("/account") and "title=" not in town.alice.html(
+        "/account"
+    )
