@@ -15,6 +15,7 @@ from allauth.mfa.totp.internal.auth import format_hotp_value, hotp_value
 from django.contrib.sessions.models import Session
 from django.core import mail
 from django.core.cache import cache
+from django.core.management import CommandError, call_command
 from django.test import override_settings
 from django.utils import timezone
 
@@ -319,3 +320,15 @@ def test_what_is_the_same_for_all_stays_cacheable(town: Town) -> None:
     for visitor in (town.nobody, town.alice):
         answer = visitor.get("/ledger/checkpoint")
         assert answer.status_code == 200 and "Cookie" not in answer.headers.get("Vary", "")
+
+
+def test_who_lost_every_factor_is_let_in_by_the_market_operator(town: Town, capsys: pytest.CaptureFixture[str]) -> None:
+    town.person("locked")
+    visitor = signed_in(town, "locked")
+    with_app(visitor)
+    with pytest.raises(CommandError, match="nobody who signs in as 'nobody'"):
+        call_command("forget_factors", "nobody")
+    call_command("forget_factors", "locked")
+    assert "Removed: 2; sessions ended: 1." in capsys.readouterr().out
+    assert visitor.get("/account").status_code == 302
+    assert signed_in(town, "locked").get("/account").status_code == 200, "by the password alone"
