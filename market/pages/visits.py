@@ -20,8 +20,8 @@ NOTED = "sign_in"  # in the session: [number of the row, key of the session, whe
 # What somebody who still needs a second factor may open: where it is set up, and the way out.
 OPEN_PATHS = ("/account/security", "/sign-out", "/language", "/api/")  # programs are told in their own words
 SAME_FOR_ALL = ("/ledger/", "/healthz")  # public files, which caches may keep
-# Their days are the market's: a statement is a bill, and its day begins and ends with the market's.
-MARKET_TIME = ("/statement",)
+# Their days are the market's: a statement is a bill, and its day, as that of the history, begins and ends with the market's.
+MARKET_TIME = ("/statement", "/history")
 
 
 class Visits:
