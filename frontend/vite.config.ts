@@ -5,7 +5,7 @@ import { defineConfig } from "vite";
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 
 // One entry a screen; a screen without a script simply has no file.
-const SCREENS = ["app", "public", "home", "trade", "account", "operator", "regulator", "check"];
+const SCREENS = ["app", "public", "home", "trade", "account", "passkey", "operator", "regulator", "check"];
 const input = Object.fromEntries(
   SCREENS.map((name) => [name, here(`./src/${name}.ts`)]).filter(([, path]) => existsSync(path)),
 );

@@ -1,5 +1,5 @@
-// The market's clock: time and date in the market's zone, and the sun on its way across the band.
-import { clock, clockSeconds, day } from "./format";
+// The market's clock: time and date in the reader's zone, and the sun on its way across the band.
+import { clock, clockSeconds, day, marketClock } from "./format";
 import { marketNow, meta } from "./meta";
 
 const RADIUS = 28;
@@ -9,7 +9,7 @@ const SLOW_MS = 1000;
 const FAST_MS = 250; // at sixty times life a second's tick would jump a minute
 
 function minutesOfDay(atMs: number): number {
-  const [hours, minutes] = clock(atMs).split(":").map(Number);
+  const [hours, minutes] = marketClock(atMs).split(":").map(Number);
   return hours * 60 + minutes + ((atMs / 1000) % 60) / 60;
 }
 

@@ -84,17 +84,26 @@ const dateFormat = new Intl.DateTimeFormat(meta.language === "zh-hans" ? "zh-CN"
   timeStyle: "short",
 });
 
-/** Market-zone time of day, "12:15". */
+/** The reader's time of day, "12:15". */
 export const clock = (atMs: number): string => clockFormat.format(atMs);
 export const clockSeconds = (atMs: number): string => secondsFormat.format(atMs);
 export const day = (atMs: number): string => dayFormat.format(atMs);
 /** With the year: "6 Jun 2026, 12:15". */
 export const dateTime = (atMs: number): string => dateFormat.format(atMs);
 
+const marketFormat = new Intl.DateTimeFormat("en-GB", {
+  timeZone: meta.market_time_zone,
+  hour: "2-digit",
+  minute: "2-digit",
+  hourCycle: "h23",
+});
+/** The market's time of day, wherever its reader is: the sun goes by it. */
+export const marketClock = (atMs: number): string => marketFormat.format(atMs);
+
 /** Start of a contract ("2026-06-06T12:15Z") in milliseconds. */
 export const contractStart = (name: string): number => Date.parse(name.replace("Z", ":00Z"));
 
-/** "12:15–12:30" in the market's zone. */
+/** "12:15–12:30" in the reader's zone. */
 export function interval(name: string): string {
   const start = contractStart(name);
   return `${clock(start)}–${clock(start + meta.interval_min * 60_000)}`;

@@ -5,7 +5,8 @@ export interface Meta {
   speed: number; // market seconds a real second
   demo: boolean;
   language: string;
-  time_zone: string;
+  time_zone: string; // the reader's: what pages show times in
+  market_time_zone: string; // the market's: what its days go by, and where its sun stands
   currency: string;
   symbol: string;
   role: string;

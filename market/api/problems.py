@@ -67,6 +67,8 @@ _STATUS = {
     "unknown_trade": 404,
     "already_recalled": 409,
     "unknown_device": 404,
+    "unknown_consent": 404,
+    "too_many_consents": 429,
     "already_final": 409,
     "in_arrears": 409,
     "not_newest": 409,

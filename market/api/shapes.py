@@ -12,6 +12,13 @@ import msgspec
 from msgspec import Meta
 
 from market.api.autopilot_shapes import Autopilot, AutopilotDay, AutopilotIn  # noqa: F401
+from market.api.consent_shapes import (  # noqa: F401
+    Consent,
+    ConsentChangeIn,
+    ConsentGranted,
+    ConsentIn,
+    ConsentPage,
+)
 from market.api.device_shapes import (  # noqa: F401
     AreaBalance,
     BalancePage,

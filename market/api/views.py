@@ -54,6 +54,8 @@ class ApiView(APIView):
             return
         identity = request.auth if isinstance(request.auth, Identity) else queries.identity_of(request.user)
         self.identity = identity
+        if identity.key_id is None and identity.device is None and queries.lacks_factor(request.user):
+            raise Problem(403, "second_factor_required")
         if self.public and request.method in SAFE_METHODS:
             return
         if identity.device is not None and not self.for_devices:

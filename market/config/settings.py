@@ -60,7 +60,8 @@ LEDGER_OPEN = envbool("SUNLEDGER_LEDGER_OPEN", DEMO)
 LEDGER_ACCESS = "market.api.ledger.key_may_read"  # whether a request for them carries a key that may
 LEDGER_SNAPSHOTS = "market.exchange.snapshots"  # the module that has the states followers may start from
 LEDGER_NOTED = "market.api.ledger.note_read"  # who reads them is noted
-# What else knows something about a person: modules with ``obstacle(accounts)`` and ``forget(accounts)``.
+# What else knows something about a person: modules with ``obstacle(accounts)`` and ``forget(accounts)``; where it is more than
+# ``pages.export`` asks for by itself, ``about(user)`` gives it by file name for the copy that the person may take.
 PAYOUTS = "market.payments.personal"  # pays out who leaves; above the package that closes accounts
 PERSONAL_DATA = ["market.payments.personal", "market.disputes.personal", "market.agents.personal"]
 # The account at the bank that members pay into and are paid from; without it no payout file can be made.
@@ -87,6 +88,9 @@ INSTALLED_APPS = [
     "rest_framework",
     "drf_spectacular",
     "csp",
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
     "ledger",
     "market.exchange",
     "market.households",
@@ -116,6 +120,8 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+    "market.pages.visits.Visits",
 ]
 
 ROOT_URLCONF = "market.config.urls"
@@ -168,6 +174,37 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
 ]
+
+# Sign-in in steps, passkeys, authenticator apps, recovery codes and the reset of passwords are django-allauth's; its tables of
+# e-mail addresses stay empty, as they would hold them in the clear (``households.emails``).
+STAFF_SECOND_FACTOR = envbool("SUNLEDGER_STAFF_SECOND_FACTOR", False)  # whether all in office need a second factor
+ACCOUNT_ADAPTER = "market.pages.signingin.AccountAdapter"
+ACCOUNT_LOGIN_METHODS = {"username"}
+ACCOUNT_SIGNUP_FIELDS = ["username*", "password1*"]
+ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False
+ACCOUNT_EMAIL_NOTIFICATIONS = True
+ACCOUNT_REAUTHENTICATION_TIMEOUT = 300
+ACCOUNT_REAUTHENTICATION_METHODS = ["password", "mfa"]
+ACCOUNT_FORMS = {
+    "reset_password": "market.pages.authforms.ResetForm",
+    "reset_password_from_key": "market.pages.authforms.NewPasswordForm",
+    "reauthenticate": "market.pages.authforms.PasswordAgainForm",
+}
+MFA_ADAPTER = "market.pages.signingin.FactorAdapter"
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_WEBAUTHN_USER_VERIFICATION = "required"  # a passkey is two factors: the device and who may open it
+MFA_TOTP_TOLERANCE = 1  # a clock may be wrong by half a minute
+MFA_FORMS = {
+    "authenticate": "market.pages.authforms.CodeForm",
+    "reauthenticate": "market.pages.authforms.CodeAgainForm",
+    "activate_totp": "market.pages.authforms.NewAppForm",
+    "add_webauthn": "market.pages.authforms.PasskeyForm",
+    "login_webauthn": "market.pages.authforms.PasskeyLoginForm",
+    "authenticate_webauthn": "market.pages.authforms.PasskeyFactorForm",
+    "reauthenticate_webauthn": "market.pages.authforms.PasskeyAgainForm",
+}
 
 LANGUAGE_CODE = "en"
 LANGUAGES = [("en", _("English")), ("zh-hans", _("Simplified Chinese"))]

@@ -16,10 +16,10 @@ from django.conf import settings
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
-from market.households.models import Access, Account, Role, User
+from market.households.models import Access, Account, Consent, Role, User
 
-PEOPLE, ACCOUNT, ORDERS, TRADES, REFUSALS, ENTRIES, LEDGER = (
-    "people", "account", "orders", "trades", "refusals", "entries", "ledger",
+PEOPLE, ACCOUNT, ORDERS, TRADES, REFUSALS, ENTRIES, LEDGER, CONSENT, EXPORT = (
+    "people", "account", "orders", "trades", "refusals", "entries", "ledger", "consent", "export",
 )  # fmt: skip
 KINDS = {
     PEOPLE: _("Name, address and meter number"),
@@ -29,6 +29,8 @@ KINDS = {
     REFUSALS: _("Orders that were refused"),
     ENTRIES: _("Entries of the ledger"),
     LEDGER: _("The whole ledger"),
+    CONSENT: _("What you allowed"),
+    EXPORT: _("A copy of everything about you"),
 }
 OFFICIALS = frozenset((Role.OPERATOR.value, Role.REGULATOR.value, Role.STAFF.value))
 NOBODY = 0
@@ -87,6 +89,24 @@ def note(
         prune(now=now)
 
 
+def note_consent(*, user_id: int, consent: int, now: datetime) -> None:
+    """Note that a third party used the key that a person's consent gave it."""
+    _note_own(user_id, CONSENT, consent, now)
+
+
+def note_export(*, user_id: int, now: datetime) -> None:
+    """Note that a person took a copy of everything about them: was it not them, they see it here."""
+    _note_own(user_id, EXPORT, 0, now)
+
+
+def _note_own(user_id: int, kind: str, consent: int, now: datetime) -> None:
+    hour = now.replace(minute=0, second=0, microsecond=0)
+    row = Access(
+        hour=hour, at=now, reader=user_id, role=Role.HOUSEHOLD.value, kind=kind, person=user_id, consent=consent
+    )
+    Access.objects.bulk_create([row], ignore_conflicts=True)
+
+
 def _remember(names: Iterable[tuple[object, ...]]) -> None:
     with _lock:
         for name in names:
@@ -125,13 +145,15 @@ def by(user: User, *, limit: int = SHOWN) -> list[Seen]:
 
 def _seen(rows: list[Access]) -> list[Seen]:
     readers = {person.pk: person.username for person in User.objects.filter(pk__in={row.reader for row in rows})}
-    return [
-        Seen(
-            row.at,
-            readers.get(row.reader, ""),
-            Role(row.role).label,
-            KINDS[row.kind],
-            None if row.account == NO_ACCOUNT else row.account,
-        )
-        for row in rows
-    ]
+    consents = Consent.objects.filter(pk__in={row.consent for row in rows}).select_related("user")
+    parties = {consent.pk: consent.party for consent in consents}
+    return [_shown(row, readers, parties) for row in rows]
+
+
+def _shown(row: Access, readers: dict[int, str], parties: dict[int, str]) -> Seen:
+    reader, role = readers.get(row.reader, ""), Role(row.role).label
+    if row.kind == CONSENT:
+        reader, role = parties.get(row.consent, ""), str(_("Third party"))
+    elif row.kind == EXPORT:
+        reader, role = "", str(_("You"))
+    return Seen(row.at, reader, role, KINDS[row.kind], None if row.account == NO_ACCOUNT else row.account)

@@ -26,6 +26,7 @@ class Identity(NamedTuple):
     key_id: int | None = None  # None: a session
     key_used_at: datetime | None = None
     device: int | None = None  # the database's number of the device whose key it is
+    consent: int | None = None  # of the consent by which a third party has the key
 
 
 class IdentityCache:
@@ -56,9 +57,9 @@ class IdentityCache:
         """Return the number to hand to ``put`` with what is looked up from now on."""
         return self._generation
 
-    def put(self, digest: str, identity: Identity | None, generation: int) -> None:
-        """Remember the result of a look-up, unless something was forgotten since it began."""
-        until = self._now_s() + KEY_TTL_S
+    def put(self, digest: str, identity: Identity | None, generation: int, *, ttl_s: float = KEY_TTL_S) -> None:
+        """Remember the result of a look-up, unless something was forgotten since it began; at most ``KEY_TTL_S``."""
+        until = self._now_s() + min(ttl_s, KEY_TTL_S)
         with self._lock:
             if generation != self._generation:
                 return

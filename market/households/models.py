@@ -34,6 +34,14 @@ class Role(models.TextChoices):
     STAFF = "staff", _("Market operator")
 
 
+class Colours(models.TextChoices):
+    """How rising and falling prices look: red means up in China and down elsewhere, so the default is neither."""
+
+    NEUTRAL = "", _("hollow and filled, without colour")
+    GREEN_UP = "green-up", _("green up, red down")
+    RED_UP = "red-up", _("red up, green down")
+
+
 class People(UserManager["User"]):
     """Makes people; whoever is made on the command line as superuser is the market operator."""
 
@@ -74,6 +82,10 @@ class User(AbstractUser):
 
     role = models.CharField(max_length=16, choices=Role.choices, default=Role.HOUSEHOLD)
     language = models.CharField(max_length=16, blank=True, default="")
+    time_zone = models.CharField(max_length=64, blank=True, default="")  # "" = the market's
+    colours = models.CharField(max_length=16, blank=True, default="")  # of rising and falling prices, see ``Colours``
+    # Keyed digest of the address that was confirmed by a link sent to it: only there a new password can be asked for.
+    email_lookup = models.CharField(max_length=64, blank=True, default="", db_index=True, editable=False)
 
     def sealing_key(self) -> str:
         """Return the name of the key that seals what is known about this person."""
@@ -189,6 +201,33 @@ class ApiKey(models.Model):
         return self.user.person_key
 
 
+class Consent(models.Model):
+    """That a third party may read or trade for a person, by a key of its own, until the key expires or is revoked."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="consents")
+    key = models.OneToOneField(ApiKey, on_delete=models.CASCADE, related_name="consent")
+    party = SealedField(max_length=KEY_NAME_LENGTH)
+    granted_at = models.DateTimeField()
+
+    def sealing_key(self) -> str:
+        """Return the name of the key of who consents."""
+        return self.user.person_key
+
+
+class SignIn(models.Model):
+    """A browser in which somebody is signed in. Which address it has is not kept."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="sign_ins")
+    session_key = models.CharField(max_length=40, unique=True)
+    browser = SealedField(blank=True, default="", max_length=80)  # "Firefox on Linux", never the whole line it sent
+    first_at = models.DateTimeField()
+    seen_at = models.DateTimeField()  # to some minutes
+
+    def sealing_key(self) -> str:
+        """Return the name of the key of who is signed in."""
+        return self.user.person_key
+
+
 class AccountRequest(models.Model):
     """A household that signed up and waits for the market operator to open its account."""
 
@@ -241,7 +280,7 @@ class Access(models.Model):
     """That somebody in office read about somebody: one row a reader, kind, subject and hour, however often.
 
     Numbers, not keys: the row outlives neither its reader's nor its subject's name. ``account`` -1: none, ``person`` 0: none;
-    both: everybody's (the ledger's bundles).
+    both: everybody's (the ledger's bundles). ``consent`` names the consent by which a third party read; 0: none.
     """
 
     hour = models.DateTimeField()
@@ -251,10 +290,13 @@ class Access(models.Model):
     kind = models.CharField(max_length=16)  # see ``accesslog.KINDS``
     account = models.BigIntegerField(default=-1)
     person = models.BigIntegerField(default=0)
+    consent = models.BigIntegerField(default=0)
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["account", "person", "hour", "reader", "kind"], name="access_once_an_hour")
+            models.UniqueConstraint(
+                fields=["account", "person", "hour", "reader", "kind", "consent"], name="access_once_an_hour"
+            )
         ]
         indexes = [
             models.Index(fields=["reader", "at"], name="access_reader"),

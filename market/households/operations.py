@@ -7,9 +7,11 @@ it is durable: a crash in between leaves an account on the ledger that nobody ow
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
+from functools import cache
 from typing import NamedTuple
+from zoneinfo import available_timezones
 
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
@@ -21,7 +23,7 @@ from market.engine.commands import OpenAccount
 from market.engine.events import AccountOpened, Refused
 from market.exchange import operations as exchange_operations
 from market.exchange.exchange import Exchange
-from market.households import keys, keystore
+from market.households import accesslog, keys, keystore
 from market.households.commitments import commitment_of, identity_text
 from market.households.identities import CACHE, Identity
 from market.households.models import (
@@ -29,6 +31,7 @@ from market.households.models import (
     Account,
     AccountRequest,
     ApiKey,
+    Colours,
     Connection,
     Home,
     Role,
@@ -38,6 +41,9 @@ from market.households.models import (
 SALT_BYTES = 32
 CONNECTION_BYTES = 32
 MAX_KEYS = 20  # live keys of one person; devices have keys of their own beside these
+REGIONS = (
+    "Africa/", "America/", "Antarctica/", "Asia/", "Atlantic/", "Australia/", "Europe/", "Indian/", "Pacific/",
+)  # fmt: skip
 OPEN_BATCH = 1_000  # accounts opened together: the exchange's largest batch
 
 
@@ -114,10 +120,28 @@ def sign_up(
     return user
 
 
-def set_profile(*, user: User, first_name: str, email: str) -> None:
-    """Remember how a person is called and reached."""
-    user.first_name, user.email = first_name, email
-    user.save(update_fields=["first_name", "email"])
+def set_profile(
+    *, user: User, first_name: str, email: str | None = None, time_zone: str | None = None, colours: str | None = None
+) -> None:
+    """Remember how a person is called and reached, and how pages look to them; None leaves a thing as it is.
+
+    ``time_zone``: an IANA name, "" for the market's. Raise ``HouseholdError`` (invalid_value).
+    """
+    if time_zone and time_zone not in time_zones():
+        raise HouseholdError("invalid_value", "time_zone", _("There is no such time zone."))
+    if colours is not None and colours not in Colours.values:
+        raise HouseholdError("invalid_value", "colours", _("There are no such colours."))
+    user.first_name = first_name
+    user.email = user.email if email is None else email
+    user.time_zone = user.time_zone if time_zone is None else time_zone
+    user.colours = user.colours if colours is None else colours
+    user.save(update_fields=["first_name", "email", "time_zone", "colours"])
+
+
+@cache
+def time_zones() -> tuple[str, ...]:
+    """Return the names of time zones a person may choose: those of places, and UTC."""
+    return ("UTC", *sorted(name for name in available_timezones() if name.startswith(REGIONS)))
 
 
 def set_language(*, user: User, language: str) -> None:
@@ -346,15 +370,20 @@ def issue_key(
         raise HouseholdError("scope_not_allowed", "scopes", _("A key of yours cannot be allowed this."))
     if expires_at is not None and expires_at <= now:
         raise HouseholdError("invalid_value", "expires_at", _("This lies in the past."))
-    if ApiKey.objects.filter(user=user, device=None, revoked_at=None).count() >= MAX_KEYS:
+    if ApiKey.objects.filter(user=user, device=None, consent=None, revoked_at=None).count() >= MAX_KEYS:
         raise HouseholdError("too_many_keys", "name", _("You have too many keys; revoke one first."))
+    return new_key(user=user, name=name, scopes=wanted, expires_at=expires_at)
+
+
+def new_key(*, user: User, name: str, scopes: Collection[str], expires_at: datetime | None) -> NewKey:
+    """Store a fresh key; who calls has checked what it may do."""
     token = keys.new_token()
     key = ApiKey.objects.create(
         user=user,
         name=name,
         prefix=token[: keys.SHOWN_LENGTH],
         digest=keys.digest(token),
-        scopes=" ".join(scope for scope in keys.SCOPES if scope in wanted),
+        scopes=" ".join(scope for scope in keys.SCOPES if scope in scopes),
         expires_at=expires_at,
     )
     CACHE.forget(key.digest)
@@ -376,3 +405,5 @@ def note_key_use(*, identity: Identity, now: datetime) -> None:
     hour = now.replace(minute=0, second=0, microsecond=0)
     if identity.key_id is not None and (identity.key_used_at is None or identity.key_used_at < hour):
         ApiKey.objects.filter(pk=identity.key_id).exclude(last_used_at__gte=hour).update(last_used_at=hour)
+        if identity.consent is not None:
+            accesslog.note_consent(user_id=identity.user_id, consent=identity.consent, now=now)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import orjson
+from allauth.mfa.models import Authenticator
 from django.conf import settings
 from django.contrib.auth import get_user
 from django.db.models import Count, Q, QuerySet
@@ -15,8 +16,8 @@ from django.utils.module_loading import import_string
 
 from market.households import keys
 from market.households.commitments import commitment_of
-from market.households.identities import CACHE, Identity
-from market.households.models import Account, AccountRequest, ApiKey, Home, Role, User
+from market.households.identities import CACHE, KEY_TTL_S, Identity
+from market.households.models import Account, AccountRequest, ApiKey, Consent, Home, Role, User
 
 MAX_LIST = 500  # rows of a staff list; the oldest come first, so that nothing is overlooked
 
@@ -161,6 +162,7 @@ def identity_of(user: User, *, key: ApiKey | None = None) -> Identity:
         key_id=None if key is None else key.pk,
         key_used_at=None if key is None else key.last_used_at,
         device=None if key is None else key.device_id,
+        consent=None if key is None else Consent.objects.filter(key=key).values_list("pk", flat=True).first(),
     )
 
 
@@ -186,7 +188,9 @@ def identify_key(token: str) -> Identity | None:
         .first()
     )
     identity = None if key is None else identity_of(key.user, key=key)
-    CACHE.put(digest, identity, generation)
+    # A key that ends is not remembered beyond its end.
+    left_s = KEY_TTL_S if key is None or key.expires_at is None else (key.expires_at - now).total_seconds()
+    CACHE.put(digest, identity, generation, ttl_s=left_s)
     return identity
 
 
@@ -201,7 +205,14 @@ def session_user(session_key: str) -> User | None:
     request = HttpRequest()
     request.session = import_string(f"{settings.SESSION_ENGINE}.SessionStore")(session_key)
     user = get_user(request)
-    return user if isinstance(user, User) and user.is_active else None
+    return user if isinstance(user, User) and user.is_active and not lacks_factor(user) else None
+
+
+def lacks_factor(user: User) -> bool:
+    """Return whether somebody in office has to set up a second factor before anything else (``STAFF_SECOND_FACTOR``)."""
+    if not settings.STAFF_SECOND_FACTOR or user.role == Role.HOUSEHOLD:
+        return False
+    return not Authenticator.objects.filter(user_id=user.pk).exclude(type=Authenticator.Type.RECOVERY_CODES).exists()
 
 
 def user_with_key(identity: Identity) -> User | None:
@@ -211,8 +222,8 @@ def user_with_key(identity: Identity) -> User | None:
 
 # --- lists for people -------------------------------------------------------------------------------------------------
 def keys_of(user: User) -> QuerySet[ApiKey]:
-    """Return a person's keys, newest first, revoked ones included; those of devices stand beside the devices."""
-    return ApiKey.objects.filter(user=user, device=None).order_by("-created_at", "-pk")[:MAX_LIST]
+    """Return a person's keys, newest first, revoked ones included; those of devices and third parties stand beside them."""
+    return ApiKey.objects.filter(user=user, device=None, consent=None).order_by("-created_at", "-pk")[:MAX_LIST]
 
 
 def request_of(user: User) -> AccountRequest | None:

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import redirect
 from django.urls import path
 from django.utils import timezone, translation
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
-from market.exchange import queries as exchange_queries
-from market.households import operations, queries
-from market.households.models import ApiKey
+from market.households import operations
 from market.households.operations import HouseholdError
-from market.pages import privacy, sharing
-from market.pages.forms import SCOPE_WORDS, KeyForm, ProfileForm
+from market.pages.accountview import profile_form, show
+from market.pages.forms import KeyForm
 from market.pages.roles import only_for
-from market.settlement import subscriptions
+from market.streaming.ending import recheck
 
 USED_KEPT = 20  # form tokens remembered in a session: a repeated sending follows soon or never
 
@@ -31,7 +27,7 @@ USED_KEPT = 20  # form tokens remembered in a session: a repeated sending follow
 @require_safe
 def account(request: HttpRequest) -> HttpResponse:
     """Show a person's profile, account, money and keys."""
-    return _show(request)
+    return show(request)
 
 
 @never_cache
@@ -39,11 +35,16 @@ def account(request: HttpRequest) -> HttpResponse:
 @require_POST
 def save_profile(request: HttpRequest) -> HttpResponse:
     """Keep what a person says about herself."""
-    form = ProfileForm(request.POST)
+    form = profile_form(request.POST)
     if not form.is_valid():
-        return _show(request, profile=form)
+        return show(request, profile=form)
     values = form.cleaned_data
-    operations.set_profile(user=request.user, first_name=values["first_name"], email=values["email"])
+    operations.set_profile(
+        user=request.user,
+        first_name=values["first_name"],
+        time_zone=values["time_zone"],
+        colours=values["colours"],
+    )
     operations.set_language(user=request.user, language=values["language"])
     translation.activate(values["language"])
     messages.success(request, _("Saved."))
@@ -64,8 +65,8 @@ def make_key(request: HttpRequest) -> HttpResponse:
     """Make an API key and show its secret, this once."""
     form = KeyForm(request.POST, role=request.user.role)
     if not form.is_valid():
-        return _show(request, key_form=form)
-    if not _first_time(request, form.cleaned_data["once"]):
+        return show(request, key_form=form)
+    if not first_time(request, form.cleaned_data["once"]):
         messages.warning(request, _("This key has been made already. Its secret is not shown a second time."))
         return redirect("account")
     try:
@@ -78,9 +79,9 @@ def make_key(request: HttpRequest) -> HttpResponse:
     except HouseholdError as error:
         form.renew()
         form.add_error(error.field if error.field in form.fields else None, str(error.sentence))
-        return _show(request, key_form=form)
+        return show(request, key_form=form)
     # Shown in the answer itself: a redirect would need the secret to be kept somewhere.
-    return _show(request, new_key=made)
+    return show(request, new_key=made)
 
 
 @never_cache
@@ -89,53 +90,20 @@ def make_key(request: HttpRequest) -> HttpResponse:
 def revoke_key(request: HttpRequest, key_id: int) -> HttpResponse:
     """Revoke one of the person's keys."""
     if operations.revoke_key(user=request.user, key_id=key_id, now=timezone.now()):
+        recheck(request.user.pk)
         messages.success(request, _("The key is revoked: it opens nothing any more."))
     else:
         messages.warning(request, _("There is no such key, or it has been revoked before."))
     return redirect("account")
 
 
-def _first_time(request: HttpRequest, once: str) -> bool:
+def first_time(request: HttpRequest, once: str) -> bool:
     """Return whether this form's token is new in the session, and remember it."""
     used: list[str] = request.session.get("used_forms", [])
     if once in used:
         return False
     request.session["used_forms"] = [*used, once][-USED_KEPT:]
     return True
-
-
-def _show(
-    request: HttpRequest,
-    *,
-    profile: ProfileForm | None = None,
-    key_form: KeyForm | None = None,
-    new_key: operations.NewKey | None = None,
-) -> HttpResponse:
-    user = request.user
-    mine = queries.account_of(user)
-    wrong = any(form is not None for form in (profile, key_form))
-    initial = {
-        "first_name": user.first_name,
-        "email": user.email,
-        "language": user.language or translation.get_language() or "en",
-    }
-    context: dict[str, Any] = {
-        "profile": profile or ProfileForm(initial=initial),
-        "key_form": key_form or KeyForm(role=user.role),
-        "new_key": new_key,
-        "keys": [(key, _scope_words(key)) for key in queries.keys_of(user)],
-        "account": mine,
-        "balance": exchange_queries.balance(mine.index) if mine is not None else None,
-        "account_request": queries.request_of(user),
-        "summary_on": subscriptions.is_subscribed(user),
-        **sharing.context_of(mine),
-        **privacy.context_of(user),
-    }
-    return render(request, "account/account.html", context, status=422 if wrong else 200)
-
-
-def _scope_words(key: ApiKey) -> list[str]:
-    return [str(SCOPE_WORDS.get(scope, scope)) for scope in key.scopes.split()]
 
 
 urlpatterns = [

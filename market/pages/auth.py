@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import threading
 
+from allauth.account.internal.flows.login import perform_login, record_authentication
+from allauth.account.models import Login
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import login, logout, update_session_auth_hash
 from django.contrib.auth.forms import PasswordChangeForm
 from django.core.cache import cache
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import path
 from django.utils.http import url_has_allowed_host_and_scheme
@@ -23,13 +25,16 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from ledger import queries as ledger_queries
 from market.exchange import queries as exchange_queries
 from market.grid import queries as grid_queries
+from market.households import emails, sessions
 from market.households import operations as households
 from market.households.demo import PEOPLE, SECOND, demo_person, ensure_demo_people
-from market.households.models import Role, User
+from market.households.models import Role
 from market.households.operations import HouseholdError
 from market.pages.context import running_exchange
 from market.pages.forms import SignInForm, SignUpForm
 from market.pages.roles import only_for, own_page
+from market.pages.signingin import mails_go_out, remember_language, send_confirmation
+from market.streaming.ending import recheck
 
 BACKEND = "django.contrib.auth.backends.ModelBackend"
 FIGURES_KEPT_S = 5  # how old the figures of the front page may be: counting is not for every visitor
@@ -105,7 +110,10 @@ def sign_in(request: HttpRequest) -> HttpResponse:
             status = 429
         elif form.is_valid():
             cache.delete(counter)
-            return _enter(request, form.get_user())
+            person = form.get_user()
+            # A password just typed counts as shown again: who comes to add a passkey is not asked twice.
+            record_authentication(request, person, "password", reauthenticated=True)
+            return perform_login(request, Login(user=person, redirect_url=_next(request) or None))
         else:
             cache.add(counter, 0, FAILURES_KEPT_S)
             cache.incr(counter)
@@ -128,14 +136,24 @@ def demo_sign_in(request: HttpRequest) -> HttpResponse:
         person = demo_person(role)
     if person is None:
         raise Http404
-    return _enter(request, person)
+    login(request, person, backend=BACKEND)
+    # The door stands for what these people would have shown.
+    record_authentication(request, person, "password", reauthenticated=True)
+    response = redirect(_next(request) or own_page(person.role))
+    remember_language(response, person)
+    return response
 
 
 @never_cache
 @require_POST
 def sign_out(request: HttpRequest) -> HttpResponse:
     """Sign out."""
+    person = request.user
+    if person.is_authenticated:
+        sessions.signed_out(session_key=request.session.session_key or "")
     logout(request)
+    if person.pk is not None:
+        recheck(person.pk)  # other tabs of this browser
     return redirect("front")
 
 
@@ -155,6 +173,9 @@ def sign_up(request: HttpRequest) -> HttpResponse:
             form.add_error(error.field if error.field in form.fields else None, str(error.sentence))
         else:
             login(request, person, backend=BACKEND)
+            record_authentication(request, person, "password", reauthenticated=True)
+            if mails_go_out():
+                send_confirmation(person, emails.token_of(person))
             messages.success(request, _("Welcome. The market operator opens your account next."))
             return redirect("account")
     return render(request, "auth/sign_up.html", {"form": form})
@@ -171,23 +192,12 @@ def change_password(request: HttpRequest) -> HttpResponse:
     form = PasswordChangeForm(request.user, request.POST or None)
     if request.method == "POST" and form.is_valid():
         form.save()
+        sessions.end_others(user=form.user, session_key=request.session.session_key or "")
         update_session_auth_hash(request, form.user)
+        recheck(form.user.pk)
         messages.success(request, _("The password is changed. Other devices have been signed out."))
         return redirect("account")
     return render(request, "auth/password.html", {"form": form})
-
-
-def _enter(request: HttpRequest, person: User) -> HttpResponseRedirect:
-    login(request, person, backend=BACKEND)
-    response = redirect(_next(request) or own_page(person.role))
-    if person.language:
-        response.set_cookie(
-            settings.LANGUAGE_COOKIE_NAME,
-            person.language,
-            samesite=settings.LANGUAGE_COOKIE_SAMESITE,
-            secure=settings.SESSION_COOKIE_SECURE,
-        )
-    return response
 
 
 def _next(request: HttpRequest) -> str:
@@ -227,8 +237,10 @@ urlpatterns = [
     path("", front, name="front"),
     path("figures", figures, name="figures"),
     path("sign-in", sign_in, name="sign-in"),
+    path("sign-in", sign_in, name="account_login"),
     path("sign-out", sign_out, name="sign-out"),
     path("sign-up", sign_up, name="sign-up"),
+    path("sign-up", sign_up, name="account_signup"),
     path("demo/sign-in", demo_sign_in, name="demo-sign-in"),
     path("account/password", change_password, name="change-password"),
 ]

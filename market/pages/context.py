@@ -6,7 +6,6 @@ import math
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from typing import Any, NamedTuple
-from zoneinfo import ZoneInfo
 
 from django.conf import settings
 from django.http import HttpRequest
@@ -21,6 +20,7 @@ from market.exchange.outcomes import NotRunning
 from market.households import queries as households
 from market.households.queries import AccountInfo
 from market.pages.messages import catalogue
+from market.pages.zones import market_zone, shown_zone
 from market.settlement.periods import start_ms
 
 SYMBOLS = {"EUR": "€", "USD": "$", "GBP": "£", "CNY": "¥", "JPY": "¥", "CHF": "CHF "}
@@ -46,14 +46,14 @@ class Link(NamedTuple):
     current: bool
 
 
-def market_zone() -> ZoneInfo:
-    """Return the time zone of the market: its clock, its days."""
-    return ZoneInfo(settings.MARKET_TIME_ZONE)
-
-
 def local(at_ms: int) -> datetime:
-    """Return market-local time of an instant."""
+    """Return market-local time of an instant: what days and rules go by. ``shown`` is what people read."""
     return datetime.fromtimestamp(at_ms / 1000, UTC).astimezone(market_zone())
+
+
+def shown(at_ms: int) -> datetime:
+    """Return an instant in the time zone that its reader sees times in."""
+    return datetime.fromtimestamp(at_ms / 1000, UTC).astimezone(shown_zone())
 
 
 def day_span_ms(day: date) -> tuple[int, int]:
@@ -137,6 +137,16 @@ class Page:
         """The person's role, "" for anybody."""
         return "" if self._user is None else self._user.role
 
+    @property
+    def colours(self) -> str:
+        """How rising and falling prices look, "" for without colour."""
+        return "" if self._user is None else self._user.colours
+
+    @property
+    def zone(self) -> str:
+        """The place whose time pages show where it is not the market's, "" where it is: "Asia/Shanghai"."""
+        return "" if shown_zone().key == settings.MARKET_TIME_ZONE else shown_zone().key
+
     @cached_property
     def navigation(self) -> list[Link]:
         """Where this person may go."""
@@ -169,7 +179,8 @@ class Page:
             "speed": self.speed,
             "demo": self.demo,
             "language": get_language() or settings.LANGUAGE_CODE,
-            "time_zone": settings.MARKET_TIME_ZONE,
+            "time_zone": shown_zone().key,
+            "market_time_zone": settings.MARKET_TIME_ZONE,
             "currency": settings.MARKET_CURRENCY,
             "symbol": currency_symbol(),
             "role": self.role,

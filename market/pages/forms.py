@@ -6,6 +6,7 @@ Prices and money are typed as decimal texts and power in kW; ``cleaned_data`` ha
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -28,7 +29,7 @@ from market.engine.accounts import (
 from market.grid.operations import MAX_ONCE_LENGTH
 from market.grid.reasons import CAPACITY_REASONS, HALT_REASONS, RECALL_REASONS
 from market.households import keys
-from market.households.models import DEVICE_NAME_LENGTH, AccountRequest, DeviceKind, User
+from market.households.models import DEVICE_NAME_LENGTH, AccountRequest, Colours, DeviceKind, User
 
 ONCE_BYTES = 16
 MAX_KW = 10_000_000  # 10 GW: more than any edge of a city's grid
@@ -176,7 +177,7 @@ class SignUpForm(forms.Form):
 
 # --- account ---------------------------------------------------------------------------------------------------------
 class ProfileForm(forms.Form):
-    """How a person is called and reached."""
+    """How a person is called, and how pages look to them."""
 
     first_name = forms.CharField(
         label=_("What we call you"),
@@ -184,10 +185,17 @@ class ProfileForm(forms.Form):
         required=False,
         widget=forms.TextInput(attrs={"autocomplete": "given-name"}),
     )
-    email = forms.EmailField(
-        label=_("E-mail"), max_length=254, required=False, widget=forms.EmailInput(attrs={"autocomplete": "email"})
-    )
     language = forms.ChoiceField(label=_("Language"), choices=[("en", "English"), ("zh-hans", "简体中文")])
+    time_zone = forms.ChoiceField(
+        label=_("Time zone"), required=False,
+        help_text=_("Pages show times in it. Statements and what is due go by the market's."),
+    )  # fmt: skip
+    colours = forms.ChoiceField(label=_("Rising and falling prices"), required=False, choices=Colours.choices)
+
+    def __init__(self, *args: Any, zones: Sequence[str], market_zone: str, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        market = _("The market's, %(zone)s") % {"zone": market_zone.replace("_", " ")}
+        self.fields["time_zone"].choices = [("", market), *((zone, zone.replace("_", " ")) for zone in zones)]
 
 
 class KeyForm(OnceForm):

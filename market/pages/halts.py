@@ -18,9 +18,10 @@ from market.exchange.exchange import Exchange
 from market.grid import operations as grid
 from market.grid import queries as grid_queries
 from market.households.models import Role
-from market.pages.context import local, market_zone, running_exchange
+from market.pages.context import local, running_exchange
 from market.pages.forms import HaltForm, ResumeForm
 from market.pages.roles import decide, only_for
+from market.pages.zones import market_zone
 
 SHOWN_DECISIONS = 20
 SHOWN_STOPPED = 200  # halts in the list

@@ -32,6 +32,10 @@ SCRIPTS = (
     _("The autopilot could not be switched. Try again."),
     _("Sold {energy} for {amount}."),
     _("Bought {energy} for {amount}."),
+    # passkeys
+    _("This browser knows no passkeys."),
+    _("Your device asks you now."),
+    _("No passkey was used. You can try again."),
     # account
     _("Off: orders are accepted without a signature."),
     _("On: this browser signs your orders."),

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 from django.conf import settings
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import redirect
+from django.shortcuts import redirect, render
 from django.urls import path
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_POST
+from django.views.decorators.http import require_http_methods, require_POST
 
 from market.exchange import queries as exchange_queries
 from market.exchange.outcomes import CommitFailed, NotRunning, Overloaded
@@ -114,16 +114,25 @@ def fetch_left(request: HttpRequest) -> HttpResponse:
 
 @never_cache
 @only_for(Role.HOUSEHOLD)
-@require_POST
+@require_http_methods(["GET", "POST"])
 def ask_erasure(request: HttpRequest) -> HttpResponse:
-    """Note that a person wants to be forgotten, or not any more."""
-    if request.POST.get("decision") == "withdraw":
-        erasure.withdraw_request(user=request.user)
+    """Say what being erased means, and note that a person wants it, or not any more."""
+    user = request.user
+    if request.method == "POST" and request.POST.get("decision") == "withdraw":
+        erasure.withdraw_request(user=user)
         messages.success(request, _("You stay. Nothing was erased."))
-    else:
-        erasure.request_erasure(user=request.user, now=timezone.now())
+        return redirect("account")
+    if request.method == "POST" and request.POST.get("sure"):
+        erasure.request_erasure(user=user, now=timezone.now())
         messages.success(request, _("The market operator erases you once your account is closed and paid out."))
-    return redirect("account")
+        return redirect("account")
+    mine = queries.account_of(user)
+    context = {
+        "unsure": request.method == "POST",
+        "account": mine,
+        "balance": None if mine is None else exchange_queries.balance(mine.index),
+    }
+    return render(request, "account/erasure.html", context, status=422 if request.method == "POST" else 200)
 
 
 # --- the market operator's --------------------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from django import forms
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -20,12 +19,12 @@ from market.exchange.exchange import Exchange
 from market.exchange.outcomes import CommitFailed, NotRunning, Outcome, Overloaded
 from market.households import queries as households
 from market.households.models import Role
+from market.pages.accountview import show
 from market.pages.context import running_exchange
-from market.pages.forms import OnceForm, price_field
 from market.pages.roles import only_for, problem_sentence
+from market.pages.shareview import GIVE, ShareForm
 from market.settlement import queries
 
-GIVE, RECEIVE = "give", "receive"
 TROUBLE = (NotRunning, Overloaded, CommitFailed, TimeoutError)
 _SENTENCES = {
     "unknown_account": gettext_lazy("There is no such account."),
@@ -36,36 +35,6 @@ _SENTENCES = {
     "not_your_account": gettext_lazy("There is no such agreement of yours."),
     "nothing_to_change": gettext_lazy("This would change nothing."),
 }
-
-
-class ShareForm(OnceForm):
-    """An agreement to propose."""
-
-    side = forms.ChoiceField(
-        label=gettext_lazy("What is left over"),
-        choices=[
-            (GIVE, gettext_lazy("goes from me to my neighbour")),
-            (RECEIVE, gettext_lazy("comes from my neighbour")),
-        ],
-    )
-    neighbour = forms.RegexField(
-        label=gettext_lazy("Your neighbour's sharing code"),
-        regex=r"\A[0-9a-f]{32}\Z",
-        help_text=gettext_lazy("It stands on your neighbour's account page, as yours does here."),
-        error_messages={"invalid": gettext_lazy("A sharing code has 32 digits and letters a to f.")},
-        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
-    )
-    price = price_field(label=gettext_lazy("Price"), help_text=gettext_lazy("0 is a gift."), initial="0")
-
-
-def context_of(account: households.AccountInfo | None) -> dict[str, Any]:
-    """Return what the account page says about sharing; nothing while the market does not run, or lets nobody share."""
-    exchange = running_exchange()
-    if account is None or account.closed or exchange is None:
-        return {}
-    if not exchange.read(lambda engine: engine.params.sharing_scope):
-        return {}
-    return {"agreements": queries.agreements(exchange, account.index), "share_form": ShareForm()}
 
 
 def _start(exchange: Exchange) -> str:
@@ -85,17 +54,13 @@ def propose(request: HttpRequest) -> HttpResponse:
         messages.error(request, problem_sentence(NotRunning("no exchange or account")))
         return redirect("account")
     if not form.is_valid():
-        for errors in form.errors.values():
-            messages.error(request, errors[0])
-        return redirect("account")
+        return show(request, share_form=form)
     other = queries.account_index(exchange, form.cleaned_data["neighbour"])
     if other is None or other == account.index:
-        messages.error(request, _("No other home has this sharing code."))
-        return redirect("account")
+        return _refused(request, form, "neighbour", _("No other home has this sharing code."))
     giver, receiver = (account.index, other) if form.cleaned_data["side"] == GIVE else (other, account.index)
-    return _tell(
-        request,
-        lambda: operations.propose_agreement(
+    try:
+        outcome = operations.propose_agreement(
             exchange,
             account=account.index,
             giver=giver,
@@ -103,9 +68,28 @@ def propose(request: HttpRequest) -> HttpResponse:
             price_e4=form.cleaned_data["price"],
             start=_start(exchange),
             key=f"share:{form.cleaned_data['once']}",
-        ),
-        _("Proposed. It holds once your neighbour has accepted it."),
-    )
+        )
+    except TROUBLE as error:
+        form.add_error(None, problem_sentence(error))  # with its token: sending it again does not propose it twice
+        return show(request, share_form=form)
+    if outcome.refused is not None:
+        field = "price" if outcome.refused.field.startswith("price") else "neighbour"
+        return _refused(request, form, field, _sentence(outcome))
+    if outcome.conflict is None:
+        messages.success(request, _("Proposed. It holds once your neighbour has accepted it."))
+    return redirect("account")
+
+
+def _refused(request: HttpRequest, form: ShareForm, field: str, sentence: str) -> HttpResponse:
+    """Show the page again with what was typed and what is wrong with it."""
+    form.renew()
+    form.add_error(field, sentence)
+    return show(request, share_form=form)
+
+
+def _sentence(outcome: Outcome) -> str:
+    assert outcome.refused is not None
+    return str(_SENTENCES.get(outcome.refused.code, gettext_lazy("The market does not accept this value.")))
 
 
 @never_cache
@@ -132,8 +116,7 @@ def _tell(request: HttpRequest, act: Any, done: str) -> HttpResponse:
         messages.error(request, problem_sentence(error))
         return redirect("account")
     if outcome.refused is not None:
-        sentence = _SENTENCES.get(outcome.refused.code, gettext_lazy("The market does not accept this value."))
-        messages.error(request, str(sentence))
+        messages.error(request, _sentence(outcome))
     elif outcome.conflict is None:
         messages.success(request, done)
     return redirect("account")

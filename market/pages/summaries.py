@@ -141,7 +141,7 @@ def choose(request: HttpRequest) -> HttpResponse:
         subscriptions.subscribe(user=request.user, now=timezone.now())
         if not request.user.email:  # type: ignore[union-attr]
             sentence = _("You asked for the summary, but nothing can be sent yet: your profile has no e-mail address.")
-            link = format_html('<a href="{}#id_email">{}</a>', reverse("account"), _("Enter it in your profile"))
+            link = format_html('<a href="{}">{}</a>', reverse("security"), _("Enter it under “Sign-in and security”"))
             messages.warning(request, format_html("{} {}", sentence, link))
     else:
         subscriptions.unsubscribe(user_id=request.user.pk)

@@ -16,8 +16,10 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.db import close_old_connections
 from django.http.request import split_domain_port, validate_host
+from django.utils import timezone
 from django.utils.http import is_same_domain
 
+from market.households import operations
 from market.households import queries as households
 from market.households.identities import Identity
 from market.streaming import disclosure
@@ -130,7 +132,10 @@ def _look_up(credentials: Credentials) -> Viewer | None:
     close_old_connections()  # what a request's end does for views; this thread sees no requests
     try:
         if credentials.kind == "key":
-            return _viewer(households.identify_key(credentials.secret))
+            identity = households.identify_key(credentials.secret)
+            if identity is not None:
+                operations.note_key_use(identity=identity, now=timezone.now())
+            return _viewer(identity)
         return _viewer(households.identify_session(credentials.secret))
     finally:
         close_old_connections()

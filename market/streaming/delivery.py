@@ -254,6 +254,14 @@ class Delivery:
             count += 1
             if count % WRITES_A_SLICE == 0:
                 await asyncio.sleep(0)
+        self._start_rechecks()
+
+    def recheck(self, user_id: int) -> None:
+        """Look now at what the sockets of a person were opened with: a key was revoked or a session has ended."""
+        self._rechecks.extend(socket for socket in self.sockets if socket.viewer.user_id == user_id)
+        self._start_rechecks()
+
+    def _start_rechecks(self) -> None:
         if self._rechecks and (self._rechecking is None or self._rechecking.done()):
             self._rechecking = self.loop.create_task(self._recheck())
 

@@ -5,18 +5,25 @@ from __future__ import annotations
 import base64
 import gzip
 import logging
+import re
 import sqlite3
+import time
 import zlib
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
 
 import pytest
+from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
+from allauth.mfa.totp.internal.auth import format_hotp_value, hotp_value
+from allauth.mfa.webauthn.internal.auth import WebAuthn
 from django.apps import apps
 from django.conf import settings
 from django.contrib.sessions.models import Session
-from django.core import signing
+from django.core import mail, signing
+from django.core.cache import cache
 from django.core.exceptions import FieldError
 from django.core.management import CommandError, call_command
 from django.db import connection
@@ -28,9 +35,22 @@ from market.engine.commands import BUY, SELL, PlaceOrder
 from market.exchange.models import IdempotencyKey, SettlementLine
 from market.exchange.units import parse_price
 from market.households import accesslog, devices, erasure, keystore, operations, queries
-from market.households.models import Access, Account, AccountRequest, ApiKey, Connection, Home, Renewal, Role, User
+from market.households.models import (
+    Access,
+    Account,
+    AccountRequest,
+    ApiKey,
+    Connection,
+    Consent,
+    Home,
+    Renewal,
+    Role,
+    SignIn,
+    User,
+)
 from market.households.operations import HouseholdError
 from market.metering.operations import ReadingIn, record_batches
+from market.pages.authforms import PasskeyForm
 from market.payments import operations as payments
 from market.settlement.operations import settle_due
 from tests.bank import pay_out
@@ -51,8 +71,10 @@ KEY_NAME = "Quittenbaums Heizung"
 CLIENT_KEY = "quittenbaum-order-1"
 PASSWORD = "rain on a tin roof"
 DEVICE_NAME = "Quittenbaums Zaehler"
+PARTY = "Quittenbaums Energieberater"
+PASSKEY_NAME = "Quittenbaums Telefon"
 MAX_UNPACKED = 1 << 24
-SECRETS = [*TEXTS.values(), CALLED, KEY_NAME, DEVICE_NAME, CLIENT_KEY]
+SECRETS = [*TEXTS.values(), CALLED, KEY_NAME, DEVICE_NAME, CLIENT_KEY, PARTY, PASSKEY_NAME]
 
 
 @pytest.fixture(autouse=True)
@@ -151,11 +173,43 @@ def joins(market: Market) -> tuple[User, int, Client]:
     browser = Client()
     assert browser.post("/sign-in", {"username": NAME, "password": PASSWORD}).status_code == 302
     assert NAME in browser.get("/account").content.decode()
+    secures(user, browser)
     sam = Client()
     sam.force_login(staff)
     sam.get("/staff")
     sam.get(f"/regulator/accounts/{account.index}")
     return user, account.index, browser
+
+
+def secures(user: User, browser: Client) -> None:
+    """Confirm the address, set up an app and a passkey, let somebody else act for the person, and open the pages of it all."""
+    mail.outbox.clear()
+    cache.clear()  # links and copies are counted there
+    assert browser.post("/account/security/email", {"email": TEXTS["email"]}).status_code == 302
+    (message,) = mail.outbox
+    link = re.search(r"/confirm-email/\S+", str(message.body))
+    assert link and browser.post(link[0]).status_code == 302
+    secret = re.search(r'<code class="token">([A-Z2-7]+)</code>', browser.get("/account/security/app").content.decode())
+    assert secret
+    code = format_hotp_value(hotp_value(secret[1], int(time.time()) // 30))
+    assert browser.post("/account/security/app", {"code": code}).status_code == 302
+    form = PasskeyForm(user=user, data={"name": PASSKEY_NAME})
+    form.is_valid()  # it has no credential; the name is what this is about
+    WebAuthn.add(user, form.cleaned_data["name"], {})
+    asked = {
+        "once": "c",
+        "party": PARTY,
+        "scopes": ["read"],
+        "until": f"{datetime.now(UTC) + timedelta(days=9):%Y-%m-%d}",
+    }
+    token = re.search(r"sl_[\w-]{40,}", browser.post("/consent", asked).content.decode())
+    assert token and queries.identify_key(token[0]) is not None
+    used = browser.get("/api/v1/me", headers={"Authorization": f"Bearer {token[0]}"})
+    assert used.json()["user"] == NAME
+    assert PASSKEY_NAME in browser.get("/account/security").content.decode()
+    assert PARTY in browser.get("/account/consents").content.decode()
+    assert PARTY in browser.get("/account").content.decode(), "noted in the access log"
+    assert b"".join(browser.post("/account/export").streaming_content)  # type: ignore[attr-defined]
 
 
 def trades(market: Market, account: int) -> str:
@@ -225,6 +279,9 @@ def test_nothing_readable_is_left_and_every_check_passes(
     assert not User.objects.filter(pk=user.pk).exists() and not Connection.objects.exists()
     assert not ApiKey.objects.exists() and not IdempotencyKey.objects.filter(key=CLIENT_KEY).exists()
     assert not Access.objects.filter(person=user.pk).exists()
+    for model in (Authenticator, Consent):
+        assert not model.objects.exists(), model
+    assert not SignIn.objects.filter(user_id=user.pk).exists() and not EmailAddress.objects.exists()
     assert keystore.store().destroyed(key_id)
 
     verify(tmp_path / "export")
@@ -276,7 +333,7 @@ def test_before_the_erasure_the_texts_are_sealed_in_the_database_too() -> None:
         user.refresh_from_db()
         assert (user.username, user.first_name, user.email) == (NAME, CALLED, TEXTS["email"])
         assert AccountRequest.objects.get(user=user).meter_number == TEXTS["meter_number"]
-        assert ApiKey.objects.get(user=user, device=None).name == KEY_NAME
+        assert ApiKey.objects.get(user=user, device=None, consent=None).name == KEY_NAME
 
 
 def test_a_restored_backup_brings_nobody_back() -> None:

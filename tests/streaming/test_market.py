@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -36,8 +36,9 @@ from market.engine.commands import (
 from market.engine.events import Traded
 from market.exchange import operations as exchange_operations
 from market.exchange import queries
+from market.households import consents
 from market.households import operations as households
-from market.households.models import Account, Role, User
+from market.households.models import Account, Role, SignIn, User
 from market.streaming import delivery, hub
 from market.streaming.asgi import socket_app
 from market.streaming.views import book_data, book_view, ticker_data, ticker_view
@@ -350,3 +351,38 @@ def test_a_session_hears_its_own(city: City) -> None:
             await hear_until(connection, client, lambda: "me" in client.data)
 
     asyncio.run(scene())
+
+
+def test_who_was_signed_out_or_lost_a_consent_is_cut_off_at_once(city: City) -> None:
+    from django.test import Client as Browser
+
+    market = city.market
+    user, _ = person(market, market.bob)
+    today = datetime.now(UTC)
+    made = consents.grant(user=user, party="P", scopes={"read"}, expires_at=today + timedelta(days=2), now=today)
+    browsers = [Browser(SERVER_NAME="127.0.0.1"), Browser(SERVER_NAME="127.0.0.1")]
+    for browser in browsers:
+        browser.force_login(user)
+        assert browser.get("/account/security").status_code == 200
+    # Nobody waits for the heartbeats, which are 15 s apart.
+    closed = f"/account/security/sessions/{SignIn.objects.order_by('pk').first().pk}/end"  # type: ignore[union-attr]
+
+    async def cut(credentials: dict[str, str], act: Callable[[], Any]) -> None:
+        async with connect(
+            f"ws://127.0.0.1:{city.port}/ws/v1/",
+            subprotocols=["market.v1"],  # type: ignore[list-item]
+            origin=f"http://127.0.0.1:{city.port}",  # type: ignore[arg-type]
+            additional_headers=credentials,
+        ) as connection:
+            await connection.recv()
+            await in_thread(act)
+            with pytest.raises(ConnectionClosed) as ended:
+                while True:
+                    await asyncio.wait_for(connection.recv(), 5)
+            assert ended.value.rcvd is not None and ended.value.rcvd.code == 4401
+
+    session = {"Cookie": f"sessionid={browsers[0].cookies['sessionid'].value}"}
+    asyncio.run(cut(session, lambda: browsers[1].post(closed)))
+    withdrawn = f"/account/consents/{made.consent.id}"
+    key = {"Authorization": f"Bearer {made.token}"}
+    asyncio.run(cut(key, lambda: browsers[1].post(withdrawn, {"decision": "withdraw"})))

@@ -50,14 +50,14 @@ export function draw(place: HTMLElement): Drawing {
       grid: { vertLines: { color: colour("sunken") }, horzLines: { color: colour("sunken") } },
     });
     // Rising hollow, falling filled: the direction is readable without colour, which means opposite things in
-    // different countries.
+    // different countries; who wants colours chooses them in the profile.
     candles.applyOptions({
       upColor: colour("surface"),
-      downColor: colour("muted"),
-      borderUpColor: colour("ink"),
-      borderDownColor: colour("muted"),
-      wickUpColor: colour("ink"),
-      wickDownColor: colour("muted"),
+      downColor: colour("fall"),
+      borderUpColor: colour("rise"),
+      borderDownColor: colour("fall"),
+      wickUpColor: colour("rise"),
+      wickDownColor: colour("fall"),
     });
     volume.applyOptions({ color: colour("sun") });
   };

@@ -5,7 +5,7 @@ Amounts come in the system's integers: money ``_e7``, prices ``_e4``, energy ``_
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django import template
 from django.conf import settings
@@ -14,7 +14,8 @@ from django.utils.timesince import timesince
 from django.utils.translation import gettext, gettext_lazy
 
 from market.engine.contracts import contract_start_ms
-from market.pages.context import currency_symbol, local
+from market.pages.context import currency_symbol, shown
+from market.pages.zones import shown_zone
 from market.settlement.levies import Charge, commercial
 from market.settlement.statements import CENT_E11, CORRECTED, Line
 
@@ -158,47 +159,47 @@ def power(power_w: int) -> str:
 
 @register.filter
 def clock(at_ms: int) -> str:
-    """Return the market-local time of day, "12:15"."""
-    return f"{local(at_ms):%H:%M}"
+    """Return the reader's time of day, "12:15"."""
+    return f"{shown(at_ms):%H:%M}"
 
 
 @register.filter
 def clock_seconds(at_ms: int) -> str:
-    """Return the market-local time of day, "12:15:07"."""
-    return f"{local(at_ms):%H:%M:%S}"
+    """Return the reader's time of day, "12:15:07"."""
+    return f"{shown(at_ms):%H:%M:%S}"
 
 
 @register.filter
 def day(at_ms: int) -> str:
-    """Return the market-local date in the reader's language, "Sat, 6 Jun"."""
+    """Return the reader's date in the reader's language, "Sat, 6 Jun"."""
     # Translators: a date format of Django's; weekday, day and month in the order of the language.
-    return date_format(local(at_ms), gettext("D, j M"))
+    return date_format(shown(at_ms), gettext("D, j M"))
 
 
 @register.filter
 def long_day(at_ms: int) -> str:
-    """Return the market-local date with its year in the reader's language, "Sat, 6 June 2026"."""
+    """Return the reader's date with its year in the reader's language, "Sat, 6 June 2026"."""
     # Translators: a date format of Django's; weekday, day, month and year in the order of the language.
-    return date_format(local(at_ms), gettext("D, j F Y"))
+    return date_format(shown(at_ms), gettext("D, j F Y"))
 
 
 @register.filter
 def month(at_ms: int) -> str:
-    """Return the market-local month in the reader's language, "June 2026"."""
+    """Return the reader's month in the reader's language, "June 2026"."""
     # Translators: a date format of Django's; month and year in the order of the language.
-    return date_format(local(at_ms), gettext("F Y"))
+    return date_format(shown(at_ms), gettext("F Y"))
 
 
 @register.filter
 def instant(at_ms: int) -> str:
-    """Return market-local date and time, "2026-06-06 12:15:07"."""
-    return f"{local(at_ms):%Y-%m-%d %H:%M:%S}"
+    """Return the reader's date and time, "2026-06-06 12:15:07"."""
+    return f"{shown(at_ms):%Y-%m-%d %H:%M:%S}"
 
 
 @register.filter
 def iso(at_ms: int) -> str:
     """Return the instant for a ``datetime`` attribute."""
-    return local(at_ms).isoformat(timespec="seconds")
+    return shown(at_ms).isoformat(timespec="seconds")
 
 
 @register.filter
@@ -209,13 +210,34 @@ def start_ms(contract: str) -> int:
 
 @register.filter
 def slot(contract: str) -> str:
-    """Return a contract's interval in market-local time, "12:15–12:30"."""
-    start = local(contract_start_ms(contract))
-    end = start + timedelta(minutes=settings.MARKET_INTERVAL_MIN)
+    """Return a contract's interval in the reader's time zone, "12:15–12:30"."""
+    start_at_ms = contract_start_ms(contract)
+    # Not start + 15 minutes by the wall clock: where clocks change, that is another instant.
+    start, end = shown(start_at_ms), shown(start_at_ms + settings.MARKET_INTERVAL_MIN * 60_000)
     return f"{start:%H:%M}–{end:%H:%M}"
 
 
 @register.filter
 def ago(at_ms: int, now_ms: int) -> str:
     """Return the market time since an instant in the reader's language, its largest unit."""
-    return timesince(local(at_ms), local(max(now_ms, at_ms)), depth=1)
+    return timesince(shown(at_ms), shown(max(now_ms, at_ms)), depth=1)
+
+
+@register.filter
+def zone_word(at_ms: int) -> str:
+    """Return how far the zone that times are shown in is from UTC, "UTC+8"; names like CST mean several places."""
+    offset = shown(at_ms).utcoffset() or timedelta()
+    return f"UTC{offset / timedelta(hours=1):+g}".replace("-", MINUS)
+
+
+@register.filter
+def moment(at: datetime) -> str:
+    """Return a point of real time (not market time) in the reader's language, "Sat, 6 June 2026, 12:15"."""
+    local = at.astimezone(shown_zone())
+    return f"{date_format(local, gettext('D, j F Y'))}, {local:%H:%M}"
+
+
+@register.filter
+def when(at_ms: int) -> str:
+    """Return an instant in the reader's language, "Sat, 6 June 2026, 12:15"."""
+    return moment(shown(at_ms))

@@ -30,23 +30,33 @@ def test_a_member_sees_the_wallet(town: Town) -> None:
 def test_profile_and_language_are_kept(town: Town) -> None:
     visitor = town.person("paul")
     response = visitor.post(
-        "/account/profile", page="/account", first_name="Paul", email="paul@new.example", language="zh-hans"
+        "/account/profile",
+        page="/account",
+        first_name="Paul",
+        language="zh-hans",
+        time_zone="Asia/Shanghai",
+        colours="red-up",
     )
     assert response["Location"] == "/account"
     user = User.objects.get(username="paul")
-    assert (user.first_name, user.email, user.language) == ("Paul", "paul@new.example", "zh-hans")
-    assert 'lang="zh-hans"' in visitor.html("/account")
+    assert (user.first_name, user.language, user.time_zone, user.colours) == (
+        "Paul", "zh-hans", "Asia/Shanghai", "red-up",
+    )  # fmt: skip
+    assert '<html lang="zh-hans" data-colours="red-up">' in visitor.html("/account")
     # A new device finds the language again after signing in.
     device = Visitor(town, None)
     device.post("/sign-in", username="paul", password="sunny roofs at noon")
-    assert 'lang="zh-hans"' in device.html("/account")
+    page = device.html("/account")
+    assert 'lang="zh-hans"' in page and 'data-colours="red-up"' in page
+    assert '"time_zone": "Asia/Shanghai", "market_time_zone": "Europe/Berlin"' in page
 
 
 def test_a_bad_profile_is_not_kept(town: Town) -> None:
-    response = town.bob.post("/account/profile", page="/account", first_name="Bob", email="bob", language="en")
+    wrong = {"time_zone": "Europe/Atlantis", "colours": "blue-up", "language": "xx"}
+    response = town.bob.post("/account/profile", page="/account", first_name="Robert", **wrong)
     assert response.status_code == 422
-    assert "Enter a valid email address." in response.content.decode()
-    assert User.objects.get(username="bob").email == "bob@sunledger.example"
+    assert response.content.decode().count("Select a valid choice.") == 3
+    assert User.objects.get(username="bob").first_name == ""
 
 
 def test_a_key_is_shown_once_works_and_is_revoked(town: Town) -> None:

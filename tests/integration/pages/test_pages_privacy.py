@@ -79,7 +79,7 @@ def test_reading_the_whole_ledger_concerns_everybody(town: Town) -> None:
 def test_a_page_of_many_accounts_is_one_transaction(
     town: Town, django_assert_num_queries: object, django_assert_max_num_queries: object
 ) -> None:
-    with django_assert_max_num_queries(6):  # type: ignore[operator]  # SQLite takes 999 values a statement
+    with django_assert_max_num_queries(7):  # type: ignore[operator]  # SQLite takes 999 values a statement
         accesslog._pruned[:] = [NOW]
         accesslog.note(reader=town.rita.user.pk, role="regulator", kind=accesslog.TRADES, now=NOW, accounts=range(500))
     assert Access.objects.count() == 500
@@ -114,7 +114,12 @@ def test_a_new_number_is_had_on_the_account_page(town: Town) -> None:
 
 def test_a_person_asks_to_be_erased_and_staff_does_it(town: Town) -> None:
     paula = town.person("paula", area="LV1.1")
-    paula.post("/account/erasure", page="/account", decision="ask")
+    asked = paula.html("/account/erasure")
+    assert "What is erased, for good" in asked and "What stays" in asked and "is paid out to your bank account" in asked
+    unsure = paula.post("/account/erasure", decision="ask")
+    assert unsure.status_code == 422 and "Tick this if you are sure." in unsure.content.decode()
+    assert User.objects.get(pk=paula.user.pk).erasure_requested_at is None, "a click alone asks for nothing"
+    paula.post("/account/erasure", decision="ask", sure="on")
     assert "I want to stay" in paula.html("/account")
     desk = town.sam.html("/staff")
     assert "Close and pay out" in desk and "Erase for good" not in desk and "still open" in desk
@@ -142,7 +147,7 @@ def test_a_person_asks_to_be_erased_and_staff_does_it(town: Town) -> None:
 
 def test_who_wants_to_stay_is_not_erased(town: Town) -> None:
     ines = town.person("ines", area="LV1.1")
-    ines.post("/account/erasure", page="/account", decision="ask")
+    ines.post("/account/erasure", page="/account", decision="ask", sure="on")
     ines.post("/account/erasure", page="/account", decision="withdraw")
     assert town.sam.post(f"/staff/people/{ines.user.pk}/erase", page="/staff", decision="close").status_code == 404
     assert not Account.objects.get(index=ines.account).closed_at

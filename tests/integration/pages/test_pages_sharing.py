@@ -28,13 +28,14 @@ def section(visitor: Visitor) -> str:
     return page[page.index('id="sharing"') :].partition("</section>")[0]
 
 
-def propose(by: Visitor, to: Visitor, **changes: str) -> str:
-    """Send the form and return the page that follows."""
+def propose(by: Visitor, to: Visitor, *, refused: bool = False, **changes: str) -> str:
+    """Send the form and return the page that follows, or, ``refused``, the page that says what is wrong."""
     once = re.search(r'action="/account/sharing".*?name="once" value="([^"]+)"', html(by), re.DOTALL)
     assert once
     fields = {"side": "give", "neighbour": code_of(to), "price": "0.1000", "once": once[1]} | changes
-    assert by.post(PATH, page="/account", **fields).status_code == 302
-    return html(by)
+    answer = by.post(PATH, page="/account", **fields)
+    assert answer.status_code == (422 if refused else 302)
+    return answer.content.decode() if refused else html(by)
 
 
 def test_a_neighbour_accepts_and_ends_what_was_proposed(town: Town) -> None:
@@ -64,9 +65,14 @@ def test_a_neighbour_accepts_and_ends_what_was_proposed(town: Town) -> None:
         ({"side": "take"}, "Select a valid choice"),
     ],
 )
-def test_what_cannot_be_is_said(town: Town, changes: dict[str, str], sentence: str) -> None:
+def test_what_cannot_be_is_said_at_its_field_and_kept(town: Town, changes: dict[str, str], sentence: str) -> None:
     before = town.exchange.read(lambda engine: len(engine.agreements))
-    assert sentence in propose(town.alice, town.bob, **changes)
+    page = propose(town.alice, town.bob, refused=True, **({"price": "0.2345"} | changes))
+    (field, value), *_ = changes.items()
+    errors = re.search(rf'id="id_{field}_error">(.*?)</ul>', page, re.DOTALL)
+    assert errors and sentence in errors[1], "the sentence stands at the field it is about"
+    assert field == "side" or f'name="{field}" value="{value}"' in page, "what was typed is still there"
+    assert field == "price" or 'value="0.2345"' in page
     assert town.exchange.read(lambda engine: len(engine.agreements)) == before
 
 

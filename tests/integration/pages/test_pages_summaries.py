@@ -205,8 +205,8 @@ def test_without_an_address_it_says_what_is_missing_and_where(town: Town) -> Non
     assert eve.post("/account/summary", page="/account", summary="on").status_code == 302
     html = eve.html("/account")
     assert "You asked for the summary, but nothing can be sent yet" in html
-    assert '<a href="/account#id_email">Enter it in your profile</a>' in html
-    assert 'id="id_email"' in html
+    assert '<a href="/account/security">Enter it under “Sign-in and security”</a>' in html
+    assert 'name="email"' in eve.html("/account/security")
     assert "nothing can be sent yet" not in eve.html("/account"), "said once; the card goes on saying it"
     assert "Nothing can be sent yet" in eve.html("/account")
     eve.user.email = "eve@sunledger.example"

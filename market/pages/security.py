@@ -1,0 +1,260 @@
+"""Sign-in and security: passkeys, the authenticator app, recovery codes, the e-mail address, and where one is signed in.
+
+The steps themselves are django-allauth's; which of its pages can be reached is listed in ``urlpatterns``, no other is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from allauth.account import views as account_views
+from allauth.account.adapter import get_adapter
+from allauth.account.internal.flows.reauthentication import is_reauthentication_required
+from allauth.mfa.base import views as factor_views
+from allauth.mfa.models import Authenticator
+from allauth.mfa.recovery_codes import views as recovery_views
+from allauth.mfa.totp import views as totp_views
+from allauth.mfa.webauthn import views as webauthn_views
+from django import forms
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import path, re_path, reverse
+from django.utils import timezone
+from django.utils.http import urlencode
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from market.households import emails, sessions
+from market.households.operations import HouseholdError
+from market.pages.roles import only_for
+from market.pages.signingin import name_of, send_changed, send_confirmation
+from market.streaming.ending import recheck
+
+View = Callable[..., HttpResponse]
+MAX_PASSKEYS = 10  # of one person
+
+
+class EmailForm(forms.Form):
+    """How a person is reached."""
+
+    email = forms.EmailField(
+        label=gettext_lazy("E-mail"), max_length=254, required=False,
+        widget=forms.EmailInput(attrs={"autocomplete": "email"}),
+        help_text=gettext_lazy("A link goes there. Once you have followed it, a lost password can be renewed by it."),
+    )  # fmt: skip
+
+
+def freshly(view: View) -> View:
+    """Let people in who have shown who they are in the last minutes; others are asked to, and come back.
+
+    What they were sending is not kept meanwhile: it would lie in the session, in the clear.
+    """
+
+    @wraps(view)
+    def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        if request.user.is_authenticated and is_reauthentication_required(request, app="allauth.account"):
+            methods = get_adapter().get_reauthentication_methods(request.user)
+            if not methods:
+                raise PermissionDenied
+            back = request.path if request.method == "GET" else reverse("security")
+            return redirect(f"{methods[0]['url']}?{urlencode({'next': back})}")
+        return view(request, *args, **kwargs)
+
+    return checked
+
+
+@never_cache
+@only_for()
+@require_safe
+def security(request: HttpRequest) -> HttpResponse:
+    """Show how a person signs in, and where they are signed in."""
+    kinds = Authenticator.Type
+    rows = list(Authenticator.objects.filter(user_id=request.user.pk).order_by("pk"))
+    recovery = next((row for row in rows if row.type == kinds.RECOVERY_CODES), None)
+    context = {
+        "passkeys": [(row, name_of(row)) for row in rows if row.type == kinds.WEBAUTHN],
+        "may_add": sum(row.type == kinds.WEBAUTHN for row in rows) < MAX_PASSKEYS,
+        "app": next((row for row in rows if row.type == kinds.TOTP), None),
+        "codes_left": None if recovery is None else len(recovery.wrap().get_unused_codes()),
+        "confirmed": emails.confirmed(request.user),
+        "signed_in": [(one, sessions.name_of(one)) for one in _sign_ins(request)],
+    }
+    return render(request, "account/security.html", context)
+
+
+def _sign_ins(request: HttpRequest) -> list[sessions.SignedIn]:
+    return sessions.sign_ins_of(request.user, session_key=request.session.session_key or "", now=timezone.now())
+
+
+@never_cache
+@only_for()
+@require_POST
+def end_session(request: HttpRequest, sign_in: int) -> HttpResponse:
+    """Sign another browser of this person out; its pages stop hearing anything at once."""
+    if any(one.id == sign_in and one.here for one in _sign_ins(request)):
+        raise Http404  # that is what "Sign out" is for
+    if sessions.end(user=request.user, sign_in=sign_in):
+        recheck(request.user.pk)
+        messages.success(request, _("That device is signed out."))
+    else:
+        messages.warning(request, _("That device was signed out before."))
+    return redirect("security")
+
+
+@never_cache
+@only_for()
+@require_POST
+def end_others(request: HttpRequest) -> HttpResponse:
+    """Sign all other browsers of this person out."""
+    count = sessions.end_others(user=request.user, session_key=request.session.session_key or "")
+    recheck(request.user.pk)
+    sentence = ngettext("%(count)s other device is signed out.", "%(count)s other devices are signed out.", count)
+    messages.success(request, sentence % {"count": count})
+    return redirect("security")
+
+
+# --- the e-mail address ----------------------------------------------------------------------------------------------
+@never_cache
+@only_for()
+@freshly
+@require_http_methods(["GET", "POST"])
+def change_email(request: HttpRequest) -> HttpResponse:
+    """Take another address, and send the link that confirms it."""
+    user = request.user
+    form = EmailForm(request.POST or None, initial={"email": user.email})
+    if request.method == "POST" and form.is_valid():
+        before, was_confirmed = user.email, emails.confirmed(user)
+        try:
+            wants_link = emails.change(user=user, email=form.cleaned_data["email"])
+        except HouseholdError as error:
+            form.add_error("email", str(error.sentence))
+        else:
+            if was_confirmed and before != user.email:
+                send_changed(before)
+            if wants_link:
+                _send_link(request)
+            else:
+                messages.success(request, _("Saved."))
+            return redirect("security")
+    return render(request, "account/email.html", {"form": form}, status=422 if form.errors else 200)
+
+
+@never_cache
+@only_for()
+@require_POST
+def send_link(request: HttpRequest) -> HttpResponse:
+    """Send the link that confirms the address once more."""
+    if request.user.email and not emails.confirmed(request.user):
+        _send_link(request)
+    return redirect("security")
+
+
+def _send_link(request: HttpRequest) -> None:
+    if not within_limit(request, "confirm_email", str(request.user.pk)):
+        messages.error(request, _("Too many attempts. Wait five minutes and try again."))
+        return
+    if send_confirmation(request.user, emails.token_of(request.user)):
+        messages.success(request, _("A link is on its way to your address. Follow it."))
+    else:
+        messages.error(request, _("The e-mail could not be sent. Try again later."))
+
+
+def within_limit(request: HttpRequest, action: str, key: str) -> bool:
+    """Return whether something may be done once more now, by allauth's limits."""
+    from allauth.core import ratelimit
+
+    return bool(ratelimit.consume(request, action=action, key=key))
+
+
+@never_cache
+@require_http_methods(["GET", "POST"])
+def confirm_email(request: HttpRequest, token: str) -> HttpResponse:
+    """Confirm an address. Opening the link only asks: programs that look through mail open links, too."""
+    owner = emails.owner_of(token)
+    if request.method == "POST" and owner is not None:
+        emails.confirm(token=token)
+        messages.success(request, _("Your e-mail address is confirmed."))
+        return redirect("security" if request.user.is_authenticated else "sign-in")
+    return render(request, "account/confirm_email.html", {"known": owner is not None}, status=200 if owner else 404)
+
+
+def _limited_passkeys(view: View) -> View:
+    @wraps(view)
+    def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        mine = Authenticator.objects.filter(user_id=request.user.pk, type=Authenticator.Type.WEBAUTHN)
+        if mine.count() >= MAX_PASSKEYS:
+            messages.error(request, _("You have too many passkeys; remove one first."))
+            return redirect("security")
+        return view(request, *args, **kwargs)
+
+    return checked
+
+
+def _own(view: View) -> View:
+    """Return one of allauth's views for people who are signed in and have just shown who they are."""
+    return never_cache(only_for()(freshly(view)))
+
+
+def _lasting_factor(view: View) -> View:
+    """Keep the last second factor of somebody in office who has to have one."""
+
+    @wraps(view)
+    def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        from allauth.mfa.adapter import get_adapter as get_factor_adapter
+
+        one = Authenticator.objects.filter(user_id=request.user.pk, pk=kwargs.get("pk")).first()
+        if one is not None and not get_factor_adapter().can_delete_authenticator(one):
+            messages.error(request, _("People in office need a second factor: add another one first."))
+            return redirect("security")
+        return view(request, *args, **kwargs)
+
+    return checked
+
+
+_KEY = r"^password/reset/(?P<uidb36>[0-9A-Za-z]{1,13})-(?P<key>[0-9A-Za-z-]{1,200})$"
+_ROOT = "account/security"
+
+urlpatterns = [
+    path(_ROOT, security, name="security"),
+    path(_ROOT, security, name="mfa_index"),
+    path(_ROOT, security, name="mfa_list_webauthn"),
+    path(f"{_ROOT}/sessions/end", end_others, name="end-sessions"),
+    path(f"{_ROOT}/sessions/<int:sign_in>/end", end_session, name="end-session"),
+    path(f"{_ROOT}/email", change_email, name="change-email"),
+    path(f"{_ROOT}/email/link", send_link, name="send-email-link"),
+    path("confirm-email/<str:token>", confirm_email, name="confirm-email"),
+    path(f"{_ROOT}/again", never_cache(only_for()(account_views.reauthenticate)), name="account_reauthenticate"),
+    path(f"{_ROOT}/again/code", never_cache(only_for()(factor_views.reauthenticate)), name="mfa_reauthenticate"),
+    path(
+        f"{_ROOT}/again/passkey",
+        never_cache(only_for()(webauthn_views.reauthenticate_webauthn)),
+        name="mfa_reauthenticate_webauthn",
+    ),
+    path(f"{_ROOT}/app", _own(totp_views.activate_totp), name="mfa_activate_totp"),
+    path(f"{_ROOT}/app/remove", _own(totp_views.deactivate_totp), name="mfa_deactivate_totp"),
+    path(f"{_ROOT}/codes", _own(recovery_views.view_recovery_codes), name="mfa_view_recovery_codes"),
+    path(f"{_ROOT}/codes/new", _own(recovery_views.generate_recovery_codes), name="mfa_generate_recovery_codes"),
+    path(f"{_ROOT}/codes/file", _own(recovery_views.download_recovery_codes), name="mfa_download_recovery_codes"),
+    path(f"{_ROOT}/passkey", _own(_limited_passkeys(webauthn_views.add_webauthn)), name="mfa_add_webauthn"),
+    path(
+        f"{_ROOT}/passkey/<int:pk>/remove",
+        _own(_lasting_factor(webauthn_views.remove_webauthn)),
+        name="mfa_remove_webauthn",
+    ),
+    path("sign-in/code", never_cache(factor_views.authenticate), name="mfa_authenticate"),
+    path("sign-in/passkey", never_cache(webauthn_views.login_webauthn), name="mfa_login_webauthn"),
+    path("password/reset", never_cache(account_views.password_reset), name="account_reset_password"),
+    path("password/reset/sent", never_cache(account_views.password_reset_done), name="account_reset_password_done"),
+    path(
+        "password/reset/done",
+        never_cache(account_views.password_reset_from_key_done),
+        name="account_reset_password_from_key_done",
+    ),
+    re_path(_KEY, never_cache(account_views.password_reset_from_key), name="account_reset_password_from_key"),
+]
