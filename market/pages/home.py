@@ -18,6 +18,10 @@ from market.pages.context import Page, running_exchange
 from market.pages.roles import only_for
 from market.settlement import statement_queries
 
+GUIDE_COOKIE = "sunledger_guide"
+GUIDE_KEPT_S = 365 * 24 * 3_600
+MAX_MS_DIGITS = 14
+
 
 @require_POST
 def set_language(request: HttpRequest) -> HttpResponse:
@@ -48,8 +52,32 @@ def _home(request: HttpRequest, template: str) -> HttpResponse:
     account = page.account
     if account is None:
         return render(request, "home/waiting.html", {"request_made": queries.request_of(request.user)})
-    view = homeview.load(page, account, statement_queries.numbers_of(request.user, account.index))
-    return render(request, template, {"home": view, "chart": homeview.day_chart(view)})
+    numbers = statement_queries.numbers_of(request.user, account.index)
+    view = homeview.load(page, account, numbers, _hour(request))
+    guide = bool(view.steps) and GUIDE_COOKIE not in request.COOKIES
+    return render(request, template, {"home": view, "chart": homeview.day_chart(view), "guide": guide})
+
+
+def _hour(request: HttpRequest) -> int:
+    """Return the start of the hour that was chosen in the price strip, ms; 0 for none or nonsense."""
+    text = request.GET.get("hour", "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= MAX_MS_DIGITS else 0
+
+
+@require_POST
+@only_for(Role.HOUSEHOLD)
+def dismiss_guide(request: HttpRequest) -> HttpResponse:
+    """Put the first steps away, in this browser: who has taken them does not see them anywhere."""
+    response = redirect("home")
+    response.set_cookie(
+        GUIDE_COOKIE,
+        "seen",
+        max_age=GUIDE_KEPT_S,
+        httponly=True,
+        samesite="Lax",
+        secure=settings.SESSION_COOKIE_SECURE,
+    )
+    return response
 
 
 @require_POST
@@ -75,5 +103,6 @@ urlpatterns = [
     path("language", set_language, name="set-language"),
     path("home", home, name="home"),
     path("home/now", home_now, name="home-now"),
+    path("home/guide", dismiss_guide, name="home-guide"),
     path("home/automatic", set_automatic, name="home-automatic"),
 ]
