@@ -169,13 +169,21 @@ const COUNTDOWN = [
 
 function show(card: Card, phase: Phase, seconds: number): void {
   const { side, button } = card;
-  const count = document.getElementById(`${side}-countdown`);
   button.dataset.phase = phase;
-  button.textContent = phase === "idle" ? card.label : phase === "waiting" ? t("Take back") : t("Sending …");
-  if (count) {
-    count.hidden = phase !== "waiting";
-    count.textContent = phase === "waiting" ? t(COUNTDOWN[seconds]) : "";
-  }
+  const word = phase === "idle" ? card.label : phase === "waiting" ? t("Take back") : t("Sending …");
+  if (phase === "waiting" && seconds < SECONDS) {
+    const count = document.getElementById(`${side}-countdown`);
+    if (count) count.textContent = t(COUNTDOWN[seconds]);
+  } else if (phase === "waiting") {
+    // The seconds are for the eye: whoever listens has heard how many there are, and would hear nothing else.
+    const label = document.createElement("span");
+    label.textContent = word;
+    const count = document.createElement("small");
+    count.id = `${side}-countdown`;
+    count.ariaHidden = "true";
+    count.textContent = t(COUNTDOWN[seconds]);
+    button.replaceChildren(label, count);
+  } else button.textContent = word;
   if (phase === "waiting" && seconds === SECONDS) {
     tell(side, [], false);
     remember(side);
@@ -189,6 +197,7 @@ function tell(side: Side, lines: (string | Node)[], refused: boolean): void {
   if (!place) return;
   place.replaceChildren(
     ...lines.map((line) => {
+      if (line instanceof HTMLDetailsElement) return line;
       const paragraph = document.createElement("p");
       paragraph.append(line);
       return paragraph;
@@ -223,6 +232,19 @@ function receiptLink(id: number): HTMLAnchorElement {
   link.href = `/ledger/check#receipt-${id}`;
   link.textContent = t("Receipt of order {number}", { number: id });
   return link;
+}
+
+/** One link, or a list that opens: a press may place a dozen orders. */
+function receipts(ids: number[]): HTMLElement {
+  const links = document.createElement("span");
+  links.className = "receipts";
+  links.append(...ids.map(receiptLink));
+  if (ids.length === 1) return links;
+  const all = document.createElement("details");
+  const summary = document.createElement("summary");
+  summary.textContent = t("Receipts");
+  all.append(summary, links);
+  return all;
 }
 
 function report(side: Side, placed: Placed[]): void {
@@ -262,12 +284,7 @@ function report(side: Side, placed: Placed[]): void {
     );
   }
   announce(lines.join(" "));
-  if (found.ids.length) {
-    const links = document.createElement("span");
-    links.className = "receipts";
-    links.append(...found.ids.flatMap((id) => [receiptLink(id), " "]));
-    lines.push(links);
-  }
+  if (found.ids.length) lines.push(receipts(found.ids));
   tell(side, lines, !found.contracts.length);
 }
 

@@ -54,6 +54,8 @@ class Trading:
     buy_at: Slot | None  # and to buy
     sell: Plan
     buy: Plan
+    offered_wh: int  # waits for a buyer, in the hours of the strip
+    asked_wh: int  # waits for a seller
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,8 @@ def load(
         buy_at=pricestrip.best_to_buy(hours),
         sell=sell,
         buy=buy,
+        offered_wh=sum(line.selling_wh for line in live.lines),
+        asked_wh=sum(line.buying_wh for line in live.lines),
     )
 
 
@@ -145,8 +149,8 @@ def _read(engine: Engine, account: AccountInfo, now_ms: int, lead_ms: int, nets:
 
 
 def _end_ms(now_ms: int) -> int:
-    """Return where the strip ends: so many full hours from the running one on."""
-    return hour_of(now_ms) + HOURS * HOUR_MS
+    """Return where the strip ends at the latest: so many full hours, should nothing of the running one be left."""
+    return hour_of(now_ms) + (HOURS + 1) * HOUR_MS
 
 
 def _position(contract: Contract, account: int) -> int:

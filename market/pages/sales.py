@@ -1,4 +1,4 @@
-"""How a household's trades go on: waiting for a neighbour, agreed, delivered, paid. The end of the story is money."""
+"""How a household's trades go on: agreed, delivered, paid. The end of the story is money."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from market.exchange.views import LineView, TradeView
 
-WAITING, AGREED, RUNNING, DELIVERED, PAID = "waiting", "agreed", "running", "delivered", "paid"
+AGREED, RUNNING, DELIVERED, PAID = "agreed", "running", "delivered", "paid"
 SHOWN = 8  # intervals in the list
 
 

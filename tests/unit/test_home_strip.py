@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
@@ -20,6 +21,13 @@ from market.pages.templatetags.home import span, when
 HOUR_MS = 3_600_000
 QUARTER_MS = 900_000
 START_MS = int(datetime(2026, 6, 6, 10, tzinfo=UTC).timestamp() * 1000)  # 12:00 where the market is
+
+
+@pytest.fixture(autouse=True)
+def english() -> Iterator[None]:
+    """Sentences in English, whatever language another test has left behind."""
+    with translation.override("en"):
+        yield
 
 
 def moment(ahead: int, bid: int | None = None, ask: int | None = None, **changes: object) -> Moment:

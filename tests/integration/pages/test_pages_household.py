@@ -118,6 +118,7 @@ def test_what_is_sold_or_waits_is_not_offered_again(street: Street) -> None:
     html = street.alice.html("/home")
     assert plan(html) == []
     assert "All of it is sold or on offer: 2.10 kWh." in html
+    assert "2.10 kWh wait for a buyer." in html
 
 
 def test_no_sun_no_offer(street: Street) -> None:
