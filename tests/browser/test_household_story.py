@@ -103,3 +103,4 @@ def test_a_newcomer_sells_in_three_taps_and_sees_the_money_arrive(
     assert visitor.errors == []
     page.goto(f"{visitor.url}/home")
     expect(page.locator("#guide")).to_have_count(0)  # the first steps are done
+    expect(page.locator(".notices")).to_have_count(0)
