@@ -85,6 +85,23 @@ def test_a_halt_is_said_before_anybody_presses(visit: Visit) -> None:
     sell_button(household.page)
 
 
+def test_old_figures_say_that_they_are_old(visit: Visit) -> None:
+    page = visit("household", size=PHONE).page
+    page.clock.install()
+    page.reload()
+    sell_button(page)
+    page.route("**/home/now*", lambda route: route.abort())
+    # Each round has to have failed before the next one counts.
+    for _ in range(2):
+        with page.expect_event("requestfailed", lambda request: "/home/now" in request.url):
+            page.clock.run_for(6_000)
+    expect(page.locator("#stale")).to_contain_text("the market does not answer")
+    check_now(page, "home, old figures")
+    page.unroute("**/home/now*")
+    page.clock.run_for(6_000)
+    expect(page.locator("#stale")).to_be_hidden()
+
+
 def test_an_hour_of_the_strip_is_taken_by_both_buttons(visit: Visit) -> None:
     visitor = visit("household")
     page = visitor.page
@@ -153,6 +170,7 @@ def test_prices_pause_when_the_server_falls_silent(visit: Visit, market: Market)
         page.clock.fast_forward(SILENCE_MS)
         expect(pulse).to_have_text("Prices paused")
         expect(page.get_by_role("button", name="Sell my surplus")).to_be_disabled()
+        expect(page.locator(".paused-note")).to_contain_text("Nothing is sent until it is back")
         expect(page.locator("#status")).to_contain_text("Prices paused")
     finally:
         market.thaw()
