@@ -8,6 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import path
 from django.utils.translation import gettext
+from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import require_POST, require_safe
 from django.views.i18n import set_language as django_set_language
 
@@ -40,6 +41,7 @@ def home(request: HttpRequest) -> HttpResponse:
     return _home(request, "home/home.html")
 
 
+@gzip_page  # asked for every few seconds; what is secret in it (the form's token) is masked anew each time
 @require_safe
 @only_for(Role.HOUSEHOLD)
 def home_now(request: HttpRequest) -> HttpResponse:

@@ -259,7 +259,7 @@ def _learnt(account: int, next_ms: int) -> outlook.Expected | None:
 
 
 def _usual(contracts: list[str]) -> dict[str, int]:
-    """Return what was paid yesterday in the intervals of the same time of day, e4; worked out once for everybody."""
+    """Return what was paid a day earlier in the same intervals, e4; worked out once for everybody."""
     if not contracts:
         return {}
     key = f"pages.usual.{contracts[0]}.{len(contracts)}"

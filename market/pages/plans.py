@@ -82,11 +82,11 @@ class Plan(NamedTuple):
     side: str
     legs: tuple[Leg, ...]
     interval_ms: int
-    expected_wh: int = 0  # of the intervals of the legs
+    expected_wh: int = 0  # of the intervals of the legs; without any, of the hours looked at
     placed_wh: int = 0  # in the hours looked at
     waiting_e4: int = 0  # the limit the waiting part is offered at: the lowest (sell) or highest (buy) of them
     blocked: str = ""  # a code of the market: nothing may be traded
-    why: str = ""  # "placed", "none", "unknown"
+    why: str = ""  # "placed", "little" (too little for an order), "none", "unknown"
     guessed: bool = False  # no forecast: as it is now
 
     @property
@@ -196,8 +196,9 @@ def plan(
         if halted and len(halted) == len(chosen or nearby):
             return Plan(side, (), interval_ms, placed_wh=placed_wh, blocked="contract_halted")
         known = any(line.net_wh is not None for line in nearby)
-        why = "placed" if placed_wh else "none" if known else "unknown"
-        return Plan(side, (), interval_ms, placed_wh=placed_wh, why=why, guessed=guessed)
+        expected_wh = sum(line.expected_wh(side) for line in nearby)
+        why = "placed" if placed_wh else "little" if expected_wh else "none" if known else "unknown"
+        return Plan(side, (), interval_ms, expected_wh=expected_wh, placed_wh=placed_wh, why=why, guessed=guessed)
     waiting = [found.price_e4 for found in legs if found.now_wh < found.energy_wh]
     pick = min if side == SELL else max
     return Plan(

@@ -1,7 +1,7 @@
 """The price strip: the hours ahead, what neighbours pay and ask in each, and which are the best. Pure.
 
 An hour has the best price any of its intervals has: what a household can get or has to pay there at the moment. Where
-nobody offers anything yet, yesterday's price at the same hour says what to expect.
+nobody offers anything yet, the price of the day before at the same hour says what to expect.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Moment(NamedTuple):
     ask_e4: int | None  # what a neighbour asks
     topup_e4: int  # what the grid charges
     spill_e4: int  # what the grid pays
-    usual_e4: int | None  # what was paid in the same interval yesterday
+    usual_e4: int | None  # what was paid in the same interval of the day before
     net_wh: int | None  # what the home will probably have left; negative: lack; None: nobody knows
     halted: bool
 
@@ -58,7 +58,7 @@ class Slot(NamedTuple):
 
     @property
     def usual_place(self) -> int:
-        """Where yesterday's price stands, permille."""
+        """Where the price of the day before stands, permille."""
         return 0 if self.usual_e4 is None else self.place(self.usual_e4)
 
     @property

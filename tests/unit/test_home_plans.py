@@ -124,7 +124,8 @@ def test_a_plan_adds_up_and_names_its_hours() -> None:
 def test_why_there_is_nothing_to_do() -> None:
     assert plan(SELL, [line(net_wh=-100)]).why == "none"
     assert plan(SELL, [line(net_wh=None)]).why == "unknown"
-    assert plan(SELL, [line(net_wh=40)]).why == "none"  # too little for a tap
+    little = plan(SELL, [line(net_wh=40)])  # too little for a tap
+    assert (little.why, little.expected_wh) == ("little", 40)
     placed = plan(SELL, [line(sold_wh=460)])
     assert (placed.why, placed.placed_wh) == ("placed", 460)
 

@@ -70,7 +70,7 @@ def test_the_best_hours() -> None:
     assert best_to_buy([hour(0, None, 4_000)]) is None
 
 
-def test_yesterday_counts_where_nobody_offers() -> None:
+def test_the_day_before_counts_where_nobody_offers() -> None:
     found = [hour(0, usual_e4=1_500), hour(1, usual_e4=2_500)]
     assert (best_to_sell(found), best_to_buy(found)) == (found[1], found[0])
     assert best_to_sell([*found, hour(2, 900)]).start_ms == START_MS + 2 * HOUR_MS  # type: ignore[union-attr]
@@ -91,7 +91,7 @@ def test_when_is_said_in_words() -> None:
         (hour(0, 2_100, 2_850), "12:00–13:00: neighbours pay up to €0.21 and ask from €0.285."),
         (hour(0, 2_100), "12:00–13:00: neighbours pay up to €0.21; nobody sells yet."),
         (hour(0, None, 2_850), "12:00–13:00: neighbours ask from €0.285; nobody buys yet."),
-        (hour(0, usual_e4=1_900), "12:00–13:00: nobody offers anything yet. Yesterday it was €0.19."),
+        (hour(0, usual_e4=1_900), "12:00–13:00: nobody offers anything yet. The day before it was €0.19."),
         (hour(0, halted=True), "12:00–13:00: trading is stopped."),
     ],
 )
