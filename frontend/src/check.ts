@@ -197,12 +197,19 @@ function showKept(): void {
   );
 }
 
+const NAMED_TRIES = 5; // a new entry is under a signed checkpoint within a second or two
+const NAMED_GAP_MS = 1000;
+
 /** A link such as /ledger/check#receipt-412 brings the reader's own receipt with it. */
 async function fetchNamed(): Promise<void> {
   const match = /^#receipt-(\d{1,16})$/.exec(window.location.hash);
   if (!match) return;
-  const response = await fetch(`/receipts/${match[1]}`, { credentials: "same-origin", redirect: "error" }).catch(() => null);
-  if (response?.ok) receipt.set(new Uint8Array(await response.arrayBuffer()));
+  for (let left = NAMED_TRIES; left > 0; left -= 1) {
+    const response = await fetch(`/receipts/${match[1]}`, { credentials: "same-origin", redirect: "manual" }).catch(() => null);
+    if (response?.ok) return receipt.set(new Uint8Array(await response.arrayBuffer()));
+    if (response?.type !== "opaqueredirect") return; // only what is not sealed yet is sent elsewhere
+    await new Promise((resolve) => window.setTimeout(resolve, NAMED_GAP_MS));
+  }
 }
 
 byId<HTMLFormElement>("check").addEventListener("submit", (event) => {

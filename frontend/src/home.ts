@@ -1,30 +1,31 @@
-// The household's home: the served page kept up to date, and one button.
-import { call, newKey, Problem } from "./api";
-import { energy, interval, money, moneyE7, priceE4, unitPrice } from "./format";
+// The household's home: the served page kept up to date, two buttons with five seconds to take a tap back, the price strip.
+import { call, newKey, plain, Problem } from "./api";
+import { clock, contractStart, energy, interval, money, moneyE7, priceE4, unitPrice } from "./format";
+import { type Answer, type BatchItem, type Placed, type Plan, read, type Side, send, sum } from "./home/placing";
+import { type Phase, type Reason, SECONDS, TakeBack } from "./home/takeback";
 import { connect, mayTrade, socket, store } from "./live";
-import { meta } from "./meta";
+import { marketNow, meta } from "./meta";
 import { t } from "./messages";
 import { announce } from "./status";
 import type { Log, OwnItem, Ticker } from "./store";
 
 const REFRESH_MS = 5000; // power and money of today have no channel of their own
 const MIN_GAP_MS = 1000;
-
-interface Answer {
-  order: { id: number; status: string; filled_wh: number; remaining_wh: number; price: string; contract: string };
-  trades: { price: string; energy_wh: number; amount: string }[];
-}
+const STALE_AFTER = 2; // rounds without an answer until the page says so
+const TIMEOUT_MS = 10_000;
+const PENDING = "sunledger.pending"; // what waited to be sent when the page was left: side and the moment it would have gone
 
 const page = document.getElementById("home");
-const button = document.getElementById("sell") as HTMLButtonElement | null;
-const receipt = document.getElementById("receipt");
-let sending = false;
 let lastRefresh = 0;
 let timer = 0;
+let failures = 0;
+let answeredAt = clock(marketNow());
 
 // --- keep the page up to date ------------------------------------------------------------------------------------
 
 function sync(fresh: Element, shown: HTMLElement): void {
+  // The hours of the strip are kept as they are until one is over: each hour's content is a part of its own.
+  if (shown.dataset.first !== undefined && shown.dataset.first === fresh.getAttribute("data-first")) return;
   for (const { name, value } of Array.from(fresh.attributes)) {
     if (shown.getAttribute(name) !== value) shown.setAttribute(name, value);
   }
@@ -36,17 +37,46 @@ function sync(fresh: Element, shown: HTMLElement): void {
   if (details) details.open = open;
 }
 
-async function refresh(): Promise<void> {
+function address(): string {
+  const hour = page?.dataset.hour;
+  return (page?.dataset.url ?? "") + (hour ? `?hour=${hour}` : "");
+}
+
+function sayStale(text: string): void {
+  const place = document.getElementById("stale");
+  if (!place || place.textContent === text) return;
+  place.textContent = text;
+  place.hidden = !text;
+}
+
+function failed(signedOut: boolean): void {
+  failures += 1;
+  if (signedOut) sayStale(t("You are signed out. Load the page again to sign in."));
+  else if (failures >= STALE_AFTER) {
+    sayStale(t("What you see is from {time}: the market does not answer. The page keeps asking.", { time: answeredAt }));
+  }
+}
+
+async function refresh(force = false): Promise<void> {
   lastRefresh = performance.now();
-  if (!page || document.hidden) return;
+  if (!page || (document.hidden && !force)) return;
+  const asked = address();
   let text: string;
   try {
-    const response = await fetch(page.dataset.url ?? "", { credentials: "same-origin", redirect: "error" });
-    if (!response.ok) return;
+    const response = await fetch(asked, {
+      credentials: "same-origin",
+      redirect: "manual",
+      signal: AbortSignal.timeout(TIMEOUT_MS),
+    });
+    if (!response.ok) return failed(response.type === "opaqueredirect" || response.status === 403);
     text = await response.text();
   } catch {
-    return; // the connection's state is said elsewhere
+    return failed(false);
   }
+  if (asked !== address()) return; // another hour was chosen meanwhile
+  failures = 0;
+  answeredAt = clock(marketNow());
+  sayStale("");
   const fresh = new DOMParser().parseFromString(text, "text/html");
   for (const shown of page.querySelectorAll<HTMLElement>("[data-live]")) {
     const match = fresh.querySelector(`[data-live="${shown.dataset.live}"]`);
@@ -64,67 +94,295 @@ function soon(): void {
   }, wait);
 }
 
-// --- sell ----------------------------------------------------------------------------------------------------------
+// --- the price strip -----------------------------------------------------------------------------------------------
 
-function offer(): { contract: string; energyWh: number; price: string } | null {
-  const data = document.getElementById("offer")?.dataset;
-  const energyWh = Number(data?.energy ?? 0);
-  if (!data?.contract || !energyWh) return null;
-  return { contract: data.contract, energyWh, price: data.price ?? "" };
+function hours(): HTMLAnchorElement[] {
+  return Array.from(document.querySelectorAll<HTMLAnchorElement>("#strip a"));
+}
+
+async function choose(hour: string): Promise<void> {
+  if (!page) return;
+  page.dataset.hour = hour;
+  for (const link of hours()) {
+    if (hour && link.dataset.hour === hour) link.setAttribute("aria-current", "true");
+    else link.removeAttribute("aria-current");
+  }
+  await refresh(true);
+  announce(document.getElementById("slot-say")?.textContent?.replace(/\s+/g, " ").trim() ?? "");
+}
+
+function step(event: KeyboardEvent): void {
+  const all = hours();
+  const at = all.indexOf(event.target as HTMLAnchorElement);
+  const next = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: all.length - 1 }[event.key];
+  if (at < 0 || next === undefined) return;
+  event.preventDefault();
+  all[Math.min(all.length - 1, Math.max(0, next))]?.focus();
+}
+
+function watchStrip(): void {
+  page?.addEventListener("click", (event) => {
+    const link = (event.target as Element).closest<HTMLAnchorElement>("#strip a, a.any-hour");
+    if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button !== 0) return;
+    event.preventDefault();
+    if (waiting()) return; // what was pressed is what will be sent
+    const hour = link.dataset.hour ?? "";
+    void choose(hour === page.dataset.hour ? "" : hour);
+    if (!hour) hours()[0]?.focus({ preventScroll: true }); // the link that was pressed goes away
+  });
+  document.getElementById("strip")?.addEventListener("keydown", step);
+}
+
+// --- sell and buy --------------------------------------------------------------------------------------------------
+
+interface Card {
+  side: Side;
+  button: HTMLButtonElement;
+  label: string;
+  taking: TakeBack<Plan>;
+}
+
+const cards: Card[] = [];
+const waiting = (): boolean => cards.some((card) => card.taking.phase !== "idle");
+
+function planOf(side: Side): Plan | null {
+  return read(side, document.getElementById(`${side}-plan`)?.dataset.legs ?? "");
 }
 
 function arm(): void {
-  if (button) button.disabled = sending || !offer() || !mayTrade(socket.state);
+  const paused = !mayTrade(socket.state);
+  for (const note of document.querySelectorAll<HTMLElement>(".paused-note")) note.hidden = !paused;
+  for (const { side, button, taking } of cards) {
+    const mine = taking.phase !== "idle";
+    button.disabled = mine ? taking.phase === "sending" : waiting() || paused || !planOf(side);
+  }
 }
 
-function tell(text: string, refused: boolean): void {
-  if (!receipt) return;
-  const line = document.createElement("p");
-  line.textContent = text;
-  receipt.replaceChildren(line);
-  receipt.classList.toggle("refused", refused);
-  receipt.hidden = false;
+const COUNTDOWN = [
+  "Will be sent now.",
+  "Will be sent in one second.",
+  "Will be sent in two seconds.",
+  "Will be sent in three seconds.",
+  "Will be sent in four seconds.",
+  "Will be sent in five seconds.",
+];
+
+function show(card: Card, phase: Phase, seconds: number): void {
+  const { side, button } = card;
+  button.dataset.phase = phase;
+  const word = phase === "idle" ? card.label : phase === "waiting" ? t("Take back") : t("Sending …");
+  if (phase === "waiting" && seconds < SECONDS) {
+    const count = document.getElementById(`${side}-countdown`);
+    if (count) count.textContent = t(COUNTDOWN[seconds]);
+  } else if (phase === "waiting") {
+    // The seconds are for the eye: whoever listens has heard how many there are, and would hear nothing else.
+    const label = document.createElement("span");
+    label.textContent = word;
+    const count = document.createElement("small");
+    count.id = `${side}-countdown`;
+    count.ariaHidden = "true";
+    count.textContent = t(COUNTDOWN[seconds]);
+    button.replaceChildren(label, count);
+  } else button.textContent = word;
+  if (phase === "waiting" && seconds === SECONDS) {
+    tell(side, [], false);
+    remember(side);
+    announce(t("Will be sent in five seconds. Press the button again to take it back."));
+  } else if (phase !== "waiting") forget();
+  arm();
+}
+
+function tell(side: Side, lines: (string | Node)[], refused: boolean): void {
+  const place = document.getElementById(`${side}-receipt`);
+  if (!place) return;
+  place.replaceChildren(
+    ...lines.map((line) => {
+      if (line instanceof HTMLDetailsElement) return line;
+      const paragraph = document.createElement("p");
+      paragraph.append(line);
+      return paragraph;
+    }),
+  );
+  place.classList.toggle("refused", refused);
+  place.hidden = !lines.length;
+}
+
+function say(side: Side, text: string, refused = true): void {
+  tell(side, [text], refused);
   announce(text);
 }
 
-function outcome(answer: Answer): string {
-  const { order, trades } = answer;
-  const paid = trades.reduce((sum, trade) => sum + moneyE7(trade.amount), 0);
-  const values = {
-    sold: energy(order.filled_wh),
-    amount: money(paid),
-    rest: energy(order.remaining_wh),
-    price: unitPrice(priceE4(order.price)),
-    slot: interval(order.contract),
-    number: order.id,
-  };
-  if (order.remaining_wh === 0) return t("Sold: {sold} for {slot}, {amount}. Receipt no. {number}.", values);
-  if (order.filled_wh === 0) {
-    return t("On offer: {rest} for {slot} at {price} per kWh. You will see here when a neighbour buys. No. {number}.", values);
+function dropped(side: Side, reason: Reason): void {
+  if (reason === "paused") say(side, t("Taken back because prices are paused: nothing was sent."));
+  else if (reason === "left") {
+    say(side, t("You left the page before it was sent: nothing was sent."));
+    if (document.hidden) remember(side); // it may be another page that this person comes back to
   }
-  return t("Sold: {sold} for {amount}; {rest} wait for a buyer at {price} per kWh. No. {number}.", values);
+  else say(side, t("Taken back: nothing was sent."), false);
 }
 
-async function sell(): Promise<void> {
-  const wish = offer();
-  if (!wish || sending) return;
-  sending = true;
-  arm();
-  try {
-    const answer = await call<Answer>(
-      "POST",
-      "/api/v1/orders",
-      { contract: wish.contract, side: "sell", price: wish.price, energy_wh: wish.energyWh, time_in_force: "gtg" },
-      newKey(),
-    );
-    tell(outcome(answer), false);
-  } catch (error) {
-    tell(error instanceof Problem ? error.message : t("Something went wrong. Nothing was sold."), true);
-  } finally {
-    sending = false;
-    await refresh();
-    arm();
+/** "11:00–12:00": from the first to the end of the last interval. */
+function stretch(contracts: string[]): string {
+  const starts = contracts.map(contractStart);
+  return `${clock(Math.min(...starts))}–${clock(Math.max(...starts) + meta.interval_min * 60_000)}`;
+}
+
+function receiptLink(id: number): HTMLAnchorElement {
+  const link = document.createElement("a");
+  link.href = `/ledger/check#receipt-${id}`;
+  link.textContent = t("Receipt of order {number}", { number: id });
+  return link;
+}
+
+/** One link, or a list that opens: a press may place a dozen orders. */
+function receipts(ids: number[]): HTMLElement {
+  const links = document.createElement("span");
+  links.className = "receipts";
+  links.append(...ids.map(receiptLink));
+  if (ids.length === 1) return links;
+  const all = document.createElement("details");
+  const summary = document.createElement("summary");
+  summary.textContent = t("Receipts");
+  all.append(summary, links);
+  return all;
+}
+
+function report(side: Side, placed: Placed[]): void {
+  const found = sum(placed, moneyE7);
+  const lines: (string | Node)[] = [];
+  const values = {
+    all: energy(found.energyWh),
+    slot: found.contracts.length ? stretch(found.contracts) : "",
+    done: energy(found.doneWh),
+    rest: energy(found.restWh),
+    amount: money(found.doneE7),
+  };
+  if (found.contracts.length) {
+    if (found.doneWh === 0) {
+      lines.push(
+        side === "sell"
+          ? t("On offer: {all} for {slot}. You will see here when a neighbour buys.", values)
+          : t("Asked for: {all} for {slot}. You will see here when a neighbour sells.", values),
+      );
+    } else if (found.restWh === 0) {
+      lines.push(side === "sell" ? t("Sold: {done} for {slot}, {amount}.", values) : t("Bought: {done} for {slot}, {amount}.", values));
+    } else {
+      lines.push(
+        side === "sell"
+          ? t("Sold: {done} for {amount}, {slot}. {rest} wait for a buyer.", values)
+          : t("Bought: {done} for {amount}, {slot}. {rest} wait for a seller.", values),
+      );
+    }
   }
+  for (const { leg, problem } of found.failed) {
+    lines.push(
+      t("Not placed: {energy} for {slot}. {reason}", {
+        energy: energy(leg.energyWh),
+        slot: interval(leg.contract),
+        reason: plain(problem),
+      }),
+    );
+  }
+  announce(lines.join(" "));
+  if (found.ids.length) lines.push(receipts(found.ids));
+  tell(side, lines, !found.contracts.length);
+}
+
+function refused(error: unknown): string {
+  return error instanceof Problem ? error.message : t("Something went wrong. Look at “What became of it” before you try again.");
+}
+
+async function place(plan: Plan): Promise<void> {
+  try {
+    const placed = await send(plan, {
+      one: (body, key) => call<Answer>("POST", "/api/v1/orders", body, key),
+      batch: (orders, key) => call<{ results: BatchItem[] }>("POST", "/api/v1/orders/batch", { orders }, key),
+      signs: localStorage.getItem("sunledger-signs") === "1",
+      refused,
+      key: newKey(),
+    });
+    report(plan.side, placed);
+  } catch (error) {
+    say(plan.side, refused(error));
+  } finally {
+    await refresh();
+  }
+}
+
+// What waits is noted where it outlives the page, so that who comes back hears what became of it.
+function remember(side: Side): void {
+  try {
+    const note = JSON.stringify({ side, until: Date.now() + SECONDS * 1000 });
+    localStorage.setItem(PENDING, note);
+    sessionStorage.setItem(PENDING, note);
+  } catch {
+    // no storage: then it is only said while the page is open
+  }
+}
+
+function forget(): void {
+  try {
+    localStorage.removeItem(PENDING);
+    sessionStorage.removeItem(PENDING);
+  } catch {
+    // see above
+  }
+}
+
+function sayWhatWasLeft(): void {
+  try {
+    const here = sessionStorage.getItem(PENDING) !== null;
+    const note = JSON.parse(localStorage.getItem(PENDING) ?? "null") as { side: Side; until: number } | null;
+    // Within the five seconds another tab may still be counting.
+    if (!note || (!here && Date.now() < note.until + 1000)) return;
+    forget();
+    dropped(note.side === "buy" ? "buy" : "sell", "left");
+  } catch {
+    forget();
+  }
+}
+
+function watchButtons(): void {
+  for (const side of ["sell", "buy"] as const) {
+    const button = document.getElementById(side) as HTMLButtonElement | null;
+    if (!button) continue;
+    const card = { side, button, label: button.textContent ?? "" } as Card;
+    card.taking = new TakeBack<Plan>({
+      now: () => performance.now(),
+      every: (ms, run) => window.setInterval(run, ms),
+      stop: (id) => window.clearInterval(id),
+      show: (phase, seconds) => show(card, phase, seconds),
+      send: place,
+      dropped: (reason) => dropped(side, reason),
+    });
+    cards.push(card);
+    button.addEventListener("click", () => card.taking.press(planOf(side)));
+    button.addEventListener("keydown", (event) => {
+      if (event.key === "Escape") card.taking.drop("person");
+    });
+  }
+  const leave = (): void => cards.forEach(({ taking }) => taking.drop("left"));
+  document.addEventListener("visibilitychange", () => (document.hidden ? leave() : forget()));
+  // Gone for good: the note stays, and the next visit says that nothing was sent.
+  window.addEventListener("pageshow", (event) => event.persisted && leave());
+  socket.watch((state) => {
+    if (!mayTrade(state)) cards.forEach(({ taking }) => taking.drop("paused"));
+    arm();
+  });
+}
+
+// --- first steps ---------------------------------------------------------------------------------------------------
+
+function watchGuide(): void {
+  const guide = document.getElementById("guide");
+  const asked = document.getElementById("guide-form") as HTMLFormElement | null;
+  asked?.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const body = new FormData(asked);
+    void fetch(asked.action, { method: "POST", body, credentials: "same-origin", redirect: "manual" }).catch(() => undefined);
+    guide?.remove();
+    document.getElementById("main")?.focus({ preventScroll: true });
+  });
 }
 
 // --- autopilot -----------------------------------------------------------------------------------------------------
@@ -157,9 +415,11 @@ function quote(id: string, text: string | null): void {
   if (place && place.textContent?.trim() !== value) place.textContent = value;
 }
 
+watchGuide();
 if (page && meta.running) {
-  button?.addEventListener("click", () => void sell());
-  socket.watch(arm);
+  watchButtons();
+  watchStrip();
+  sayWhatWasLeft();
   if (meta.area) {
     store.watch<Ticker>(`ticker:${meta.area}`, (ticker) => {
       const name = document.getElementById("prices")?.dataset.contract;
@@ -174,7 +434,11 @@ if (page && meta.running) {
   store.watch<Log<OwnItem>>("me", (log) => {
     const newest = log?.items.at(-1)?.seq ?? -1;
     for (const item of log?.items ?? []) {
-      if (item.seq <= seen || item.type !== "trade") continue;
+      if (item.seq <= seen) continue;
+      if (item.type === "settle" && moneyE7(String(item.payout)) > 0) {
+        announce(t("Delivered and paid: {amount} for {slot}.", { amount: money(moneyE7(String(item.payout))), slot: interval(String(item.contract)) }));
+      }
+      if (item.type !== "trade") continue;
       const values = { energy: energy(Number(item.energy_wh)), amount: money(moneyE7(String(item.amount))) };
       announce(item.side === "sell" ? t("Sold {energy} for {amount}.", values) : t("Bought {energy} for {amount}.", values));
     }

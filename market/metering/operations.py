@@ -24,7 +24,7 @@ from market.exchange.exchange import Exchange
 from market.exchange.outcomes import Outcome
 from market.metering import rowbytes, storage, validation
 from market.metering.models import Quality, Reading
-from market.metering.queries import POWER_KEPT_S, POWER_KEY, Power
+from market.metering.queries import OUTLOOK_KEPT_S, OUTLOOK_KEY, POWER_KEPT_S, POWER_KEY, Outlook, Power
 from market.metering.recovery import alone, answer, keep
 
 MAX_READING_WH = 10_000_000  # 40 MW for a quarter of an hour: above any connection of the grid's lowest level
@@ -193,6 +193,11 @@ def record_batches(
 def note_power(*, powers: Mapping[int, Power]) -> None:
     """Note what some homes make and use at this moment, by account: a gauge for their screens, not a record."""
     cache.set_many({POWER_KEY % account: tuple(power) for account, power in powers.items()}, POWER_KEPT_S)
+
+
+def note_outlook(*, outlooks: Mapping[int, Outlook]) -> None:
+    """Note what some homes are expected to make and use, by account: for their screens, not a record."""
+    cache.set_many({OUTLOOK_KEY % account: tuple(found) for account, found in outlooks.items()}, OUTLOOK_KEPT_S)
 
 
 # --- checks ----------------------------------------------------------------------------------------------------------

@@ -14,6 +14,9 @@ from market.metering.models import Quality, Reading
 
 POWER_KEY = "metering.power.%d"
 POWER_KEPT_S = 60  # real time; a home nobody noted for a minute has no "now"
+OUTLOOK_KEY = "metering.outlook.%d"
+OUTLOOK_KEPT_S = 1_800  # real time: two intervals
+MAX_WEEK = 1_000  # readings of one account in one answer: ten days of quarter hours
 MAX_DAY = 200  # readings of one account in one answer: two days of quarter hours
 MAX_ACCOUNTS = 200_000  # readings of one contract in one answer; a city six times the benchmark's
 IN_ONE_QUERY = 1_000  # accounts
@@ -47,6 +50,14 @@ class Power(NamedTuple):
     produced_w: int
     used_w: int
     battery_w: int  # into the battery; negative = out of it
+
+
+class Outlook(NamedTuple):
+    """What a home will probably make and use, Wh by interval from ``start_ms`` on: a forecast, not a record."""
+
+    start_ms: int
+    made_wh: tuple[int, ...]
+    used_wh: tuple[int, ...]
 
 
 class Energy(NamedTuple):
@@ -195,6 +206,25 @@ def power_now(account: int) -> Power | None:
     """Return what a home makes and uses now, or None when nobody measures it."""
     found = cache.get(POWER_KEY % account)
     return None if found is None else Power(*found)
+
+
+def outlook(account: int) -> Outlook | None:
+    """Return what a home's own controller expects of it, or None when nobody says."""
+    found = cache.get(OUTLOOK_KEY % account)
+    return None if found is None else Outlook(*found)
+
+
+def made_and_used(account: int, *, start_ms: int, end_ms: int) -> dict[int, tuple[int, int]]:
+    """Return energy made and used (Wh) of an account by start of interval, start_ms <= start < end_ms, newest versions.
+
+    Where only the meter at the connection is known, what it gave counts as made and what it took as used.
+    """
+    rows = Reading.objects.filter(account=account, start_ms__gte=start_ms, start_ms__lt=end_ms)
+    fields = ("start_ms", "produced_wh", "used_wh", "export_wh", "import_wh")
+    found: dict[int, tuple[int, int]] = {}
+    for start, produced, used, given, taken in rows.order_by("start_ms", "version").values_list(*fields)[:MAX_WEEK]:
+        found[start] = (given, taken) if produced is None or used is None else (produced, used)
+    return found
 
 
 def _newest(rows) -> list[ReadingLine]:  # type: ignore[no-untyped-def]

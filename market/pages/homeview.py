@@ -5,115 +5,23 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from django.conf import settings
-
 from market.engine.contracts import contract_name, contract_start_ms
 from market.engine.engine import Engine
 from market.exchange import queries as exchange
-from market.exchange.exchange import Exchange
 from market.grid import queries as grid
 from market.households import queries as households
 from market.households.queries import AccountInfo
 from market.metering import queries as metering
+from market.pages import homemarket
 from market.pages.context import Page, day_span_ms, local
+from market.pages.homemarket import PriceNow, Trading, interval_ms
+from market.pages.houseflow import MS_AN_HOUR, House, balance
+from market.pages.sales import Sale, newest_paid, story
 from market.settlement import statement_queries
 from market.settlement.periods import DAY, period_of
 
-STEP_WH = 10  # an offer is rounded down to this: nobody forecasts single watt-hours
-MIN_OFFER_WH = 50  # less is not worth a person's tap
-LEVELS = 25
-MIN_LEAD_REAL_S = 5  # an interval whose gate closes sooner is gone before a person has read the sentence
 RECENT = 8  # trades in the short list
-MS_AN_HOUR = 3_600_000
-
-
-@dataclass(frozen=True)
-class PriceNow:
-    """What the next interval costs from where this home is; None where nobody offers."""
-
-    contract: str
-    sell_e4: int | None  # what a neighbour pays
-    buy_e4: int | None  # what a neighbour asks
-    topup_e4: int  # what the grid charges
-    spill_e4: int  # what the grid pays
-
-    def place(self, price_e4: int) -> int:
-        """Return where a price lies between the grid's two, permille."""
-        span = max(1, self.topup_e4 - self.spill_e4)
-        return min(1000, max(0, (price_e4 - self.spill_e4) * 1000 // span))
-
-    @property
-    def sell_place(self) -> int:
-        """Where the selling price stands on the scale, permille."""
-        return 0 if self.sell_e4 is None else self.place(self.sell_e4)
-
-    @property
-    def buy_place(self) -> int:
-        """Where the buying price stands on the scale, permille."""
-        return 1000 if self.buy_e4 is None else self.place(self.buy_e4)
-
-
-@dataclass(frozen=True)
-class Offer:
-    """What "Sell my surplus" would send, and what that brings."""
-
-    contract: str
-    energy_wh: int
-    price_e4: int  # the limit
-    now_wh: int  # bought at once by what waits in the book
-    now_e7: int
-    grid_e7: int  # what the grid would pay for all of it
-    placed_wh: int  # sold or offered for this interval already
-
-    @property
-    def later_wh(self) -> int:
-        """What waits for a buyer."""
-        return self.energy_wh - self.now_wh
-
-    @property
-    def total_e7(self) -> int:
-        """Money if all of it is bought."""
-        return self.now_e7 + self.later_wh * self.price_e4
-
-
-@dataclass(frozen=True)
-class Now:
-    """Power at this moment, or the mean of the last interval that was read (``live`` False)."""
-
-    produced_w: int
-    used_w: int
-    battery_w: int  # into the battery
-    live: bool
-
-    @property
-    def left_w(self) -> int:
-        """What flows out to the street; negative: what comes in."""
-        return self.produced_w - self.used_w - self.battery_w
-
-    @property
-    def lack_w(self) -> int:
-        """What comes in from the street, as a positive number."""
-        return -self.left_w
-
-    @property
-    def battery_out_w(self) -> int:
-        """What the battery gives, as a positive number."""
-        return -self.battery_w
-
-    @property
-    def scale_w(self) -> int:
-        """The longer of the two bars."""
-        return max(self.produced_w, self.used_w, 100)
-
-    @property
-    def produced_permille(self) -> int:
-        """Length of the upper bar."""
-        return self.produced_w * 1000 // self.scale_w
-
-    @property
-    def used_permille(self) -> int:
-        """Length of the lower bar."""
-        return self.used_w * 1000 // self.scale_w
+LOOKED_AT = 200  # trades the story of the latest intervals is made of
 
 
 @dataclass(frozen=True)
@@ -161,6 +69,16 @@ class Money:
         return self.sold_e7 + self.spilled_e7 + self.given_e7 - self.short_e7
 
     @property
+    def street_e7(self) -> int:
+        """What the neighbours brought, less what they cost."""
+        return self.sold_e7 + self.given_e7 - self.bought_e7 - self.received_e7
+
+    @property
+    def grid_e7(self) -> int:
+        """What the grid brought, less what it cost."""
+        return self.spilled_e7 - self.topup_e7 - self.short_e7
+
+    @property
     def spent_e7(self) -> int:
         """What went out."""
         return self.bought_e7 + self.topup_e7 + self.received_e7
@@ -175,37 +93,68 @@ class Home:
     has_battery: bool
     now_ms: int
     money: Money
-    power: Now | None
-    price: PriceNow | None
-    offer: Offer | None
+    power: House | None
+    trading: Trading | None  # None while the market does not run
     deals: list[Deal]
+    sales: list[Sale]
+    steps: list[str]  # of the first-run guide that are still to be done
     readings: list[metering.ReadingLine]
     settled: dict[str, int]  # contract: the ledger entry that settled it
 
+    @property
+    def paid(self) -> Sale | None:
+        """The latest sale whose money has arrived."""
+        return newest_paid(self.sales)
 
-def load(page: Page, account: AccountInfo, numbers: Collection[int] = ()) -> Home:
-    """Gather the page for an account. Without a running exchange there is no price and no offer.
 
-    ``numbers``: the account numbers that the home's statement covers, by default this one.
+def load(page: Page, account: AccountInfo, numbers: Collection[int] = (), wanted_ms: int = 0) -> Home:
+    """Gather the page for an account. Without a running exchange there are no prices and nothing to do.
+
+    ``numbers``: the account numbers that the home's statement covers, by default this one. ``wanted_ms``: the start of the
+    hour that was chosen in the price strip, 0 for none.
     """
-    start_ms, end_ms = day_span_ms(local(page.now_ms).date())
+    now_ms = page.now_ms
+    start_ms, end_ms = day_span_ms(local(now_ms).date())
     equipment = households.home_of(account.index)
     readings = metering.day(account.index, start_ms=start_ms, end_ms=end_ms)
-    power = _power(account.index, readings)
-    price = _price(page, account)
+    power = _power(account.index, readings, now_ms)
+    trading = None
+    if page.exchange is not None:
+        trading = homemarket.load(
+            page.exchange, account, now_ms=now_ms, speed=page.speed, house=power, wanted_ms=wanted_ms
+        )
+    trades = exchange.trades(account=account.index, limit=LOOKED_AT, newest_first=True)
+    lines = {line.contract: line for line in exchange.settlement_lines(account=account.index, limit=DAY_LINES)}
+    sales = story(
+        trades,
+        lines,
+        account=account.index,
+        start_of={trade.contract: contract_start_ms(trade.contract) for trade in trades},
+        interval_ms=interval_ms(),
+        now_ms=now_ms,
+    )
     return Home(
         account=account,
         has_roof=equipment is not None and equipment.pv_w > 0,
         has_battery=equipment is not None and equipment.battery_wh > 0,
-        now_ms=page.now_ms,
-        money=_money(account.index, numbers or [account.index], page.now_ms, price),
+        now_ms=now_ms,
+        money=_money(account.index, numbers or [account.index], now_ms, None if trading is None else trading.price),
         power=power,
-        price=price,
-        offer=None if price is None or page.exchange is None else _offer(page.exchange, account, price, power),
-        deals=_deals(page, account),
+        trading=trading,
+        deals=_deals(page, account, trades[:RECENT]),
+        sales=sales,
+        steps=_steps(account.index, power, sales),
         readings=readings,
-        settled={line.contract: line.seq for line in exchange.settlement_lines(account=account.index, limit=DAY_LINES)},
+        settled={contract: line.seq for contract, line in lines.items()},
     )
+
+
+def _steps(account: int, power: House | None, sales: list[Sale]) -> list[str]:
+    """Return what a newcomer has still to see, in its order; nothing for who has seen money arrive."""
+    if newest_paid(sales) is not None:
+        return []
+    ordered = bool(sales) or bool(exchange.orders(account=account, limit=1))
+    return [*(["meter"] if power is None else []), *([] if ordered else ["trade"]), "money"]
 
 
 def _money(account: int, numbers: Collection[int], now_ms: int, price: PriceNow | None) -> Money:
@@ -239,23 +188,36 @@ def _money(account: int, numbers: Collection[int], now_ms: int, price: PriceNow 
     )
 
 
-def _power(account: int, readings: list[metering.ReadingLine]) -> Now | None:
+def _power(account: int, readings: list[metering.ReadingLine], now_ms: int) -> House | None:
+    """Return the flows at this moment; where nobody measures them, the means of the last interval that was read."""
+    length_ms = interval_ms()
     found = metering.power_now(account)
     if found is not None:
-        return Now(found.produced_w, found.used_w, found.battery_w, live=True)
+        running = contract_name(now_ms // length_ms * length_ms)
+        return _house(account, running, (found.produced_w, found.used_w, found.battery_w), live=True)
     last = readings[-1] if readings else metering.latest(account)
     if last is None:
         return None
-    hour = MS_AN_HOUR // interval_ms()
+    hour = MS_AN_HOUR // length_ms
     if last.produced_wh is None or last.used_wh is None:
-        return Now(last.export_wh * hour, last.import_wh * hour, 0, live=False)
-    stored_wh = last.produced_wh - last.used_wh - last.export_wh + last.import_wh
-    return Now(last.produced_wh * hour, last.used_wh * hour, stored_wh * hour, live=False)
+        powers = (last.export_wh * hour, last.import_wh * hour, 0)
+    else:
+        stored_wh = last.produced_wh - last.used_wh - last.export_wh + last.import_wh
+        powers = (last.produced_wh * hour, last.used_wh * hour, stored_wh * hour)
+    return _house(account, last.contract, powers, live=False)
 
 
-def interval_ms() -> int:
-    """Return the length of a delivery interval."""
-    return settings.MARKET_INTERVAL_MIN * 60_000
+def _house(account: int, contract: str, powers: tuple[int, int, int], *, live: bool) -> House:
+    produced_w, used_w, battery_w = powers
+    traded = exchange.positions(account, contracts=[contract])
+    return balance(
+        produced_w=produced_w,
+        used_w=used_w,
+        battery_w=battery_w,
+        position_wh=traded[0].position_wh if traded else 0,
+        interval_ms=interval_ms(),
+        live=live,
+    )
 
 
 def next_contract(engine: Engine, now_ms: int, lead_ms: int) -> str | None:
@@ -270,63 +232,7 @@ def next_contract(engine: Engine, now_ms: int, lead_ms: int) -> str | None:
     return None
 
 
-def _price(page: Page, account: AccountInfo) -> PriceNow | None:
-    if page.exchange is None:
-        return None
-    now_ms, lead_ms = page.now_ms, round(MIN_LEAD_REAL_S * 1000 * page.speed)
-
-    def read(engine: Engine) -> PriceNow | None:
-        name = next_contract(engine, now_ms, lead_ms)
-        if name is None:
-            return None
-        bid, ask = engine.best(account.area, name)
-        contract = engine.contracts[name]
-        return PriceNow(name, bid, ask, contract.topup_e4, contract.spill_e4)
-
-    return page.exchange.read(read)
-
-
-def _offer(market: Exchange, account: AccountInfo, price: PriceNow, power: Now | None) -> Offer | None:
-    """Return what the surplus of the coming interval would bring if it is as sunny as now; None without any."""
-    if power is None:
-        return None
-    index, name = account.index, price.contract
-
-    def read(engine: Engine) -> tuple[list[tuple[int, int]], int, int, int, int]:
-        contract = engine.contracts[name]
-        tally = contract.tallies.get(index)
-        sold = tally.sold_wh - tally.bought_wh if tally is not None else 0
-        bids, _ = engine.depth(account.area, name, LEVELS)
-        return [(b.price_e4, b.energy_wh) for b in bids], sold, contract.last_e4, engine.params.tick_e4, engine.at_ms
-
-    bids, sold_wh, last_e4, tick_e4, _ = market.read(read)
-    placed_wh = max(0, sold_wh) + _waiting_wh(index, name)
-    surplus_wh = power.left_w * interval_ms() // MS_AN_HOUR - placed_wh
-    energy_wh = surplus_wh // STEP_WH * STEP_WH
-    if energy_wh < MIN_OFFER_WH:
-        return Offer(name, 0, 0, 0, 0, 0, placed_wh) if placed_wh else None
-    now_wh = now_e7 = 0
-    limit_e4 = 0
-    for bid_e4, bid_wh in bids:
-        if bid_e4 <= price.spill_e4 or now_wh == energy_wh:
-            break
-        taken = min(bid_wh, energy_wh - now_wh)
-        now_wh += taken
-        now_e7 += taken * bid_e4
-        limit_e4 = bid_e4
-    if not limit_e4:
-        limit_e4 = last_e4 if price.spill_e4 < last_e4 < price.topup_e4 else (price.spill_e4 + price.topup_e4) // 2
-        limit_e4 = max(tick_e4, limit_e4 // tick_e4 * tick_e4)
-    return Offer(name, energy_wh, limit_e4, now_wh, now_e7, energy_wh * price.spill_e4, placed_wh)
-
-
-def _waiting_wh(account: int, contract: str) -> int:
-    rows = exchange.orders(account=account, contract=contract, limit=50)
-    return sum(row.remaining_wh for row in rows if row.status == "open" and row.side == "sell")
-
-
-def _deals(page: Page, account: AccountInfo) -> list[Deal]:
-    rows = exchange.trades(account=account.index, limit=RECENT, newest_first=True)
+def _deals(page: Page, account: AccountInfo, rows: list[exchange.TradeView]) -> list[Deal]:
     parents: dict[str, str] = {}
     if page.exchange is not None:
         parents = {area.area: area.parent for area in grid.areas(page.exchange)}

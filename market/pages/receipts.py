@@ -28,7 +28,10 @@ def receipt(request: HttpRequest, seq: int) -> HttpResponse:
     if not accounts or seq > MAX_SEQ:
         raise Http404
     if ledger.sealed_size() <= seq < ledger.size():
-        messages.info(request, _("This is not sealed yet; it takes a second or two. Then ask for the receipt again."))
+        if request.headers.get("Sec-Fetch-Mode", "navigate") == "navigate":  # a script asks again by itself
+            messages.info(
+                request, _("This is not sealed yet; it takes a second or two. Then ask for the receipt again.")
+            )
         return redirect("statement")
     try:
         text = receipts.own_receipt(seq, accounts, _agreement(request))

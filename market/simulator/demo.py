@@ -132,6 +132,7 @@ class Demo:
         if self._steps % SLOW_EVERY == 0:
             self._try("moving in", life.refresh)
             self._try("power", life.note_power, now_ms)
+            self._try("outlook", life.note_outlook, now_ms)
             self._try("metering", life.measure, now_ms)
             self._try("settlement", life.settle, now_ms)
             day = local_time(now_ms, ZoneInfo(settings.MARKET_TIME_ZONE)).toordinal()

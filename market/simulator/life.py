@@ -22,7 +22,7 @@ from market.exchange.exchange import Exchange
 from market.households.models import Account
 from market.metering import operations as metering_operations
 from market.metering import queries as metering_queries
-from market.metering.queries import Power
+from market.metering.queries import Outlook, Power
 from market.settlement import estimates
 from market.settlement import operations as settlement_operations
 from market.simulator.clock import local_time
@@ -36,6 +36,7 @@ STANDARD_LOAD = ("H0-A", 2_000)  # profile and W of a household that joined with
 MAX_METERED = 1_000  # contracts that are remembered as metered; a delivered one is settled long before that
 MAX_CONTRACTS_A_CALL = 8  # delivered contracts that are metered in one call
 MAX_POWERS = 200  # homes of persons whose power is noted
+AHEAD_MS = 24 * 3_600_000  # how far a person's home is told what to expect
 
 
 class Life:
@@ -72,9 +73,10 @@ class Life:
         self._estimate = estimates.estimator(exchange, profile_of=self.meters.typical)
         roofs = tuple(sorted({city.profiles.index[home.pv_profile] for home in city.homes if home.pv_profile}))
         together = [sum(values) for values in zip(*(city.profiles.shares[roof] for roof in roofs), strict=True)]
+        self._forecaster = Forecaster(city.profiles.shares, STEPS_A_DAY)
         self.runner = Runner(
             exchange,
-            forecaster=Forecaster(city.profiles.shares, STEPS_A_DAY),
+            forecaster=self._forecaster,
             calendar=self.calendar,
             sun=Sun(roofs, max(together, default=0)),
             share_unit=SHARE,
@@ -86,6 +88,7 @@ class Life:
         self._metered: dict[str, None] = {}
         self._seen: tuple[dict[str, int], tuple[int, int]] | None = None
         self._persons: list[int] = []
+        self._expected: tuple[int, list[int]] = (-1, [])  # interval and persons the outlook was noted for
         self._automatic: dict[int, str] = {}  # account -> home code
 
     # --- who lives here ---------------------------------------------------------------------------------------------
@@ -201,6 +204,29 @@ class Life:
     def tidy(self, now_ms: int) -> int:
         """Drop notes about orders of long ago; return how many."""
         return agent_operations.forget_old(now_ms=now_ms)
+
+    def note_outlook(self, now_ms: int) -> None:
+        """Note what the homes of persons will probably make and use in the next day, once an interval.
+
+        It is the forecast their agents would trade by: what ordinary days and the sky so far say, never the future.
+        """
+        interval_ms, steps = self.calendar.interval_ms, self.calendar.steps
+        start_ms = now_ms // interval_ms * interval_ms
+        if not self._persons or self._expected == (start_ms, self._persons):
+            return
+        observed = self.calendar.step_of(start_ms) - 1
+        shares = [
+            [self._forecaster.expect(observed, lead * steps + 1 + step) for step in range(steps)]
+            for lead in range(1, AHEAD_MS // interval_ms + 1)
+        ]
+        outlooks: dict[int, Outlook] = {}
+        for account in self._persons:
+            expected = [self.meters.expected(account, parts) for parts in shares]
+            outlooks[account] = Outlook(
+                start_ms + interval_ms, tuple(made for made, _ in expected), tuple(used for _, used in expected)
+            )
+        metering_operations.note_outlook(outlooks=outlooks)
+        self._expected = (start_ms, list(self._persons))
 
     def pay_in(self) -> int:
         """Let the homes that agents trade for send money when half of their opening money is spent, as members do."""

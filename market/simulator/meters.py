@@ -113,6 +113,14 @@ class Meters:
         made = sum(means[profile] * watts for profile, watts in home.make) // unit
         return Profile(max(0, used - made), max(0, made - used))
 
+    def expected(self, account: int, shares: list[list[int]]) -> tuple[int, int]:
+        """Return what a home makes and uses (Wh) in the steps with these shares by profile; a battery is left out of it."""
+        home = self._homes[account]
+        unit = 60 * 60_000 // STEP_MS * SHARE
+        made = sum(step[profile] * watts for step in shares for profile, watts in home.make)
+        used = sum(step[profile] * watts for step in shares for profile, watts in home.use)
+        return made // unit, used // unit
+
     def _mean_shares(self, first: int) -> tuple[list[int], int]:
         """Return each profile's share in an interval from this step of the day on, summed over all days, and their number."""
         each = [self._shares(step) for step in range(first, self._profiles.steps, STEPS_A_DAY)]

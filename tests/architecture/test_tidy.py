@@ -25,7 +25,12 @@ PURE = (
     "market/settlement/periods.py",
     "market/settlement/rules.py",
     "market/settlement/statements.py",
+    "market/agents/outlook.py",
     "market/agents/strategies",
+    "market/pages/houseflow.py",
+    "market/pages/plans.py",
+    "market/pages/pricestrip.py",
+    "market/pages/sales.py",
     "market/streaming/protocol.py",
 )
 IMPURE = {

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
+from tests.browser.barriers import check_now
 from tests.browser.conftest import DESKTOP, PHONE, Market, Visitor
 
 Visit = Callable[..., Visitor]
@@ -18,25 +18,111 @@ SILENCE_MS = 40_000  # more than two heartbeats
 pytestmark = pytest.mark.browser
 
 
-def test_a_newcomer_sells_surplus_in_three_taps(visit: Visit, shoot: Callable[[Page, str], None]) -> None:
-    visitor = visit(size=PHONE)
-    page = visitor.goto("/sign-in")
-    page.locator('button[name="role"][value="household"]').click()
-    expect(page.locator("h1")).to_have_text("Earned today")
-    sell = page.get_by_role("button", name="Sell my surplus")
-    expect(sell).to_be_enabled(timeout=AGENTS_MS)
-    promise = page.locator("#offer")
-    expect(promise).to_contain_text("The grid would pay")
-    contract = promise.get_attribute("data-contract")
-    sell.click()
-    receipt = page.locator("#receipt")
-    expect(receipt).to_contain_text(re.compile(r"^(Sold|On offer): "))
-    number = re.search(r"[Nn]o\. (\d+)", receipt.inner_text())
-    assert number is not None
-    order = page.request.get(f"{visitor.url}/api/v1/orders/{number[1]}").json()["order"]
-    assert (order["side"], order["contract"]) == ("sell", contract)
-    shoot(page, "home-sold-390")
-    expect(page.locator("#status")).to_contain_text(re.compile(r"Sold|On offer"))
+def sell_button(page: Page) -> Locator:
+    """Return the button, pressable."""
+    button = page.locator("#sell")
+    expect(button).to_be_enabled(timeout=AGENTS_MS)
+    return button
+
+
+def orders(page: Page, url: str) -> list[int]:
+    """Return the ids of the household's open orders."""
+    return [row["id"] for row in page.request.get(f"{url}/api/v1/orders?state=open").json()["results"]]
+
+
+def test_five_seconds_to_take_it_back(visit: Visit) -> None:
+    visitor = visit("household", size=PHONE)
+    page = visitor.page
+    before = orders(page, visitor.url)
+    button = sell_button(page)
+    page.clock.install()
+    page.reload()
+    expect(button).to_be_enabled(timeout=AGENTS_MS)
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.url) if request.method == "POST" else None)
+    button.focus()
+    page.keyboard.press("Enter")
+    expect(button.locator("span")).to_have_text("Take back")
+    expect(page.locator("#sell-countdown")).to_have_text("Will be sent in five seconds.")
+    expect(page.locator("#status")).to_have_text(
+        "Will be sent in five seconds. Press the button again to take it back."
+    )
+    expect(page.locator("#buy")).to_be_disabled()
+    page.clock.run_for(3_000)
+    expect(page.locator("#sell-countdown")).to_have_text("Will be sent in two seconds.")
+    expect(button).to_be_focused()
+    check_now(page, "home, waiting to be sent")
+    page.keyboard.press("Enter")
+    expect(button).to_have_text("Sell my surplus")
+    expect(page.locator("#sell-receipt")).to_have_text("Taken back: nothing was sent.")
+    page.clock.run_for(10_000)
+    # Who leaves within the five seconds has sent nothing, and hears it on coming back.
+    button.press("Enter")
+    expect(button.locator("span")).to_have_text("Take back")
+    page.goto(f"{visitor.url}/trade")
+    page.goto(f"{visitor.url}/home")
+    expect(page.locator("#sell-receipt")).to_have_text("You left the page before it was sent: nothing was sent.")
+    page.reload()
+    expect(page.locator("#sell-receipt")).to_be_hidden()
+    assert [url for url in sent if "/api/" in url] == []
+    assert orders(page, visitor.url) == before
+    assert visitor.errors == []
+
+
+def test_a_halt_is_said_before_anybody_presses(visit: Visit) -> None:
+    household, operator = visit("household", size=PHONE), visit("operator")
+    sell_button(household.page)
+    area = household.page.evaluate("JSON.parse(document.getElementById('page-meta').textContent).area")
+    halt = {"scope": "area", "target": area}
+    operator.send("PUT", "/api/v1/operator/halts", {**halt, "on": True})
+    try:
+        expect(household.page.locator("#sell-plan")).to_contain_text("in your part of the grid", timeout=AGENTS_MS)
+        expect(household.page.locator("#sell")).to_be_disabled()
+        expect(household.page.locator("#buy")).to_be_disabled()
+        check_now(household.page, "home, halted")
+    finally:
+        operator.send("PUT", "/api/v1/operator/halts", {**halt, "on": False})
+    sell_button(household.page)
+
+
+def test_old_figures_say_that_they_are_old(visit: Visit) -> None:
+    page = visit("household", size=PHONE).page
+    page.clock.install()
+    page.reload()
+    sell_button(page)
+    page.route("**/home/now*", lambda route: route.abort())
+    # Each round has to have failed before the next one counts.
+    for _ in range(2):
+        with page.expect_event("requestfailed", lambda request: "/home/now" in request.url):
+            page.clock.run_for(6_000)
+    expect(page.locator("#stale")).to_contain_text("the market does not answer")
+    check_now(page, "home, old figures")
+    page.unroute("**/home/now*")
+    page.clock.run_for(6_000)
+    expect(page.locator("#stale")).to_be_hidden()
+
+
+def test_an_hour_of_the_strip_is_taken_by_both_buttons(visit: Visit) -> None:
+    visitor = visit("household")
+    page = visitor.page
+    sell_button(page)
+    links = page.locator("#strip a")
+    assert links.count() == 24
+    links.first.focus()
+    page.keyboard.press("ArrowRight")
+    expect(links.nth(1)).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(links.nth(1)).to_have_attribute("aria-current", "true")
+    hour = links.nth(1).locator(".hour").inner_text()
+    expect(page.locator("#slot-say")).to_contain_text(f"{hour}–")
+    expect(page.locator("#slot-say")).to_contain_text("Both buttons are now for this hour.")
+    expect(page.locator("#status")).to_contain_text("Both buttons are now for this hour.")
+    expect(page.locator("#sell-plan")).to_contain_text(f"between {hour}")
+    contracts = {leg.split()[0] for leg in (page.locator("#sell-plan").get_attribute("data-legs") or "").split(";")}
+    assert 0 < len(contracts) <= 4
+    page.locator("#slot-say a.any-hour").click()
+    expect(page.locator("#slot-say")).to_contain_text("Choose an hour")
+    assert page.locator("#strip a[aria-current]").count() == 0
     assert visitor.errors == []
 
 
@@ -64,7 +150,7 @@ def test_it_reads_without_scripts(chromium, market: Market) -> None:  # type: ig
         page = plain.new_page()
         page.goto(f"{market.url}/home")
         expect(page.locator(".sum")).to_contain_text("€")
-        expect(page.locator("#offer")).not_to_be_empty()
+        expect(page.locator("#sell-plan")).not_to_be_empty()
         page.goto(f"{market.url}/trade")
         expect(page.locator("market-strip a").first).to_be_visible()
     finally:
@@ -84,6 +170,7 @@ def test_prices_pause_when_the_server_falls_silent(visit: Visit, market: Market)
         page.clock.fast_forward(SILENCE_MS)
         expect(pulse).to_have_text("Prices paused")
         expect(page.get_by_role("button", name="Sell my surplus")).to_be_disabled()
+        expect(page.locator(".paused-note")).to_contain_text("Nothing is sent until it is back")
         expect(page.locator("#status")).to_contain_text("Prices paused")
     finally:
         market.thaw()

@@ -126,6 +126,25 @@ def test_the_neighbourhood_trades_is_settled_and_adds_up(tmp_path: Path) -> None
         assert again.state_hash() == live
 
 
+def test_a_person_s_home_is_told_what_to_expect(tmp_path: Path) -> None:
+    with stepped(tmp_path) as market:
+        account = Account.objects.get(home__code=PERSONS_HOME).index
+        market.life.note_outlook(OPENING_MS)
+        found = metering_queries.outlook(account)
+        assert found is not None
+        assert found.start_ms == OPENING_MS + INTERVAL_MS
+        assert len(found.made_wh) == len(found.used_wh) == 96
+        assert sum(found.made_wh[:8]) > 8 * sum(found.used_wh[:8]) / 2, "ten o'clock in June, with a roof"
+        assert not any(found.made_wh[56:60]), "and nothing at midnight"
+        other = Account.objects.exclude(home__code=PERSONS_HOME).first()
+        assert other is not None
+        assert metering_queries.outlook(other.index) is None
+        market.life.note_outlook(OPENING_MS + INTERVAL_MS // 2)
+        assert metering_queries.outlook(account) == found, "once an interval"
+        market.life.note_outlook(OPENING_MS + INTERVAL_MS)
+        assert metering_queries.outlook(account).start_ms == OPENING_MS + 2 * INTERVAL_MS  # type: ignore[union-attr]
+
+
 def test_the_book_has_a_spread_and_orders_of_many_homes(tmp_path: Path) -> None:
     with stepped(tmp_path) as market:
         market.run(1)

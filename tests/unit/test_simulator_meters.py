@@ -94,3 +94,10 @@ def test_power_of_a_battery() -> None:
     assert found.power(5, middle, 750) == Power(middle, 0, 1_000, 2_000)
     assert found.power(5, middle, 0) == Power(middle, 0, 1_000, -1_000)
     assert found.charge_of(5) == 3_000, "looking changes nothing"
+
+
+def test_what_a_home_is_expected_to_make_and_use_leaves_its_battery_out() -> None:
+    found = meters()
+    found.set_homes([MeteredHome(5, "A", ((0, 2_000),), ((1, 4_000),), Battery(5_000, 1_000))])
+    assert found.expected(5, [[SHARE // 2, SHARE // 4]]) == (250, 250)
+    assert found.expected(5, [[SHARE // 2, SHARE // 4], [SHARE, 0]]) == (250, 750)

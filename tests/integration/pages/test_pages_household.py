@@ -11,15 +11,18 @@ import pytest
 from django.contrib.auth.models import AnonymousUser
 from django.test import Client, RequestFactory
 
-from market.engine.commands import CancelAll, PlaceOrder
+from market.engine.commands import CancelAll, PlaceOrder, SetHalt
+from market.engine.contracts import contract_start_ms
 from market.exchange import gateway
+from market.households import operations as household_operations
 from market.households import queries as households
 from market.metering import operations as metering
-from market.metering.queries import Power
+from market.metering.models import Reading
+from market.metering.queries import Outlook, Power
 from market.pages.context import Page
-from market.pages.homeview import MIN_OFFER_WH, load
+from market.pages.homeview import load
 from market.pages.tradeview import ORDERS
-from tests.integration.pages.conftest import Town, Visitor
+from tests.integration.pages.conftest import NOW, Town, Visitor
 
 PAGES = ("/home", "/home/now", "/trade", "/statement", "/statement/movements")
 _numbers = count(1)
@@ -57,11 +60,24 @@ def page_of(visitor: Visitor) -> Page:
     return Page(request)
 
 
+def plan(html: str, side: str = "sell") -> list[tuple[str, int, str]]:
+    """Return contract, energy and price of each order that a button would send."""
+    found = re.search(rf'id="{side}-plan" data-live="{side}-plan" data-legs="([^"]*)"', html)
+    assert found, f"no {side} card on the page"
+    legs = [part.split() for part in found[1].split(";") if part]
+    return [(contract, int(energy), price) for contract, energy, price in legs]
+
+
 def offer(html: str) -> tuple[str, int, str]:
-    """Return contract, energy and price of what the button would sell."""
-    found = re.search(r'data-contract="([^"]*)" data-energy="(\d+)" data-price="([\d.]+)"', html)
-    assert found, "no offer on the page"
-    return found[1], int(found[2]), found[3]
+    """Return the first of the orders that "Sell my surplus" would send."""
+    return plan(html)[0]
+
+
+def blocked(html: str, side: str = "sell") -> str:
+    """Return the code of what keeps a button from being pressed."""
+    found = re.search(rf'id="{side}-plan"[^>]* data-blocked="([^"]*)"', html)
+    assert found, f"no {side} card on the page"
+    return found[1]
 
 
 def shine(street: Street, produced_w: int, used_w: int) -> None:
@@ -71,38 +87,192 @@ def shine(street: Street, produced_w: int, used_w: int) -> None:
 
 
 def test_the_surplus_goes_to_who_pays_most(street: Street) -> None:
-    shine(street, 2_400, 400)  # 2 kW left over: 500 Wh in a quarter of an hour
+    shine(street, 2_400, 400)  # 2 kW left over: 500 Wh in a quarter of an hour, of which nine tenths are offered
     contract = street.market.contract()
     street.market.buys(street.bob.account, "0.2000", 300)
     street.market.buys(street.bob.account, "0.1500", 400)
     street.market.buys(street.bob.account, "0.0700", 400)  # below what the grid pays: no use to anybody
     html = street.alice.html("/home")
-    assert offer(html) == (contract, 500, "0.1500")
-    assert "<strong>€0.09</strong>" in html  # 300 Wh at 0.20 and 200 Wh at 0.15
-    assert "The grid would pay €0.04." in html
+    # Nobody forecasts: it may stay like this for an hour.
+    later = [(street.market.contract(ahead), 450, "0.2400") for ahead in (2, 3, 4)]
+    assert plan(html) == [(contract, 450, "0.1500"), *later]
+    assert "<strong>1.80 kWh</strong> between 12:15 and 13:15, about <strong>€0.41</strong>" in html
+    assert "The grid would pay €0.14." in html
+    assert "Neighbours buy 450 Wh at once; 1.35 kWh wait for one who pays €0.24 per kWh or more." in html
+    assert "If it stays as it is now, 2.00 kWh are left over; a part is kept back for clouds." in html
+    assert "For this surplus that is €0.14." in html
 
 
 def test_what_nobody_buys_yet_is_offered_between_the_grids_prices(street: Street) -> None:
     shine(street, 2_400, 400)
     street.market.buys(street.bob.account, "0.0700", 400)
-    assert offer(street.alice.html("/home"))[1:] == (500, "0.2400")
+    assert offer(street.alice.html("/home"))[1:] == (450, "0.2400")
 
 
 def test_what_is_sold_or_waits_is_not_offered_again(street: Street) -> None:
     shine(street, 2_400, 400)
     street.market.place(street.alice.account, "sell", "0.3000", 300)
-    assert offer(street.alice.html("/home"))[1] == 200
-    street.market.place(street.alice.account, "sell", "0.3100", 200 - MIN_OFFER_WH + 10)
+    assert offer(street.alice.html("/home"))[1] == 150
+    for ahead in (1, 2, 3, 4):
+        street.market.place(street.alice.account, "sell", "0.3100", 450, contract=street.market.contract(ahead))
     html = street.alice.html("/home")
-    assert offer(html)[1] == 0
-    assert "All of it is sold or on offer: 460 Wh" in html
+    assert plan(html) == []
+    assert "All of it is sold or on offer: 2.10 kWh." in html
+    assert "2.10 kWh wait for a buyer." in html
 
 
 def test_no_sun_no_offer(street: Street) -> None:
     shine(street, 100, 400)
     html = street.alice.html("/home")
-    assert offer(html)[1] == 0
+    assert plan(html) == []
     assert "300 W come in from the street." in html
+    # What is lacking can be bought: nine tenths of 75 Wh in each quarter of the hour.
+    assert [energy for _, energy, _ in plan(html, "buy")] == [60, 60, 60, 60]
+    assert "<strong>240 Wh</strong> between 12:15 and 13:15, about <strong>€0.06</strong>" in html
+    assert "The grid would charge €0.10." in html
+    assert "If you do nothing, the grid delivers what you lack and charges €0.40 per kWh." in html
+
+
+def test_a_forecast_goes_before_what_is_now(street: Street) -> None:
+    shine(street, 0, 400)
+    first = contract_start_ms(street.market.contract(1))
+    made = (0, 0, 0, 0, 400, 400, 800, 0)
+    metering.note_outlook(outlooks={street.alice.account: Outlook(first, made, (100,) * len(made))})
+    html = street.alice.html("/home")
+    assert plan(html) == [
+        (street.market.contract(5), 220, "0.2400"),  # 300 Wh left, three quarters of it so far ahead
+        (street.market.contract(6), 220, "0.2400"),
+        (street.market.contract(7), 520, "0.2400"),
+    ]
+    assert "The forecast says 1.30 kWh will be left over" in html
+    assert [energy for _, energy, _ in plan(html, "buy")] == [90, 90, 90, 90, 70]
+
+
+def test_the_home_s_own_days_are_a_forecast(street: Street) -> None:
+    account, first = street.alice.account, contract_start_ms(street.market.contract(1))
+    rows = []
+    for quarters in range(1, 2 * 96 + 1):
+        start_ms = first - quarters * 900_000
+        rows.append(
+            Reading(
+                account=account,
+                start_ms=start_ms,
+                area="LV1.1",
+                import_wh=0,
+                export_wh=200,
+                produced_wh=300,
+                used_wh=100,
+                quality="measured",
+                version=0,
+                received_ms=first,
+                seq=1,
+                n=quarters,
+            )
+        )
+    Reading.objects.bulk_create(rows)
+    html = street.alice.html("/home")
+    assert "The forecast says 1.60 kWh will be left over" in html  # as far as the market is open: two hours
+    assert [energy for _, energy, _ in plan(html)] == [180] * 4 + [150] * 4
+
+
+def test_an_hour_of_the_strip_is_for_both_buttons(street: Street) -> None:
+    shine(street, 2_400, 400)
+    hour_ms = contract_start_ms(street.market.contract(4)) // 3_600_000 * 3_600_000  # 13:00, of which a quarter counts
+    street.market.place(street.bob.account, "sell", "0.2500", 300, contract=street.market.contract(5))
+    street.market.buys(street.bob.account, "0.2100", 300, contract=street.market.contract(4))
+    html = street.alice.html("/home", hour=str(hour_ms))
+    assert plan(html) == [(street.market.contract(4), 450, "0.2100")]
+    assert f'?hour={hour_ms}" data-hour="{hour_ms}" aria-current="true"' in html
+    assert "13:00–14:00: neighbours pay up to €0.21 and ask from €0.25." in html
+    assert "Both buttons are now for this hour." in html
+    assert "Your home will probably need nothing from outside between 13:00 and 14:00." in html
+    assert html.count('aria-current="true"') == 1
+    for nonsense in ("x", "-1", "9" * 30, "１２"):
+        assert 'aria-current="true"' not in street.alice.html("/home", hour=nonsense)
+
+
+HALTS = {
+    "market_halted": ("market", "", "The whole market rests at the moment."),
+    "area_halted": ("area", "MV1", "The grid operator has stopped trading in your part of the grid."),
+    "account_halted": ("account", "", "Trading is stopped for your account."),
+}
+
+
+@pytest.mark.parametrize("code", HALTS)
+def test_a_halt_is_said_before_anybody_presses(street: Street, code: str) -> None:
+    scope, target, sentence = HALTS[code]
+    if scope == "account":
+        target = str(street.alice.account)
+    shine(street, 2_400, 400)
+    street.market.exchange.call(SetHalt(scope, target, 1, "emergency"))
+    try:
+        html = street.alice.html("/home")
+        assert (blocked(html), blocked(html, "buy")) == (code, code)
+        assert plan(html) == plan(html, "buy") == []
+        assert html.count(sentence) == 2
+        other = blocked(street.charlie.html("/home"))
+        assert other == ("market_halted" if scope == "market" else "")
+    finally:
+        street.market.exchange.call(SetHalt(scope, target, 0, "emergency"))
+    assert blocked(street.alice.html("/home")) == ""
+
+
+def test_halted_intervals_are_left_out_until_none_is_left(street: Street) -> None:
+    shine(street, 2_400, 400)
+    names = [street.market.contract(ahead) for ahead in (1, 2, 3, 4)]
+    done: list[str] = []
+    try:
+        for name in names:
+            street.market.exchange.call(SetHalt("contract", name, 1, "emergency"))
+            done.append(name)
+            html = street.alice.html("/home")
+            assert [contract for contract, _, _ in plan(html)] == names[len(done) :]
+        assert blocked(html) == "contract_halted"
+        assert "These hours cannot be traded at the moment." in html
+    finally:
+        for name in done:
+            street.market.exchange.call(SetHalt("contract", name, 0, "emergency"))
+
+
+def test_who_cannot_set_money_aside_is_told_before(town: Town) -> None:
+    poor = town.person(f"poor-{next(_numbers)}")
+    area = household_operations.open_account(town.exchange, now=NOW, user=poor.user, area="LV1.1")
+    metering.note_power(powers={area.index: Power(town.market.clock.at_ms, 2_400, 400, 0)})
+    html = poor.html("/home")
+    assert blocked(html) == "no_money"
+    assert plan(html) == []
+    assert "Selling 1.80 kWh sets €0.29 aside until it is delivered; €0.00 is free." in html
+
+
+def test_the_house_divides_what_crosses_the_meter(street: Street) -> None:
+    running = street.market.contract(1)
+    street.market.place(street.alice.account, "sell", "0.2000", 300)
+    street.market.buys(street.bob.account, "0.2000", 300)
+    page = page_of(street.alice)
+    assert page.account is not None
+    shine(street, 2_400, 400)
+    vars(page)["now_ms"] = contract_start_ms(running) + 60_000  # seen from within; the market's own clock stands still
+    house = load(page, page.account).power
+    assert house is not None
+    assert (house.neighbours_w, house.grid_w, house.total_w) == (-1_200, -800, 2_400)
+
+
+def test_first_steps_go_one_by_one_and_can_be_put_away(street: Street) -> None:
+    html = street.alice.html("/home")
+    assert "First steps" in html
+    assert "Let your meter report." in html
+    shine(street, 2_400, 400)
+    html = street.alice.html("/home")
+    assert "Let your meter report." not in html
+    assert "Press “Buy cheap”." in html  # no roof is known of this home
+    street.market.place(street.alice.account, "sell", "0.3000", 300)
+    html = street.alice.html("/home")
+    assert "Press “" not in html
+    assert "Come back after the delivery" in html
+    answer = street.alice.post("/home/guide", page="/home")
+    assert answer["Location"] == "/home"
+    assert "First steps" not in street.alice.html("/home")
+    assert "First steps" in street.bob.html("/home")
 
 
 def test_money_and_trades_are_today_s_own(street: Street) -> None:

@@ -1,0 +1,43 @@
+"""Words of the home page: when something is, and what stands on the button's data."""
+
+from __future__ import annotations
+
+from django import template
+from django.utils.translation import gettext
+
+from market.exchange.units import price_text
+from market.pages.context import local
+from market.pages.plans import Plan
+from market.pages.pricestrip import Slot
+from market.pages.templatetags.market import clock, day
+
+register = template.Library()
+
+
+def span(start_ms: int, end_ms: int, now_ms: int) -> str:
+    """Return when something happens, seen from now: "between 11:00 and 12:00", "tomorrow between 09:00 and 12:00"."""
+    words = {"start": clock(start_ms), "end": clock(end_ms), "day": day(start_ms)}
+    days = local(start_ms).toordinal() - local(now_ms).toordinal()
+    if days == 0:
+        return gettext("between %(start)s and %(end)s") % words
+    if days == 1:
+        return gettext("tomorrow between %(start)s and %(end)s") % words
+    return gettext("%(day)s between %(start)s and %(end)s") % words
+
+
+@register.filter
+def when(found: Plan | Slot, now_ms: int) -> str:
+    """Return when a plan delivers or an hour of the strip is, in words."""
+    return span(found.start_ms, found.end_ms, now_ms)
+
+
+@register.filter
+def hours(slot: Slot) -> str:
+    """Return an hour of the strip by the clock, "11:00–12:00"."""
+    return f"{clock(slot.start_ms)}–{clock(slot.end_ms)}"
+
+
+@register.filter
+def legs(plan: Plan) -> str:
+    """Return a plan's orders as the page's script reads them: "2026-06-06T12:15Z 450 0.2400;…"."""
+    return ";".join(f"{leg.contract} {leg.energy_wh} {price_text(leg.price_e4)}" for leg in plan.legs)
