@@ -11,7 +11,7 @@ import{a as e,c as t,d as n,f as r,l as i,n as a,o,r as s,s as c,t as l,u}from".
       <div class="heat-scroll" @keydown=${e=>this.key(e,t)} @focusin=${e=>this.look(e)} @pointerover=${e=>this.look(e)}>
         <div class="heat-minutes" aria-hidden="true">${Array.from({length:zt},(e,t)=>A`<span>:${String(t*d.interval_min).padStart(2,`0`)}</span>`)}</div>
         ${o.map(t=>{let n=e(t.startMs),i=n!==c;c=n;let o=Math.round(Bt(s(t.names[0]))/d.interval_min);return A`<div class="heat-hour ${i?`begins`:``}">
-            <span class="heat-day">${i?n:``}</span><span class="heat-label">${l(t.startMs)}</span>
+            <span class="heat-day">${i?n:``}</span><span class="heat-label">${l(t.startMs).slice(0,2)}</span>
             ${Array.from({length:o},()=>A`<span class="heat-gap"></span>`)}${t.names.map(e=>this.cell(e,a.get(e)??0,r))}
           </div>`})}
       </div>
@@ -181,7 +181,7 @@ import{a as e,c as t,d as n,f as r,l as i,n as a,o,r as s,s as c,t as l,u}from".
       </g>
       ${Ve`<text x="0" y="12">← ${m(`buyers`)}</text><text x=${Y} y="12" text-anchor="end">${m(`sellers`)} →</text>
       <text x="0" y=${183}>${u(n.lowE4)}</text><text x=${Math.min(270,Math.max(90,i))} y=${183} text-anchor="middle">${u(Math.round(r))}</text><text x=${Y} y=${183} text-anchor="end">${u(n.highE4)}</text>`}
-    </svg>`}table(e,t){let n=(e,t,n)=>A`<tr>
+    </svg>`}words(e,t){return`${e?m(`{energy} on offer up to {price}.`,{energy:o(e.sumWh),price:u(e.e4)}):``} ${t?m(`{energy} wanted down to {price}.`,{energy:o(t.sumWh),price:u(t.e4)}):``}`}table(e,t){let n=(e,t,n)=>A`<tr>
       <th scope="row"><span class=${n}>${t}</span></th><td class="number">${u(e.e4)}</td><td class="number">${o(e.wh)}</td><td class="number">${o(e.sumWh)}</td>
     </tr>`;return A`<div class="scroll tall" tabindex="0" role="region" aria-label=${m(`Depth`)}>
       <table>
@@ -189,7 +189,7 @@ import{a as e,c as t,d as n,f as r,l as i,n as a,o,r as s,s as c,t as l,u}from".
         <tbody>${[...e].reverse().map(e=>n(e,m(`ask`),`buy`))}${t.map(e=>n(e,m(`bid`),`sell`))}</tbody>
       </table>
     </div>`}render(){let e=Gt(K(R.book.asks)),t=Gt(K(R.book.bids)),n=Kt(e,t);return A`<div class="depth-place">${n?this.picture(e,t,n):A`<p class="empty">${m(`The book is empty.`)}</p>`}</div>
-      <p class="muted depth-words"><small>${n?m(`Up to {price}: {sold} on offer. Down to {low}: {bought} wanted.`,{price:u(e.at(-1)?.e4??0),sold:o(e.at(-1)?.sumWh??0),low:u(t.at(-1)?.e4??0),bought:o(t.at(-1)?.sumWh??0)}):M}</small></p>
+      <p class="muted depth-words"><small>${this.words(e.at(-1),t.at(-1))}</small></p>
       <details @toggle=${e=>{this.tableOpen=e.target.open,this.requestUpdate()}}><summary>${m(`As a table`)}</summary>${this.tableOpen?this.table(e,t):M}</details>`}};customElements.define(`market-depth`,Dn);var On=400,kn=15e3,An=1e4,Z=0;async function jn(e){if(window.clearTimeout(Z),Z=window.setTimeout(()=>void jn(e),kn),!document.hidden)try{let t=await fetch(`/trade/positions`,{credentials:`same-origin`,redirect:`error`,signal:AbortSignal.timeout(An)});if(!t.ok)return;let n=new DOMParser().parseFromString(await t.text(),`text/html`).body;if(Mt(n.querySelector(`[data-halt]`)?.dataset.halt??``),e.innerHTML===n.innerHTML||e.contains(document.activeElement))return;e.replaceChildren(...Array.from(n.childNodes))}catch{}}function Mn(){let e=document.getElementById(`positions`);if(!e||!d.running||!L.account)return;let t=()=>{window.clearTimeout(Z),Z=window.setTimeout(()=>void jn(e),On)};z(`orders`,t),z(`position`,t),Z=window.setTimeout(()=>void jn(e),kn)}var Nn={"?":`help`,b:`buy`,s:`sell`,f:`freeze`,l:`ladder`,i:`intervals`,o:`orders`,c:`cancel`},Pn=new Set([`INPUT`,`SELECT`,`TEXTAREA`]);function Fn(e,t,n){return!n||e.ctrlKey||e.altKey||e.metaKey||e.isComposing||e.repeat||t&&(Pn.has(t.tagName)||t.isContentEditable)?null:Nn[e.key.length===1?e.key.toLowerCase():``]??null}var In=`sunledger-keys-off`;function Ln(){try{return localStorage.getItem(In)!==`1`}catch{return!0}}function Rn(e){try{e?localStorage.removeItem(In):localStorage.setItem(In,`1`)}catch{}}var zn=()=>[[`?`,m(`this sheet`)],[`B`,m(`buy: the ticket`)],[`S`,m(`sell: the ticket`)],[`F`,m(`freeze the order book, or let it go on`)],[`L`,m(`prices of the order book; ↑ ↓ move, Enter fills the ticket and sends nothing`)],[`I`,m(`intervals; ↑ ↓ one interval, ← → one hour, Enter shows it`)],[`O`,m(`my orders`)],[`C`,m(`cancel all my orders; asks once more`)]],Q=null;function Bn(){Q||(Q=document.createElement(`dialog`),Q.className=`keys-sheet`,Q.setAttribute(`aria-labelledby`,`keys-title`),document.body.append(Q));let e=Q;$e(A`<h2 id="keys-title">${m(`Keyboard`)}</h2>
       <table>
         <thead class="quiet"><tr><th scope="col">${m(`Key`)}</th><th scope="col">${m(`What it does`)}</th></tr></thead>

@@ -29,6 +29,13 @@ class Depth extends PageElement {
     </svg>`;
   }
 
+  /** The ends of the picture in words. */
+  private words(ask: Step | undefined, bid: Step | undefined): string {
+    const offered = ask ? t("{energy} on offer up to {price}.", { energy: energy(ask.sumWh), price: price(ask.e4) }) : "";
+    const wanted = bid ? t("{energy} wanted down to {price}.", { energy: energy(bid.sumWh), price: price(bid.e4) }) : "";
+    return `${offered} ${wanted}`;
+  }
+
   private table(asks: Step[], bids: Step[]): TemplateResult {
     const row = (step: Step, word: string, side: string): TemplateResult => html`<tr>
       <th scope="row"><span class=${side}>${word}</span></th><td class="number">${price(step.e4)}</td><td class="number">${energy(step.wh)}</td><td class="number">${energy(step.sumWh)}</td>
@@ -46,14 +53,7 @@ class Depth extends PageElement {
     const bids = cumulated(rungs(state.book.bids));
     const of = frame(asks, bids);
     return html`<div class="depth-place">${of ? this.picture(asks, bids, of) : html`<p class="empty">${t("The book is empty.")}</p>`}</div>
-      <p class="muted depth-words"><small>${of
-        ? t("Up to {price}: {sold} on offer. Down to {low}: {bought} wanted.", {
-            price: price(asks.at(-1)?.e4 ?? 0),
-            sold: energy(asks.at(-1)?.sumWh ?? 0),
-            low: price(bids.at(-1)?.e4 ?? 0),
-            bought: energy(bids.at(-1)?.sumWh ?? 0),
-          })
-        : nothing}</small></p>
+      <p class="muted depth-words"><small>${this.words(asks.at(-1), bids.at(-1))}</small></p>
       <details @toggle=${(event: Event) => {
         this.tableOpen = (event.target as HTMLDetailsElement).open;
         this.requestUpdate();

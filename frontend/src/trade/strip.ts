@@ -118,7 +118,7 @@ class Strip extends PageElement {
           before = label;
           const blanks = Math.round(minute(contractStart(hour.names[0])) / meta.interval_min);
           return html`<div class="heat-hour ${begins ? "begins" : ""}">
-            <span class="heat-day">${begins ? label : ""}</span><span class="heat-label">${clock(hour.startMs)}</span>
+            <span class="heat-day">${begins ? label : ""}</span><span class="heat-label">${clock(hour.startMs).slice(0, 2)}</span>
             ${Array.from({ length: blanks }, () => html`<span class="heat-gap"></span>`)}${hour.names.map((name) => this.cell(name, dark.get(name) ?? 0, own))}
           </div>`;
         })}
