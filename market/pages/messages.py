@@ -256,7 +256,7 @@ SCRIPTS = (
     _("Price steps"),
     _("Frozen"),
     _("Nothing trades until the halt ends."),
-    _("This takes back {count} orders in {intervals} intervals: buying {buy}, selling {sell}."),
+    _("This takes back all open orders: {count}, buying {buy}, selling {sell}; intervals: {intervals}."),
     _("{money} that is set aside for them becomes free."),
     _("Cancel all {count}"),
     _("Keep them"),

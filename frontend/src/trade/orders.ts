@@ -151,7 +151,7 @@ class Orders extends PageElement {
     const back = takenBack(state.orders.filter(isOpen));
     const values = { count: back.orders, buy: energy(back.buyWh), sell: energy(back.sellWh), intervals: back.intervals };
     return html`<div class="ask-all" role="group" aria-labelledby="ask-all-title">
-      <p id="ask-all-title">${t("This takes back {count} orders in {intervals} intervals: buying {buy}, selling {sell}.", values)}
+      <p id="ask-all-title">${t("This takes back all open orders: {count}, buying {buy}, selling {sell}; intervals: {intervals}.", values)}
         ${this.held ? t("{money} that is set aside for them becomes free.", { money: money(moneyE7(this.held)) }) : nothing}</p>
       <div class="row">
         <button type="button" class="small danger" @click=${() => void this.cancelAll()}>${t("Cancel all {count}", values)}</button>
