@@ -6,17 +6,53 @@ import { t } from "../messages";
 import { announce } from "../status";
 import { PageElement } from "./element";
 import { hours, moved, priceOf, shades, type Measure } from "./heat";
-import { contracts, served, show, state } from "./state";
+import type { TickerLine } from "../store";
+import { contracts, listen, served, show, state } from "./state";
 
 const AN_HOUR = Math.max(1, 60 / meta.interval_min);
-const minute = (atMs: number): number => Number(clock(atMs).slice(3));
+const REDRAW_MS = 200;
+
+interface Said {
+  line: TickerLine | undefined;
+  net: number;
+  waits: boolean;
+  text: string;
+}
+
+const minutes = new Map<number, number>();
+/** The minute on the market's clock; remembered, because asking the calendar is slow. */
+function minute(atMs: number): number {
+  const known = minutes.get(atMs) ?? Number(clock(atMs).slice(3));
+  minutes.set(atMs, known);
+  return known;
+}
 
 class Strip extends PageElement {
-  protected readonly parts = ["ticker" as const, "net" as const, "orders" as const, "contract" as const];
+  protected readonly parts = ["net" as const, "orders" as const, "contract" as const];
   private measure: Measure = "price";
   private at = ""; // where the keyboard stands
   private seen = ""; // what the pointer or the keyboard looks at
   private tableOpen = false;
+  private said = new Map<string, Said>();
+  private timer = 0;
+  private unlisten = (): void => undefined;
+
+  /** Shades are for a look now and then: the ladder follows every update, the strip a few times a second. */
+  override connectedCallback(): void {
+    super.connectedCallback();
+    this.unlisten = listen("ticker", () => {
+      this.timer ||= window.setTimeout(() => {
+        this.timer = 0;
+        this.requestUpdate();
+      }, REDRAW_MS);
+    });
+  }
+
+  override disconnectedCallback(): void {
+    super.disconnectedCallback();
+    this.unlisten();
+    window.clearTimeout(this.timer);
+  }
 
   /** Give the keyboard to the strip. */
   override focus(): void {
@@ -55,9 +91,17 @@ class Strip extends PageElement {
     return (net > 0 ? "+" : net < 0 ? "−" : own.has(name) ? "○" : "") + (state.ticker[name]?.state === "halted" ? "‖" : "");
   }
 
+  /** The words of an interval, made anew only when something in them changed. */
   private words(name: string, own: Set<string>): string {
-    const line = state.ticker[name];
-    const net = state.net[name] ?? 0;
+    const [line, net, waits] = [state.ticker[name], state.net[name] ?? 0, own.has(name)];
+    const before = this.said.get(name);
+    if (before && before.line === line && before.net === net && before.waits === waits) return before.text;
+    const text = this.sentence(name, line, net, waits);
+    this.said.set(name, { line, net, waits, text });
+    return text;
+  }
+
+  private sentence(name: string, line: TickerLine | undefined, net: number, waits: boolean): string {
     const found = [interval(name)];
     if (!line || line.state === "closed") found.push(t("closed"));
     else {
@@ -66,7 +110,7 @@ class Strip extends PageElement {
     }
     if (line?.volume_wh) found.push(t("{energy} traded, last at {price}", { energy: energy(line.volume_wh), price: line.last ?? "–" }));
     if (net) found.push(net > 0 ? t("I bought {energy}", { energy: energy(net) }) : t("I sold {energy}", { energy: energy(-net) }));
-    if (own.has(name)) found.push(t("my orders wait"));
+    if (waits) found.push(t("my orders wait"));
     return found.join(" · ");
   }
 
