@@ -9,7 +9,8 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, Response, expect
 
-from tests.browser.conftest import PHONE, Visitor, join
+from tests.browser.barriers import check_now
+from tests.browser.conftest import DESKTOP, PHONE, Visitor, join
 
 Visit = Callable[..., Visitor]
 HOME_BUDGET = 40_000  # bytes of JavaScript, gzip (DESIGN section 11)
@@ -40,7 +41,7 @@ def cancel_all(page: Page) -> None:
     page.get_by_role("button", name=re.compile(r"Cancel all \d")).click()
 
 
-@pytest.mark.parametrize("size", [PHONE, (1280, 860)], ids=["390", "1280"])
+@pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["390", "1280"])
 def test_an_order_is_placed_seen_and_taken_back(visit: Visit, size: tuple[int, int]) -> None:
     visitor = visit("household", size=size)
     page = visitor.goto("/trade")
@@ -227,6 +228,27 @@ def test_the_chart_has_a_table(visit: Visit) -> None:
     page.locator("market-chart summary").click()
     row = page.locator("market-chart tbody tr").first
     expect(row).to_contain_text("Wh")
+    assert visitor.errors == []
+
+
+@pytest.mark.parametrize(("size", "scheme"), [(PHONE, "dark"), (DESKTOP, "light")], ids=["390", "1280"])
+def test_what_opens_on_the_page_has_no_barriers(visit: Visit, size: tuple[int, int], scheme: str) -> None:
+    visitor = visit("household", size=size, language="zh-hans", scheme=scheme)
+    page = visitor.goto("/trade")
+    visitor.order(late_contract(page), "buy", "0.0561", 100)
+    expect(page.locator("#positions tbody tr")).to_have_count(1)
+    for summary in page.locator("market-strip summary, market-depth summary, market-chart summary").all():
+        summary.click()
+    expect(page.locator("market-strip tbody tr").last).to_be_visible()
+    page.locator("h1").click()
+    page.keyboard.press("f")
+    page.keyboard.press("c")
+    expect(page.locator(".ask-all")).to_be_visible()
+    check_now(page, "opened")
+    page.keyboard.press("Shift+?")
+    expect(page.locator("dialog.keys-sheet")).to_be_visible()
+    check_now(page, "sheet")
+    visitor.send("DELETE", "/api/v1/orders")
     assert visitor.errors == []
 
 

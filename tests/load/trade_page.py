@@ -5,8 +5,8 @@
 A demo market serves the page. Its socket is replaced in the browser by one that speaks the same protocol and says something
 new about book, ticker and trades ``--rate`` times a second each, so that the real client, store and elements do all the work.
 Printed are, as JSON: gaps between frames, long tasks, layout shifts, and the part of a second that the page's thread computed
-(`busy`, its CPU time, which other work on the machine changes little); the same, and how long each interaction took until the next
-paint (Event Timing, in steps of 8 ms), with the CPU slowed down by Chromium.
+(`busy`, its CPU time, which other work on the machine changes little); the same, and how long each interaction took until the
+next paint (Event Timing, in steps of 8 ms), with the CPU slowed down by Chromium.
 """
 
 from __future__ import annotations
@@ -82,7 +82,8 @@ FEED = """
         return { area, contracts: Object.fromEntries([0, 1, 2, 3, 4].map(() => [names[pick(names.length)], this.line()])) };
       }
       const at = price(1990 + pick(20));
-      const trade = { seq: this.seq, at: new Date().toISOString(), contract: window.shown(), price: at, energy_wh: 1 + pick(900) };
+      const [seq, energy_wh] = [this.seq, 1 + pick(900)];
+      const trade = { seq, at: new Date().toISOString(), contract: window.shown(), price: at, energy_wh };
       return kind === "trades" ? { items: [{ ...trade, buy_price: at, sell_price: at }] } : null;
     }
     tick() {
@@ -122,7 +123,8 @@ FEED = """
     const who = entry.sources.map((source) => source.node?.className || source.node?.nodeName).slice(0, 3).join(" ");
     window.measured.shifts.push([entry.value, who]);
   }, { buffered: true });
-  const note = (entry) => entry.interactionId && window.measured.events.push([entry.name, entry.duration]);
+  const where = (node) => node?.id || node?.className || node?.nodeName;
+  const note = (entry) => entry.interactionId && window.measured.events.push([entry.name, entry.duration, where(entry.target)]);
   watch("event", note, { durationThreshold: 16 });
 })();
 """

@@ -114,7 +114,7 @@ class Chart extends PageElement {
       <p class="muted"><small>${t("Chart drawn with")} <a href="https://www.tradingview.com/" rel="noreferrer">TradingView Lightweight Charts™</a></small></p>
       <details>
         <summary>${t("As a table")}</summary>
-        <div class="scroll tall" tabindex="0" role="region" aria-label=${t("Prices")}>
+        <div class="scroll tall" tabindex="0" role="region" aria-label="${t("Prices")}: ${t("As a table")}">
           <table>
             <thead>
               <tr>

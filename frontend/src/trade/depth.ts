@@ -40,7 +40,7 @@ class Depth extends PageElement {
     const row = (step: Step, word: string, side: string): TemplateResult => html`<tr>
       <th scope="row"><span class=${side}>${word}</span></th><td class="number">${price(step.e4)}</td><td class="number">${energy(step.wh)}</td><td class="number">${energy(step.sumWh)}</td>
     </tr>`;
-    return html`<div class="scroll tall" tabindex="0" role="region" aria-label=${t("Depth")}>
+    return html`<div class="scroll tall" tabindex="0" role="region" aria-label="${t("Depth")}: ${t("As a table")}">
       <table>
         <thead><tr><th scope="col">${t("Side")}</th><th scope="col" class="number">${t("Per kWh")}</th><th scope="col" class="number">${t("Energy")}</th><th scope="col" class="number">${t("Up to here")}</th></tr></thead>
         <tbody>${[...asks].reverse().map((step) => row(step, t("ask"), "buy"))}${bids.map((step) => row(step, t("bid"), "sell"))}</tbody>

@@ -129,7 +129,7 @@ class Strip extends PageElement {
   }
 
   private table(names: string[]): TemplateResult {
-    return html`<div class="scroll tall" tabindex="0" role="region" aria-label=${t("Intervals")}>
+    return html`<div class="scroll tall" tabindex="0" role="region" aria-label="${t("Intervals")}: ${t("As a table")}">
       <table>
         <thead><tr><th scope="col">${t("Interval")}</th><th scope="col" class="number">${t("Bid")}</th><th scope="col" class="number">${t("Ask")}</th><th scope="col" class="number">${t("Last")}</th><th scope="col" class="number">${t("Traded")}</th><th scope="col" class="number">${t("My energy")}</th><th scope="col">${t("State")}</th></tr></thead>
         <tbody>${names.map((name) => {
