@@ -145,6 +145,15 @@ class Engine(Explaining):
             None if ask >= NOTHING or not low_e4 <= sold_e4 <= high_e4 else ask_e4,
         )
 
+    def halt_of(self, account: int) -> str:
+        """Return the code by which an account's orders are refused in every contract now, "" if they are not."""
+        found = self.accounts[account]
+        if self.halted:
+            return "market_halted"
+        if found.halted:
+            return "account_halted"
+        return "area_halted" if self.grid.areas[found.node].halted_above else ""
+
     def depth(self, area: str, contract: str, levels: int) -> tuple[list[Level], list[Level]]:
         """Return what an area can execute now as (bids, asks), best first; raise ``KeyError`` on unknown names."""
         levels = max(0, min(levels, MAX_LEVELS))

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
+
+from django.conf import settings
 
 from market.engine.contracts import SETTLED, contract_start_ms
 from market.engine.engine import Engine, Level
 from market.exchange import queries as exchange
 from market.exchange.openorders import open_ids
-from market.exchange.units import at_text, price_text
+from market.exchange.units import at_text, money_text, price_text
 from market.households.queries import AccountInfo
-from market.pages.context import Page
+from market.pages import positions
+from market.pages.context import Page, local
 from market.pages.homeview import next_contract
+from market.pages.positions import Standings
 
-LEVELS = 10  # a side of the ladder
-STRIP = 24  # intervals in the strip: six hours, what a home knows something about
-MAX_CONTRACTS = 200  # in the list of later ones; 36 hours of quarter hours are 144
+LEVELS = 25  # a side, as the stream has them: the ladder shows fewer, the depth chart all
+ROWS = 8  # prices of the ladder, a side
+MAX_CONTRACTS = 200  # in the strip; 36 hours of quarter hours are 144
+LATER = 24  # intervals that need no list to be found: six hours
+SHADES = 8  # of the strip; the lightest is 1, 0 is no price at all
 ORDERS = 20
 TAPE = 20
 OPEN_ORDERS = 1_000  # in the list; a block alone has up to 96 legs
@@ -36,6 +43,13 @@ class Line:
     volume_wh: int
     state: str  # open, halted, closed
 
+    @property
+    def price_e4(self) -> int | None:
+        """What the interval costs about: between bid and ask, or the one there is, or the last trade's price."""
+        if self.bid_e4 is not None and self.ask_e4 is not None:
+            return (self.bid_e4 + self.ask_e4) // 2
+        return self.ask_e4 or self.bid_e4 or self.last_e4
+
     def data(self) -> dict[str, Any]:
         """Return the line as the ticker channel has it."""
         return {
@@ -45,6 +59,29 @@ class Line:
             "volume_wh": self.volume_wh,
             "state": self.state,
         }
+
+
+@dataclass(frozen=True)
+class Quarter:
+    """A contract in the strip, where it stands there and how dark it is (frontend/src/trade/heat.ts has the same rules)."""
+
+    line: Line
+    shade: int  # 1 … SHADES from cheap to dear, 0 without a price
+
+
+@dataclass(frozen=True)
+class Hour:
+    """A column of the strip: the contracts that start within an hour of the market's clock."""
+
+    start_ms: int
+    quarters: list[Quarter]
+    begins_day: bool
+    missing: int  # places at its top that are over already
+
+    @property
+    def before(self) -> range:
+        """The places that are over, for a template to count."""
+        return range(self.missing)
 
 
 @dataclass(frozen=True)
@@ -78,6 +115,39 @@ class Trade:
     orders: list[exchange.OrderView]
     tape: list[exchange.TradeView]
     position: exchange.PositionView | None
+    positions: Standings | None
+
+    @property
+    def minutes(self) -> list[str]:
+        """The strip's rows."""
+        return [f"{minute:02}" for minute in range(0, 60, settings.MARKET_INTERVAL_MIN)]
+
+    @property
+    def ask_rows(self) -> list[Step | None]:
+        """The ladder's upper half, best price last; empty places come first, so that the middle stays where it is."""
+        shown = self.asks[-ROWS:]
+        return [*[None] * (ROWS - len(shown)), *shown]
+
+    @property
+    def bid_rows(self) -> list[Step | None]:
+        """The lower half, best price first."""
+        shown = self.bids[:ROWS]
+        return [*shown, *[None] * (ROWS - len(shown))]
+
+    @property
+    def hours(self) -> list[Hour]:
+        """The strip, hour by hour."""
+        shades = shades_of(self.strip)
+        found: list[Hour] = []
+        for line in self.strip:
+            start = local(contract_start_ms(line.name)).replace(minute=0)
+            start_ms = round(start.timestamp() * 1000)
+            if not found or found[-1].start_ms != start_ms:
+                begins = not found or local(found[-1].start_ms).date() != start.date()
+                place = local(contract_start_ms(line.name)).minute // settings.MARKET_INTERVAL_MIN
+                found.append(Hour(start_ms, [], begins, place))
+            found[-1].quarters.append(Quarter(line, shades[line.name]))
+        return found
 
     def data(self, page: Page) -> dict[str, Any]:
         """Return what the scripts start from, in the forms of REST and the streams."""
@@ -94,7 +164,9 @@ class Trade:
             "account": page.account is not None,
             "ticker": {line.name: line.data() for line in self.strip},
             "strip": [line.name for line in self.strip],
-            "later": self.later,
+            "held": "0" if self.positions is None else money_text(self.positions.held_e7),
+            "halt": "" if self.positions is None else self.positions.halt,
+            "net": {} if self.positions is None else self.positions.data(),
             "book": {
                 "bids": [[price_text(s.price_e4), s.energy_wh, price_text(s.fee_e4)] for s in self.bids],
                 "asks": [[price_text(s.price_e4), s.energy_wh, price_text(s.fee_e4)] for s in reversed(self.asks)],
@@ -116,7 +188,6 @@ class _Live:
     topup_e4: int
     spill_e4: int
     lines: list[Line]
-    later: list[str]
     bids: list[Level]
     asks: list[Level]
     tick_e4: int
@@ -159,13 +230,28 @@ def load(page: Page, account: AccountInfo | None, wanted: str) -> Trade | None:
         max_order_wh=live.max_order_wh,
         free_e7=0 if balance is None else balance.free_e7,
         strip=live.lines,
-        later=live.later,
+        later=[line.name for line in live.lines][LATER:],
         asks=[_step(level, ("sell", level.price_e4) in own) for level in reversed(live.asks)],
         bids=[_step(level, ("buy", level.price_e4) in own) for level in live.bids],
         orders=orders,
         tape=exchange.trades(contract=live.name, limit=TAPE, newest_first=True) if live.name else [],
         position=position,
+        positions=None if account is None else positions.load(page, account),
     )
+
+
+def shades_of(lines: Iterable[Line]) -> dict[str, int]:
+    """Return how dark each contract is in the strip, from its price among all of them: 1 … ``SHADES``, 0 without one."""
+    lines = list(lines)
+    prices = [line.price_e4 for line in lines if line.price_e4 is not None]
+    low, span = (min(prices), max(prices) - min(prices)) if prices else (0, 0)
+
+    def shade(price_e4: int | None) -> int:
+        if price_e4 is None:
+            return 0
+        return 1 + (price_e4 - low) * (SHADES - 1) // span if span else 1
+
+    return {line.name: shade(line.price_e4) for line in lines}
 
 
 def _step(level: Level, mine: bool) -> Step:
@@ -220,7 +306,7 @@ def _read(
     if name and contract is None and past is None:
         return None
     params = engine.params
-    shown = tradable[:STRIP]
+    shown = tradable
     if name and name not in shown:
         shown = sorted([*shown, name])
     bids, asks = engine.depth(area, name, LEVELS) if contract is not None and area else ([], [])
@@ -237,7 +323,6 @@ def _read(
         lines=[
             past.line if past is not None and one not in engine.contracts else _line(engine, area, one) for one in shown
         ],
-        later=tradable[STRIP:],
         bids=bids,
         asks=asks,
         tick_e4=params.tick_e4,

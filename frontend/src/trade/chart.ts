@@ -22,7 +22,7 @@ export interface Candle {
 type Scope = "contract" | "market";
 
 class Chart extends PageElement {
-  protected readonly parts = ["trades" as const];
+  protected readonly parts = ["trades" as const, "contract" as const];
   private scope: Scope = "contract";
   private candles: Candle[] | null = null;
   private failed = false;
@@ -30,6 +30,7 @@ class Chart extends PageElement {
   private lastFetch = -Infinity;
   private timer = 0;
   private newest = -1;
+  private contract = served.contract;
   private observer: IntersectionObserver | null = null;
 
   override connectedCallback(): void {
@@ -58,13 +59,14 @@ class Chart extends PageElement {
   }
 
   private async fetch(): Promise<void> {
+    window.clearTimeout(this.timer);
     this.timer = 0;
     this.lastFetch = performance.now();
-    const scope = this.scope;
-    const query = scope === "contract" ? `contract=${served.contract}&resolution=1m&limit=500` : "resolution=15m&limit=200";
+    const { scope, contract } = this;
+    const query = scope === "contract" ? `contract=${contract}&resolution=1m&limit=500` : "resolution=15m&limit=200";
     try {
       const answer = await call<{ results: Candle[] }>("GET", `/api/v1/candles?${query}`);
-      if (scope !== this.scope) return;
+      if (scope !== this.scope || contract !== this.contract) return;
       this.candles = answer.results;
       this.failed = false;
       this.drawing?.show(answer.results);
@@ -75,6 +77,15 @@ class Chart extends PageElement {
   }
 
   protected override willUpdate(): void {
+    if (this.contract !== state.contract) {
+      this.contract = state.contract;
+      this.newest = state.trades.at(-1)?.seq ?? -1;
+      if (this.scope === "contract" && this.lastFetch > -Infinity) {
+        this.candles = null;
+        this.drawing?.show([]);
+        void this.fetch();
+      }
+    }
     const newest = state.trades.at(-1)?.seq ?? -1;
     if (newest !== this.newest && this.lastFetch > -Infinity && !this.timer) {
       const wait = Math.max(0, this.lastFetch + REFETCH_MS - performance.now());
@@ -103,7 +114,7 @@ class Chart extends PageElement {
       <p class="muted"><small>${t("Chart drawn with")} <a href="https://www.tradingview.com/" rel="noreferrer">TradingView Lightweight Charts™</a></small></p>
       <details>
         <summary>${t("As a table")}</summary>
-        <div class="scroll tall" tabindex="0" role="region" aria-label=${t("Prices")}>
+        <div class="scroll tall" tabindex="0" role="region" aria-label="${t("Prices")}: ${t("As a table")}">
           <table>
             <thead>
               <tr>

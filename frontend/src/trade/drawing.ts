@@ -18,9 +18,16 @@ export interface Drawing {
 
 const DARK = "(prefers-color-scheme: dark)";
 
-function colours(place: HTMLElement): (name: string) => string {
-  const style = getComputedStyle(place);
-  return (name) => style.getPropertyValue(`--${name}`).trim();
+/** Colours as the page has them now; a probe turns whatever a variable says into what the canvas understands. */
+function colours(place: HTMLElement): (name: string, otherwise?: string) => string {
+  return (name, otherwise = "ink") => {
+    const probe = document.createElement("i");
+    probe.style.color = `var(--${name}, var(--${otherwise}))`;
+    place.append(probe);
+    const found = getComputedStyle(probe).color;
+    probe.remove();
+    return found;
+  };
 }
 
 export function draw(place: HTMLElement): Drawing {
@@ -50,20 +57,23 @@ export function draw(place: HTMLElement): Drawing {
       grid: { vertLines: { color: colour("sunken") }, horzLines: { color: colour("sunken") } },
     });
     // Rising hollow, falling filled: the direction is readable without colour, which means opposite things in
-    // different countries; who wants colours chooses them in the profile.
+    // different countries. Who wants colour as well chooses which in the profile.
+    const [rise, fall] = [colour("rise"), colour("fall", "muted")];
     candles.applyOptions({
       upColor: colour("surface"),
-      downColor: colour("fall"),
-      borderUpColor: colour("rise"),
-      borderDownColor: colour("fall"),
-      wickUpColor: colour("rise"),
-      wickDownColor: colour("fall"),
+      downColor: fall,
+      borderUpColor: rise,
+      borderDownColor: fall,
+      wickUpColor: rise,
+      wickDownColor: fall,
     });
     volume.applyOptions({ color: colour("sun") });
   };
   paint();
   const theme = matchMedia(DARK);
   theme.addEventListener("change", paint);
+  const settings = new MutationObserver(paint); // a theme or colours of one's own are attributes of the page
+  settings.observe(document.documentElement, { attributes: true, attributeFilter: ["class", "data-theme", "data-rise", "data-colours"] });
 
   let fitted = 0;
   return {
@@ -78,6 +88,7 @@ export function draw(place: HTMLElement): Drawing {
     },
     remove() {
       theme.removeEventListener("change", paint);
+      settings.disconnect();
       chart.remove();
     },
   };

@@ -12,6 +12,12 @@ export abstract class PageElement extends LitElement {
     return this;
   }
 
+  /** However often the market speaks, a part is drawn at most once a frame; the first time at once, so that nothing jumps. */
+  protected override async scheduleUpdate(): Promise<void> {
+    if (this.hasUpdated && !document.hidden) await new Promise((resolve) => requestAnimationFrame(resolve));
+    await super.scheduleUpdate();
+  }
+
   override connectedCallback(): void {
     super.connectedCallback();
     this.stops = this.parts.map((part) => listen(part, () => this.requestUpdate()));

@@ -1,11 +1,12 @@
 import { html, nothing, type TemplateResult } from "lit";
 import { call, plain, Problem } from "../api";
-import { clock, energy, interval, priceE4 } from "../format";
+import { clock, energy, interval, money, moneyE7, priceE4 } from "../format";
 import { t } from "../messages";
 import { announce } from "../status";
 import { PageElement } from "./element";
 import { stretch } from "./preview";
 import { isOpen, refreshOwn, state, type Order } from "./state";
+import { takenBack } from "./takeback";
 import { kwhToWh, type Errors } from "./wish";
 
 /** What the list shows in one row: an order, or the legs of a block. */
@@ -65,6 +66,8 @@ class Orders extends PageElement {
   protected readonly parts = ["orders" as const];
   private readonly busy = new Set<number>();
   private change: Change | null = null;
+  private asking = false; // whether all of them shall go
+  private held = ""; // set aside for all of them, as a text of REST; "" until it is known
 
   /** Do something to an order, say what became of it, and leave the keyboard where it finds its way on. */
   private async act(order: Order, method: string, path: string, said: string, body?: unknown): Promise<void> {
@@ -108,7 +111,31 @@ class Orders extends PageElement {
       : this.act(order, "POST", "/hibernate", t("Order {number} sleeps: nothing is set aside for it, and nothing trades.", { number: order.id }));
   }
 
+  /** Say what cancelling all would take back; the button that does it comes with that. */
+  async askAll(): Promise<void> {
+    if (!state.orders.some(isOpen)) return announce(t("No open orders."));
+    this.asking = true;
+    this.held = "";
+    this.requestUpdate();
+    await this.updateComplete;
+    this.querySelector<HTMLElement>("#keep-all")?.focus();
+    try {
+      this.held = (await call<{ held: string }>("GET", "/api/v1/me/balance")).held;
+      this.requestUpdate();
+    } catch {
+      // The orders are said; the money would only come on top.
+    }
+  }
+
+  private leaveAll(): void {
+    this.asking = false;
+    this.requestUpdate();
+    this.querySelector<HTMLElement>("h3")?.focus();
+  }
+
   private async cancelAll(): Promise<void> {
+    this.asking = false;
+    this.requestUpdate();
     try {
       const answer = await call<{ cancelled: number[] }>("DELETE", "/api/v1/orders");
       announce(t("{count} orders are cancelled.", { count: answer.cancelled.length }));
@@ -118,6 +145,19 @@ class Orders extends PageElement {
       this.querySelector<HTMLElement>("h3")?.focus();
       refreshOwn();
     }
+  }
+
+  private question(): TemplateResult {
+    const back = takenBack(state.orders.filter(isOpen));
+    const values = { count: back.orders, buy: energy(back.buyWh), sell: energy(back.sellWh), intervals: back.intervals };
+    return html`<div class="ask-all" role="group" aria-labelledby="ask-all-title">
+      <p id="ask-all-title">${t("This takes back all open orders: {count}, buying {buy}, selling {sell}; intervals: {intervals}.", values)}
+        ${this.held ? t("{money} that is set aside for them becomes free.", { money: money(moneyE7(this.held)) }) : nothing}</p>
+      <div class="row">
+        <button type="button" class="small danger" @click=${() => void this.cancelAll()}>${t("Cancel all {count}", values)}</button>
+        <button type="button" class="small" id="keep-all" @click=${() => this.leaveAll()}>${t("Keep them")}</button>
+      </div>
+    </div>`;
   }
 
   // --- changing an order
@@ -275,18 +315,26 @@ class Orders extends PageElement {
     </table>`;
   }
 
+  /** Give the keyboard to the list. */
+  override focus(): void {
+    this.querySelector<HTMLElement>("h3")?.focus();
+  }
+
   protected override render() {
     const found = rows(state.orders);
     const open = found.filter((row) => row.legs.some(isOpen));
     const done = found.filter((row) => !row.legs.some(isOpen));
     return html`<div class="card-head">
         <h3 tabindex="-1">${t("Open: {count}", { count: open.length })}</h3>
-        ${open.length
-          ? html`<button type="button" class="small danger" @click=${() => void this.cancelAll()}>${t("Cancel all")}</button>`
+        ${open.length && !this.asking
+          ? html`<button type="button" class="small danger" @click=${() => void this.askAll()}>${t("Cancel all")} …</button>`
           : nothing}
       </div>
+      ${this.asking && open.length ? this.question() : nothing}
       ${open.length ? this.table(open) : html`<p class="empty">${t("No open orders.")}</p>`}
       ${done.length ? html`<details><summary>${t("Finished")}</summary>${this.table(done)}</details>` : nothing}`;
   }
 }
 customElements.define("market-orders", Orders);
+
+export type { Orders };

@@ -49,7 +49,9 @@ interface Served {
   account: boolean;
   ticker: Record<string, TickerLine>;
   strip: string[];
-  later: string[];
+  held: string; // money set aside for open orders
+  halt: string; // why this account cannot order anywhere; "" when it can
+  net: Record<string, number>; // bought minus sold energy of this account, by contract
   book: Pick<Book, "bids" | "asks">;
   orders: Order[];
   trades: Trade[];
@@ -63,6 +65,7 @@ const REFETCH_MS = 250; // a burst of fills is one look
 const WAITING_MS = 3_000; // between two looks at why orders wait, however fast the book changes
 const POLL_MS = 15_000; // for orders in books that this page does not follow
 const MAX_TAPE = 40;
+const PAGE_MS = 10_000; // for another contract's page; then the browser goes there itself
 
 const data = pageData<Served>("trade-data");
 if (!data) throw new Error("the page carries no trade-data");
@@ -75,6 +78,9 @@ export const state = {
   orders: served.orders,
   trades: served.trades,
   position: served.position,
+  contract: served.contract,
+  net: served.net,
+  halt: served.halt,
 };
 
 export type Part = keyof typeof state;
@@ -112,10 +118,20 @@ export function contractState(): string {
 /** When a contract's gate closes, in ms. */
 export const gateMs = (name: string): number => contractStart(name) - served.lead_min * 60_000;
 
+/** All contracts of the strip, by start: those served, and those that opened since. */
+export function contracts(): string[] {
+  return [...new Set([...served.strip, ...Object.keys(state.ticker).filter((name) => state.ticker[name].state !== "closed")])].sort();
+}
+
 /** The contracts an order may name now, by start. */
 export function tradable(): string[] {
   const now = marketNow();
-  return [...new Set([...served.strip, ...served.later])].sort().filter((name) => gateMs(name) > now);
+  return contracts().filter((name) => gateMs(name) > now);
+}
+
+/** Net energy of this account in every contract that it traded, in Wh. */
+function nets(rows: (Position & { contract: string })[]): Record<string, number> {
+  return Object.fromEntries(rows.map((row) => [row.contract, row.bought_wh - row.sold_wh]).filter(([, wh]) => wh));
 }
 
 let timer = 0;
@@ -142,6 +158,7 @@ async function fetchOwn(): Promise<void> {
     const finished = latest.results.filter((order) => !isOpen(order));
     change("orders", [...waiting, ...finished.slice(0, Math.max(0, SHOWN_ORDERS - waiting.length))]);
     change("position", positions.results.find((row) => row.contract === served.contract) ?? null);
+    change("net", nets(positions.results));
   } catch {
     // The connection's state is said by the shell; the next event asks again.
   } finally {
@@ -183,13 +200,69 @@ function advance(tape: Trade[], items: (Trade | Recall)[]): Trade[] {
   return [...tape, ...fresh].map((trade) => (gone.has(trade.seq) ? { ...trade, recalled: true } : trade)).slice(-MAX_TAPE);
 }
 
+let unwatch = (): void => undefined;
+
+function watchBook(): void {
+  unwatch();
+  if (!meta.area) return;
+  const contract = served.contract;
+  unwatch = store.watch<Book>(`book:${meta.area}:${contract}`, (book) => {
+    if (!book || contract !== served.contract) return;
+    change("book", book);
+    lookAtWaiting();
+  });
+}
+
+/** What the page of another contract would be served with, and its heading; null when it cannot be had. */
+async function fetchContract(name: string): Promise<{ page: Document; fresh: Served } | null> {
+  try {
+    const response = await fetch(`/trade/${name}`, { credentials: "same-origin", redirect: "error", signal: AbortSignal.timeout(PAGE_MS) });
+    if (!response.ok) return null;
+    const page = new DOMParser().parseFromString(await response.text(), "text/html");
+    const text = page.getElementById("trade-data")?.textContent;
+    return text ? { page, fresh: JSON.parse(text) as Served } : null;
+  } catch {
+    return null;
+  }
+}
+
+let turn = 0;
+
+/** Show another contract without a new page; whatever goes wrong, the browser goes to its page instead. */
+export async function show(name: string, remember = true): Promise<boolean> {
+  const mine = ++turn;
+  const found = await fetchContract(name);
+  if (mine !== turn) return false; // somebody went on to another one meanwhile
+  if (!found) {
+    window.location.assign(`/trade/${name}`);
+    return false;
+  }
+  const { page, fresh } = found;
+  Object.assign(served, fresh);
+  if (remember) window.history.pushState(null, "", `/trade/${name}`);
+  document.title = page.title;
+  for (const part of ["h1", "#gate", ".limits"]) {
+    const [shown, given] = [document, page].map((where) => where.querySelector(`#trade-head ${part}`));
+    if (given) shown?.replaceWith(document.adoptNode(given));
+  }
+  state.contract = fresh.contract;
+  state.book = fresh.book;
+  state.trades = fresh.trades;
+  state.position = fresh.position;
+  state.orders = fresh.orders;
+  for (const part of ["contract", "book", "trades", "position", "orders"] as const) change(part, state[part]);
+  watchBook();
+  return true;
+}
+
+/** Why nothing can be ordered anywhere, as the page of positions says it. */
+export function setHalt(code: string): void {
+  if (code !== state.halt) change("halt", code);
+}
+
 export function start(): void {
+  watchBook();
   if (meta.area) {
-    store.watch<Book>(`book:${meta.area}:${served.contract}`, (book) => {
-      if (!book) return;
-      change("book", book);
-      lookAtWaiting();
-    });
     store.watch<Ticker>(`ticker:${meta.area}`, (ticker) => {
       if (ticker) change("ticker", ticker.contracts);
     });

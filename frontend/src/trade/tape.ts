@@ -8,7 +8,7 @@ import { state } from "./state";
 const SHOWN = 20;
 
 class Tape extends PageElement {
-  protected readonly parts = ["trades" as const];
+  protected readonly parts = ["trades" as const, "contract" as const];
 
   protected override render() {
     const rows = state.trades.slice(-SHOWN - 1);
@@ -30,7 +30,7 @@ class Tape extends PageElement {
             <td class="number">
               ${row.recalled
                 ? html`<span class="tag warn">${t("taken back")}</span> <s>${row.sell_price}</s>`
-                : html`<span class="move" aria-hidden="true">${move > 0 ? "↑" : move < 0 ? "↓" : ""}</span> ${row.sell_price}`}
+                : html`<span class="move ${move > 0 ? "rise" : move < 0 ? "fall" : ""}" aria-hidden="true">${move > 0 ? "↑" : move < 0 ? "↓" : ""}</span> ${row.sell_price}`}
             </td>
             <td class="number">${energy(row.energy_wh)}</td>
           </tr>`,

@@ -17,7 +17,9 @@ const BATTERY = 16; // intervals between charging and selling that a new basket 
 const KINDS: Kind[] = ["limit", "iceberg", "sweep", "block", "basket"];
 
 class Ticket extends PageElement {
-  protected readonly parts = ["book" as const, "position" as const, "ticker" as const];
+  protected readonly parts = ["book" as const, "position" as const, "ticker" as const, "contract" as const, "halt" as const];
+  private contract = served.contract; // the shown one
+  private chosen = false; // whether the price is one that somebody chose
   private draft: Draft = {
     kind: "limit",
     side: "buy",
@@ -38,13 +40,35 @@ class Ticket extends PageElement {
 
   override connectedCallback(): void {
     super.connectedCallback();
-    this.draft.price = state.book.asks[0]?.[0] ?? state.book.bids[0]?.[0] ?? served.topup;
+    this.propose();
     this.unwatch = socket.watch(() => this.requestUpdate());
   }
 
   override disconnectedCallback(): void {
     super.disconnectedCallback();
     this.unwatch();
+  }
+
+  /** A price to begin with: what it would take to buy now. */
+  private propose(): void {
+    this.draft.price = state.book.asks[0]?.[0] ?? state.book.bids[0]?.[0] ?? served.topup;
+  }
+
+  /** Another interval is shown: a plain order is for that one, and a price that nobody chose is one of its own. */
+  protected override willUpdate(): void {
+    if (this.contract === state.contract) return;
+    this.contract = state.contract;
+    if (this.draft.kind === "limit" || this.draft.kind === "iceberg") this.draft.contract = state.contract;
+    if (!this.chosen) this.propose();
+    this.errors = {};
+    this.result = "";
+    this.key = newKey();
+  }
+
+  /** Turn to one side, for who comes by keyboard. */
+  turn(side: Side): void {
+    if (this.draft.kind !== "basket") this.set({ side });
+    this.querySelector<HTMLInputElement>("#ticket-energy, #leg-0-energy")?.focus();
   }
 
   /** Take over a price from the ladder. */
@@ -58,6 +82,7 @@ class Ticket extends PageElement {
     }
     this.draft.side = picked.side;
     this.draft.price = picked.price;
+    this.chosen = true;
     this.touched();
     this.querySelector<HTMLInputElement>("#ticket-energy")?.focus({ preventScroll: false });
   }
@@ -71,6 +96,7 @@ class Ticket extends PageElement {
 
   private set(changes: Partial<Draft>): void {
     Object.assign(this.draft, changes);
+    if ("price" in changes) this.chosen = true;
     this.touched();
   }
 
@@ -289,6 +315,14 @@ class Ticket extends PageElement {
     return html`${describe(wish, market).map((line) => html`<p>${line}</p>`)}`;
   }
 
+  /** Why nothing can be sent at all, said before anybody presses. */
+  private halted(named: boolean): string {
+    if (state.halt === "market_halted") return t("The whole market is halted: no order is taken until the halt ends.");
+    if (state.halt === "account_halted") return t("Your account is halted: no order is taken until the halt ends. Ask the market operator.");
+    if (state.halt === "area_halted") return t("Your grid area is halted: no order is taken until the halt ends.");
+    return !named && contractState() === "halted" ? t("This interval is halted: no order is taken until the halt ends.") : "";
+  }
+
   private buttonLabel(): string {
     const { kind, side } = this.draft;
     if (kind === "basket") return t("Place the basket");
@@ -300,13 +334,15 @@ class Ticket extends PageElement {
   protected override render() {
     const { kind } = this.draft;
     // An order that names its own intervals does not need the shown one to be open.
-    const open = kind === "limit" || kind === "iceberg" ? contractState() === "open" : tradable().length > 0;
+    const named = kind !== "limit" && kind !== "iceberg";
+    const halt = this.halted(named);
+    const open = !halt && (named ? tradable().length > 0 : contractState() === "open");
     const paused = !mayTrade(socket.state);
     const position = state.position;
     return html`<form @submit=${(event: Event) => void this.send(event)} novalidate>
       ${this.kind()} ${kind === "basket" ? this.basket() : this.one()}
       <div class="preview" id="preview">${this.preview()}</div>
-      ${this.error("")}
+      ${halt ? html`<p class="notice warning" id="ticket-halt">${halt}</p>` : nothing} ${this.error("")}
       <button class="main" ?disabled=${!open || paused || this.sending}>
         ${paused ? t("Prices paused") : open ? this.buttonLabel() : t("Not open for trading")}
       </button>
@@ -369,6 +405,8 @@ const LEG_INPUTS: Record<string, string> = { price: "price", energy_wh: "energy"
 const errorId = (field: string): string => (field || "order").replace(/^legs\[(\d+)\]\.(\w+)$/, "leg-$1-$2");
 
 customElements.define("market-ticket", Ticket);
+
+export type { Ticket };
 
 export function listenToLadder(root: HTMLElement): void {
   root.addEventListener("picked", (event) => {

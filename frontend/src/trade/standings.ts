@@ -1,0 +1,38 @@
+// The table of positions comes from the server, where a shared connection is known; asked for again when something is new.
+import { meta } from "../meta";
+import { listen, served, setHalt } from "./state";
+
+const SOON_MS = 400; // a burst of fills is one look
+const POLL_MS = 15_000;
+const TIMEOUT_MS = 10_000;
+
+let timer = 0;
+
+async function look(place: HTMLElement): Promise<void> {
+  window.clearTimeout(timer);
+  timer = window.setTimeout(() => void look(place), POLL_MS);
+  if (document.hidden) return;
+  try {
+    const response = await fetch("/trade/positions", { credentials: "same-origin", redirect: "error", signal: AbortSignal.timeout(TIMEOUT_MS) });
+    if (!response.ok) return;
+    const fresh = new DOMParser().parseFromString(await response.text(), "text/html").body;
+    setHalt(fresh.querySelector<HTMLElement>("[data-halt]")?.dataset.halt ?? "");
+    // Where somebody reads with the keyboard nothing is taken away; the next look will do.
+    if (place.innerHTML === fresh.innerHTML || place.contains(document.activeElement)) return;
+    place.replaceChildren(...Array.from(fresh.childNodes));
+  } catch {
+    // The connection's state is said by the shell.
+  }
+}
+
+export function startStandings(): void {
+  const place = document.getElementById("positions");
+  if (!place || !meta.running || !served.account) return;
+  const soon = (): void => {
+    window.clearTimeout(timer);
+    timer = window.setTimeout(() => void look(place), SOON_MS);
+  };
+  listen("orders", soon);
+  listen("position", soon);
+  timer = window.setTimeout(() => void look(place), POLL_MS);
+}
