@@ -65,7 +65,7 @@ def place(
     while parents[way[-1]]:
         way.append(parents[way[-1]])
     way.reverse()
-    shown = _unfold(chosen, children, hottest, len(way), whole)
+    shown = _unfold(chosen, children, hottest, 2 * len(way) - 1, whole)
     shown |= {above: [below] for above, below in pairwise(way)}
     return _rows(root, shown, children, hottest)
 
@@ -75,16 +75,27 @@ def _unfold(
 ) -> dict[str, list[str]]:
     """Return which children of which areas are shown: level by level, in each the hottest branches first."""
     shown: dict[str, list[str]] = {}
-    level, left = [chosen], (OPENED_ROWS if whole else MAX_ROWS) - used
+    # A child costs its row, and one for what is folded below it until it is opened itself.
+    cost = {area: 1 + bool(below) for area, below in children.items()}
+    level, left = [chosen], (OPENED_ROWS if whole else MAX_ROWS) - used - 1
     while level:
         following: list[str] = []
         for area in sorted(level, key=lambda area: (-hottest[area], area)):
+            below = children[area]
+            if not below:
+                continue
             most = OPENED_ROWS if whole and area == chosen else SHOWN_CHILDREN
-            # At least one row of each branch that is opened, and one for what is folded.
-            taken = children[area][: max(0, min(most, left - 1))]
+            taken: list[str] = []
+            room = left + 1  # its row of what is folded is not needed if all of it is shown
+            for child in below[:most]:
+                rest = len(taken) + 1 < len(below)
+                if room < cost[child] + rest:
+                    break
+                room -= cost[child]
+                taken.append(child)
             if taken:
                 shown[area] = taken
-                left -= len(taken) + (len(taken) < len(children[area]))
+                left = room - (len(taken) < len(below))
                 following += taken
         level = following
     return shown

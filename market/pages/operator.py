@@ -123,7 +123,16 @@ def set_capacity(request: HttpRequest, area: str) -> HttpResponse:
         asked = form.cleaned_data
         info = _area_or_404(exchange, area)
         effect = preview.capacity(exchange, area=area, import_w=asked["import_kw"], export_w=asked["export_kw"])
-        return _preview(request, form, info, "operator/capacity.html", effect=effect, lines=_effect_lines(effect))
+        lines = _effect_lines(effect)
+        return _preview(
+            request,
+            form,
+            info,
+            "operator/capacity.html",
+            effect=effect,
+            lines=lines,
+            empty=len(effect.lines) - len(lines),
+        )
     if decide(
         request,
         form,
@@ -149,21 +158,17 @@ class EffectLine(NamedTuple):
     foreseen: Foreseen
     into: Way  # after
     out: Way
-    changed: bool
 
 
 def _effect_lines(effect: CapacityEffect) -> list[EffectLine]:
-    """Return the intervals in which something is allocated, rests or happens; first those that change."""
+    """Return the intervals in which something is allocated, can be traded or happens."""
     found = []
     for info, foreseen in effect.lines:
-        before, after = foreseen.before, foreseen.after
-        into, out = ways(after, minutes_of(info))
-        toggled = (before.import_residual_wh > 0) is not (after.import_residual_wh > 0) or (
-            (before.export_residual_wh > 0) is not (after.export_residual_wh > 0)
-        )
-        changed = toggled or bool(foreseen.trades or foreseen.cancelled or foreseen.collar)
-        if changed or into.flow_w or out.flow_w or foreseen.offers_before.orders or foreseen.bids_before.orders:
-            found.append(EffectLine(info, foreseen, into, out, changed))
+        into, out = ways(foreseen.after, minutes_of(info))
+        happens = foreseen.trades or foreseen.cancelled or foreseen.collar
+        reach = foreseen.offers_before.orders or foreseen.bids_before.orders
+        if happens or reach or into.flow_w or out.flow_w:
+            found.append(EffectLine(info, foreseen, into, out))
     return found
 
 

@@ -129,13 +129,10 @@ def test_an_impossible_capacity_is_refused_at_its_field(town: Town, name: str, v
 
 def test_a_fee_holds_for_contracts_that_open_later(town: Town) -> None:
     path = "/operator/areas/MV1"
-    town.olga.post(
-        f"{path}/fee", page=path, **{"fee-once": "f1", "fee-fee": "0.0125", "fee-reason": "tariff", "fee-sure": "on"}
-    )
+    sure = {"fee-reason": "tariff", "fee-sure": "on"}
+    town.olga.post(f"{path}/fee", page=path, **{"fee-once": "f1", "fee-fee": "0.0125", **sure})
     assert area_of(town, "MV1").fee_e4 == 125
-    response = town.olga.post(
-        f"{path}/fee", page=path, **{"fee-once": "f2", "fee-fee": "0.00001", "fee-reason": "tariff", "fee-sure": "on"}
-    )
+    response = town.olga.post(f"{path}/fee", page=path, **{"fee-once": "f2", "fee-fee": "0.00001", **sure})
     assert response.status_code == 422
     assert area_of(town, "MV1").fee_e4 == 125
 
