@@ -1,5 +1,5 @@
 // The grid operator's pages: served tables kept up to date, a map that follows the market, and choices that need no second click.
-import { socket } from "./live";
+import { store } from "./live";
 import { meta } from "./meta";
 import { pace } from "./pace.ts";
 import { morph } from "./morph.ts";
@@ -34,12 +34,7 @@ async function follow(map: HTMLElement): Promise<void> {
 const map = document.getElementById("grid-map");
 if (map && meta.running) {
   const soon = pace(() => follow(map), MAP_EVERY_MS);
-  socket.subscribe("blocks", {
-    snapshot: () => undefined,
-    delta: soon,
-    resync: soon,
-    failed: () => undefined,
-  });
+  store.watchBlocks(soon);
 }
 
 startRefresh();
