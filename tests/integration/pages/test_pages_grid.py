@@ -168,6 +168,7 @@ def test_the_map_shows_the_load_in_words_and_can_be_asked(town: Town) -> None:
     assert row
     assert "98 %" in row[0] and 'm-word full">full' in row[0] and "in 98.0 kW of 100.0 kW" in row[0]
     assert 'stroke-width="11"' in row[0]
+    assert 'aria-label="LV1.1 98 % full in 98.0 kW of 100.0 kW"' in row[0]
     assert part.index("areas/LV1.1") < part.index("areas/LV1.2"), "the hottest branch comes first"
     opened = town.olga.html("/operator", contract=contract, node="MV2")
     drawing = opened[opened.index('id="grid-map"') : opened.index('aria-labelledby="flows"')]
