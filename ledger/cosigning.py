@@ -147,12 +147,22 @@ def raise_alarm(kind: str, size: int, at_ms: int, detail: dict[str, Any]) -> int
     return None
 
 
-def alarms(*, before: int | None = None, limit: int = 100) -> list[Alarm]:
-    """Return alarms, newest first; ``before`` (a sequence) is left out."""
+def alarms(*, before: int | None = None, limit: int = 100, among: Any = None, without: bool = False) -> list[Alarm]:
+    """Return alarms, newest first; ``before`` (a sequence) is left out.
+
+    ``among``: only those whose ``seq`` a query gives (``without``: only the others).
+    """
     found = Alarm.objects.order_by("-seq")
     if before is not None:
         found = found.filter(seq__lt=before)
+    if among is not None:
+        found = found.exclude(seq__in=among) if without else found.filter(seq__in=among)
     return list(found[: min(limit, MAX_ALARMS)])
+
+
+def alarm_count() -> int:
+    """Return how many alarms there are."""
+    return Alarm.objects.count()
 
 
 def alarm(seq: int) -> Alarm | None:

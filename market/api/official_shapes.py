@@ -18,6 +18,12 @@ class CapacityIn(Shape):
     reason: str = "operator"
 
 
+class AcknowledgeIn(Shape):
+    """What an official writes beside an alert that they have seen: at most 200 characters."""
+
+    note: str = ""
+
+
 class FeeIn(Shape):
     """Grid fee of the edge between an area and its parent, for contracts opened from now on."""
 
@@ -141,6 +147,7 @@ class Alert(Shape):
     witnesses: list[str]
     acknowledged_by: str | None
     acknowledged_at: str | None
+    note: Annotated[str | None, Meta(description="what they wrote beside it")]
 
 
 class AlertPage(Shape):

@@ -251,26 +251,39 @@ class Alerts(OperatorView):
 
     roles = OperatorView.roles | {Role.REGULATOR.value}
 
-    @describe("Alerts", shapes.AlertPage, tag="operator", parameters=PAGE)
+    @describe(
+        "Alerts",
+        shapes.AlertPage,
+        tag="operator",
+        parameters=(*PAGE, query("state", f"only those in this state: {', '.join(grid_queries.ALERT_STATES)}")),
+    )
     def get(self, request: Request) -> HttpResponse:
         """Return alerts, newest first."""
-        query = self.query("limit", "cursor")
-        before, limit = cursors.number_cursor(query), cursors.limit_of(query)
-        rows = grid_queries.alerts(before=before, limit=limit + 1)
+        query = self.query("limit", "cursor", "state")
+        before, limit, state = cursors.number_cursor(query), cursors.limit_of(query), query.get("state", "")
+        if "state" in query and state not in grid_queries.ALERT_STATES:
+            raise Problem(400, "invalid_value", "state")
+        rows = grid_queries.alerts(before=before, limit=limit + 1, state=state)
         return answer(cursors.page(rows, limit, lambda row: row.seq, _alert))
 
 
 class Acknowledgement(OperatorView):
     """That somebody has seen an alert."""
 
-    @describe("Acknowledge an alert", shapes.Alert, tag="operator", keyed=True)
+    @describe("Acknowledge an alert", shapes.Alert, tag="operator", body=shapes.AcknowledgeIn, keyed=True)
     def post(self, request: Request, seq: int) -> HttpResponse:
-        """Note that the caller has seen an alert; the first one who did stays, so doing it again changes nothing."""
+        """Note that the caller has seen an alert; the first one who did stays, so doing it again changes nothing.
+
+        A body is not needed; it may carry a note.
+        """
         self.query()
         self.idempotency_key()
+        text = self.decode(shapes.AcknowledgeIn).note if request._request.body else ""
+        if len(text) > grid.MAX_NOTE:
+            raise Problem(422, "invalid_value", "note")
         noted = None
         if seq <= MAX_INTEGER:
-            noted = grid.acknowledge(by=request.user, seq=seq, at_ms=self.exchange().now_ms())
+            noted = grid.acknowledge(by=request.user, seq=seq, at_ms=self.exchange().now_ms(), text=text)
         found = None if noted is None else grid_queries.alert(seq)
         if found is None:
             raise Problem(404, "unknown_alert", "id")
@@ -291,6 +304,7 @@ def _alert(row: grid_queries.Alert) -> dict[str, Any]:
         "witnesses": list(row.detail.get("witnesses", ())),
         "acknowledged_by": row.acknowledged_by or None,
         "acknowledged_at": at_text(row.acknowledged_at_ms) if seen else None,
+        "note": row.note or None,
     }
 
 

@@ -49,6 +49,7 @@ from market.api.dispute_shapes import (  # noqa: F401
     ReopenIn,
 )
 from market.api.official_shapes import (  # noqa: F401
+    AcknowledgeIn,
     Alert,
     AlertPage,
     CapacityIn,

@@ -43,6 +43,16 @@ class DisputeView(NamedTuple):
     steps: list[StepView]
 
     @property
+    def claimed(self) -> tuple[int | None, int | None]:
+        """Return what the household says it was, taken and given; where it says nothing, what the reading said."""
+        import_wh, export_wh = self.import_wh, self.export_wh
+        for step in self.steps:
+            if not step.who:
+                import_wh = import_wh if step.import_wh is None else step.import_wh
+                export_wh = export_wh if step.export_wh is None else step.export_wh
+        return import_wh, export_wh
+
+    @property
     def may_reopen(self) -> bool:
         """Return whether its answer may be contested."""
         return self.state == State.DECLINED and not self.reopened

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, cast
 from market.engine import commands as c
 from market.engine.book import NOTHING, PRIORITY_MASK, UNLIMITED_WH
 from market.engine.events import Event, Refused
-from market.engine.explaining import Explaining
+from market.engine.foreseeing import Foreseeing
 from market.engine.governing import is_hex
 from market.engine.grid import PRIORITY_BITS, EdgeFlow
 from market.engine.signing import KINDS, ONCE_MS, first_contract
@@ -30,7 +30,7 @@ class Level(NamedTuple):
         return self.fee_wh_e4 // self.energy_wh
 
 
-class Engine(Explaining):
+class Engine(Foreseeing):
     """Apply commands, look at the state. ``accounts``, ``contracts``, ``orders``, ``params`` are for reading only."""
 
     def __init__(self) -> None:

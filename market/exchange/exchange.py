@@ -115,6 +115,10 @@ class Exchange:
             "error": "" if writer.failure is None else str(writer.failure),
         }
 
+    def commit_times(self) -> list[float]:
+        """Return how long the database took for each of the newest batches, s, oldest first."""
+        return [] if self._writer is None else list(self._writer.commits_s)
+
     def now_ms(self) -> int:
         """Return market time, ms since epoch UTC; never before the last entry's."""
         writer = self._writer

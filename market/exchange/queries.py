@@ -354,14 +354,25 @@ def refusals(*, account: int | None = None, before: int | None = None, limit: in
     return [RefusalView(*row) for row in ordered[: limited(limit)]]
 
 
-def alerts(*, before: int | None = None, limit: int = 100) -> list[AlertView]:
-    """Return what the grid operator must look at, newest first: what entries raised, and alarms about the log itself."""
+def alerts(*, before: int | None = None, limit: int = 100, among: Any = None, without: bool = False) -> list[AlertView]:
+    """Return what the grid operator must look at, newest first: what entries raised, and alarms about the log itself.
+
+    ``among``: only those whose ``seq`` a query gives (``without``: only the others).
+    """
     rows = models.Alert.objects.all()
     if before is not None:
         rows = rows.filter(seq__lt=before)
+    if among is not None:
+        rows = rows.exclude(seq__in=among) if without else rows.filter(seq__in=among)
     found = [AlertView(*row) for row in rows.order_by("-seq").values_list(*AlertView._fields)[: limited(limit)]]
-    found += [_alarm(row) for row in cosigning.alarms(before=before, limit=limited(limit))]
+    alarms = cosigning.alarms(before=before, limit=limited(limit), among=among, without=without)
+    found += [_alarm(row) for row in alarms]
     return sorted(found, key=lambda row: -row.seq)[: limited(limit)]
+
+
+def alert_count() -> int:
+    """Return how many alerts and alarms there are."""
+    return models.Alert.objects.count() + cosigning.alarm_count()
 
 
 def alert(seq: int) -> AlertView | None:

@@ -11,6 +11,7 @@ import hashlib
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -40,6 +41,7 @@ MAX_BATCH = 1_000  # commands of one transaction
 SPACING_S = 0.005  # between the starts of two batches, unless a full one waits
 IDLE_S = 0.05  # between two looks at what is due, when no command comes
 MAX_SCHEDULE_ROUNDS = 64  # the engine's lists of due commands are bounded; so many of them are worked off in one batch
+COMMITS_TIMED = 1_000  # the newest batches whose commit times are remembered
 SEAL_ENTRIES = 65_536  # a block has about as many entries at most
 SEAL_IDLE_S = 60.0  # an idle market seals this often, so that its checkpoint stays fresh
 _NAMES_KEY = frozenset((Found, RegisterKey))
@@ -89,6 +91,7 @@ class Writer:
         self.durable_seq = self.engine.seq
         self.sealed_size = recovered.sealer.size
         self.sealed_height = recovered.sealer.height
+        self.commits_s: deque[float] = deque(maxlen=COMMITS_TIMED)
         # readers
         self._state_lock = threading.Lock()
         self._readers = 0
@@ -340,6 +343,7 @@ class Writer:
 
     def _write(self, batch: Batch) -> None:
         """Commit, answer, publish, tell. From the first error on nothing is answered any more."""
+        started_s = time.monotonic()
         try:
             self._store.write(batch.prepared, batch.statements)
         except BaseException as error:
@@ -347,6 +351,7 @@ class Writer:
             self.failure = error
             answer(batch.items, CommitFailed(f"the database did not take the batch: {error}"))
             raise
+        self.commits_s.append(time.monotonic() - started_s)
         self.durable_seq = batch.next_seq
         answer(batch.items)
         if batch.sealed is not None:

@@ -17,6 +17,7 @@ class Decision(models.Model):
     )  # capacity, fee, tariff, params, rulebook, halt, connection, recall, account, fund
     target = models.CharField(max_length=80, blank=True)  # area, contract, account or trade; "" = the market
     reason = models.CharField(max_length=32, blank=True)
+    note = models.CharField(max_length=200, blank=True)  # in the official's own words; never on the ledger
     values = models.JSONField(default=dict)  # what was set, in the system's integers
 
 
@@ -25,4 +26,5 @@ class Acknowledgement(models.Model):
 
     seq = models.BigIntegerField(unique=True)
     at_ms = models.BigIntegerField()  # market time
+    note = models.CharField(max_length=200, blank=True)
     by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")

@@ -17,10 +17,11 @@ from market.exchange import queries as exchange_queries
 from market.exchange.exchange import Exchange
 from market.exchange.outcomes import Outcome
 from market.grid.models import Acknowledgement, Decision
-from market.grid.reasons import CAPACITY_REASONS, HALT_REASONS, RECALL_REASONS
+from market.grid.reasons import CAPACITY_REASONS, FEE_REASONS, HALT_REASONS, RECALL_REASONS
 from market.households.models import User
 
 MAX_ONCE_LENGTH = 64
+MAX_NOTE = 200  # characters an official writes beside a decision or an acknowledgement
 MAX_RULEBOOK_BYTES = 1_000_000  # far above any text that a person would read
 
 _SENTENCES = {
@@ -47,21 +48,33 @@ class GridError(Exception):
 
 
 def set_capacity(
-    exchange: Exchange, *, by: User, once: str, area: str, import_w: int, export_w: int, reason: str
+    exchange: Exchange, *, by: User, once: str, area: str, import_w: int, export_w: int, reason: str, text: str = ""
 ) -> Decision:
-    """Set what the edge between an area and its parent can carry each way, in W. Raise ``GridError``."""
+    """Set what the edge between an area and its parent can carry each way, in W. Raise ``GridError``.
+
+    ``text`` is kept beside the reason's code; the ledger has the code alone.
+    """
     _check_reason(reason, CAPACITY_REASONS)
+    _check_text(text)
     outcome = exchange_operations.set_capacity(
         exchange, area=area, import_w=import_w, export_w=export_w, reason=reason, key=_key(by, once)
     )
     values = {"import_w": import_w, "export_w": export_w}
-    return note(outcome, by=by, kind="capacity", target=area, reason=reason, values=values)
+    return note(outcome, by=by, kind="capacity", target=area, reason=reason, values=values, text=text)
 
 
-def set_fee(exchange: Exchange, *, by: User, once: str, area: str, fee_e4: int) -> Decision:
-    """Set the grid fee of an area's edge for contracts opened from now on. Raise ``GridError``."""
+def set_fee(
+    exchange: Exchange, *, by: User, once: str, area: str, fee_e4: int, reason: str = "", text: str = ""
+) -> Decision:
+    """Set the grid fee of an area's edge for contracts opened from now on. Raise ``GridError``.
+
+    A fee's entry has no reason: code and ``text`` are kept beside it.
+    """
+    if reason:
+        _check_reason(reason, FEE_REASONS)
+    _check_text(text)
     outcome = exchange_operations.set_fee(exchange, area=area, fee_e4=fee_e4, key=_key(by, once))
-    return note(outcome, by=by, kind="fee", target=area, values={"fee_e4": fee_e4})
+    return note(outcome, by=by, kind="fee", target=area, reason=reason, values={"fee_e4": fee_e4}, text=text)
 
 
 def set_tariff(exchange: Exchange, *, by: User, once: str, topup_e4: int, spill_e4: int) -> Decision:
@@ -96,18 +109,20 @@ def set_halt(
     reason: str,
     until_ms: int = 0,
     cancel: bool = False,
+    text: str = "",
 ) -> Decision:
     """Stop or resume trading in the market, a contract, area or account (its index as text). Raise ``GridError``.
 
     ``until_ms``: when a contract's halt ends by itself (0: when somebody ends it). ``cancel``: open orders are taken back.
     """
     _check_reason(reason, HALT_REASONS)
+    _check_text(text)
     outcome = exchange_operations.set_halt(
         exchange, scope=scope, target=target, on=on, reason=reason, until_ms=until_ms, cancel=cancel,
         key=_key(by, once),
     )  # fmt: skip
     values = halt_values(scope=scope, on=on, until_ms=until_ms, cancel=cancel)
-    return note(outcome, by=by, kind="halt", target=target, reason=reason, values=values)
+    return note(outcome, by=by, kind="halt", target=target, reason=reason, values=values, text=text)
 
 
 def halt_values(*, scope: str, on: bool, until_ms: int, cancel: bool) -> dict[str, int | str]:
@@ -138,19 +153,31 @@ def recall_trade(exchange: Exchange, *, by: User, once: str, trade: int, reason:
     return note(outcome, by=by, kind="recall", target=str(trade), reason=reason)
 
 
-def acknowledge(*, by: User, seq: int, at_ms: int) -> Acknowledgement | None:
-    """Note that an official has seen an alert; the first note stays. None when there is no such alert."""
+def acknowledge(*, by: User, seq: int, at_ms: int, text: str = "") -> Acknowledgement | None:
+    """Note that an official has seen an alert; the first note stays. None when there is no such alert.
+
+    Raise ``GridError`` when ``text`` is too long.
+    """
+    if len(text) > MAX_NOTE:
+        raise GridError("invalid_value", "note", _("Write at most 200 characters."))
     if exchange_queries.alert(seq) is None:
         return None
     try:
         with transaction.atomic():
-            return Acknowledgement.objects.get_or_create(seq=seq, defaults={"at_ms": at_ms, "by": by})[0]
+            return Acknowledgement.objects.get_or_create(seq=seq, defaults={"at_ms": at_ms, "by": by, "note": text})[0]
     except IntegrityError:  # two officials at the same moment
         return Acknowledgement.objects.get(seq=seq)
 
 
 def note(
-    outcome: Outcome, *, by: User, kind: str, target: str = "", reason: str = "", values: dict[str, Any] | None = None
+    outcome: Outcome,
+    *,
+    by: User,
+    kind: str,
+    target: str = "",
+    reason: str = "",
+    values: dict[str, Any] | None = None,
+    text: str = "",
 ) -> Decision:
     """Keep who made a decision that is on the ledger now; a repeated one has one note. Raise ``GridError``."""
     if outcome.conflict is not None:
@@ -168,6 +195,7 @@ def note(
         target=target,
         reason=reason,
         values=values,
+        text=text,
     )
 
 
@@ -180,9 +208,12 @@ def note_entry(
     target: str = "",
     reason: str = "",
     values: dict[str, Any] | None = None,
+    text: str = "",
 ) -> Decision:
     """Keep who made the decision behind a ledger entry; the first note of an entry stays."""
-    fields = {"at_ms": at_ms, "by": by, "kind": kind, "target": target, "reason": reason, "values": values or {}}
+    fields = {
+        "at_ms": at_ms, "by": by, "kind": kind, "target": target, "reason": reason, "values": values or {}, "note": text,
+    }  # fmt: skip
     try:
         with transaction.atomic():
             return Decision.objects.get_or_create(seq=seq, defaults=fields)[0]
@@ -194,6 +225,11 @@ def _key(by: User, once: str) -> str:
     if not (0 < len(once) <= MAX_ONCE_LENGTH and once.isascii() and once.isprintable()):
         raise GridError("invalid_value", "once", _("This form is broken. Load the page again."))
     return f"decision:{by.pk}:{once}"
+
+
+def _check_text(text: str) -> None:
+    if len(text) > MAX_NOTE:
+        raise GridError("invalid_value", "text", _("Write at most 200 characters."))
 
 
 def _check_reason(reason: str, allowed: dict[str, Any]) -> None:

@@ -22,8 +22,11 @@ from market.grid.models import Acknowledgement, Decision
 
 MAX_DECISIONS = 100
 MAX_CONTRACTS = 200  # two days of quarter hours, more than the horizon
+OPEN_ALERTS, SEEN_ALERTS = "open", "acknowledged"
+ALERT_STATES = (OPEN_ALERTS, SEEN_ALERTS)
 RATE_SPAN_S = 30  # seconds the entries a second are an average of
 PERMILLE = 1_000
+FULL_PERMILLE = 950  # an edge that is called full
 
 
 class AreaInfo(NamedTuple):
@@ -64,12 +67,12 @@ class EdgeLoad(NamedTuple):
     @property
     def import_permille(self) -> int:
         """Return the load into the area, 1000 = full."""
-        return _permille(self.import_used_wh, self.import_capacity_wh)
+        return permille(self.import_used_wh, self.import_capacity_wh)
 
     @property
     def export_permille(self) -> int:
         """Return the load out of the area, 1000 = full."""
-        return _permille(self.export_used_wh, self.export_capacity_wh)
+        return permille(self.export_used_wh, self.export_capacity_wh)
 
     @property
     def load_permille(self) -> int:
@@ -143,6 +146,7 @@ class Alert(NamedTuple):
     detail: dict[str, Any]
     acknowledged_by: str  # "" = nobody yet
     acknowledged_at_ms: int
+    note: str = ""  # what they wrote beside it
 
 
 class Health(NamedTuple):
@@ -181,7 +185,8 @@ class Rate:
 _rate = Rate()
 
 
-def _permille(part: int, whole: int) -> int:
+def permille(part: int, whole: int) -> int:
+    """Return the load of an edge, 1000 = full."""
     # Nothing fits through an edge without capacity: whatever uses it has filled it.
     return part * PERMILLE // whole if whole else PERMILLE * bool(part)
 
@@ -362,9 +367,20 @@ def decision(seq: int) -> Decision | None:
     return Decision.objects.select_related("by").filter(seq=seq).first()
 
 
-def alerts(*, before: int | None = None, limit: int = 100) -> list[Alert]:
-    """Return what officials must look at, newest first; ``before`` (a sequence) is left out."""
-    return _with_acknowledgements(exchange_queries.alerts(before=before, limit=limit))
+def alerts(*, before: int | None = None, limit: int = 100, state: str = "") -> list[Alert]:
+    """Return what officials must look at, newest first; ``before`` (a sequence) is left out.
+
+    ``state``: "open" (nobody has seen it), "acknowledged" or "" for all.
+    """
+    seen = None if state not in ALERT_STATES else Acknowledgement.objects.values("seq")
+    return _with_acknowledgements(
+        exchange_queries.alerts(before=before, limit=limit, among=seen, without=state == OPEN_ALERTS)
+    )
+
+
+def open_alerts() -> int:
+    """Return how many alerts nobody has acknowledged."""
+    return max(0, exchange_queries.alert_count() - Acknowledgement.objects.count())
 
 
 def alert(seq: int) -> Alert | None:
@@ -383,4 +399,5 @@ def _with_acknowledgements(rows: list[exchange_queries.AlertView]) -> list[Alert
 
 def _alert(row: exchange_queries.AlertView, note: Acknowledgement | None) -> Alert:
     by, at_ms = ("", 0) if note is None else (note.by.get_username(), note.at_ms)
-    return Alert(row.seq, row.at_ms, row.kind, row.area, row.contract, orjson.loads(row.detail), by, at_ms)
+    said = "" if note is None else note.note
+    return Alert(row.seq, row.at_ms, row.kind, row.area, row.contract, orjson.loads(row.detail), by, at_ms, said)

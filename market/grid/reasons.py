@@ -11,6 +11,11 @@ CAPACITY_REASONS = {
     "fault": _("Fault"),
     "restored": _("Restored"),
 }
+FEE_REASONS = {
+    "planning": _("Planned value"),
+    "tariff": _("New network tariff"),
+    "error": _("Obvious error"),
+}
 HALT_REASONS = {
     "integrity": _("Integrity of the market"),
     "fault": _("Fault"),
@@ -26,6 +31,7 @@ RECALL_REASONS = {
 }
 REASONS = {
     **CAPACITY_REASONS,
+    **FEE_REASONS,
     **HALT_REASONS,
     **RECALL_REASONS,
     "opening": _("Opening of the market"),

@@ -17,6 +17,7 @@ from market.disputes import queries as disputes
 from market.exchange import gateway
 from market.exchange.exchange import Exchange
 from market.exchange.outcomes import NotRunning
+from market.grid import queries as grid
 from market.households import queries as households
 from market.households.queries import AccountInfo
 from market.pages.messages import catalogue
@@ -44,6 +45,7 @@ class Link(NamedTuple):
     url: str
     label: str
     current: bool
+    count: int = 0  # what waits there
 
 
 def local(at_ms: int) -> datetime:
@@ -132,6 +134,11 @@ class Page:
             return False
         return bool(disputes.answered(self.account.index))
 
+    @cached_property
+    def open_alerts(self) -> int:
+        """How many alerts nobody has acknowledged; for those who run the grid."""
+        return grid.open_alerts() if self.role in ("operator", "staff") else 0
+
     @property
     def role(self) -> str:
         """The person's role, "" for anybody."""
@@ -157,7 +164,8 @@ class Page:
             except NoReverseMatch:
                 continue
             path = self._request.path
-            links.append(Link(url, label, path == url or path.startswith(url + "/")))
+            count = self.open_alerts if name == "operator" else 0
+            links.append(Link(url, label, path == url or path.startswith(url + "/"), count))
         return links
 
     @cached_property

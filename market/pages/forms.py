@@ -26,8 +26,8 @@ from market.engine.accounts import (
     SHARING_NONE,
     SHARING_SUBSTATION,
 )
-from market.grid.operations import MAX_ONCE_LENGTH
-from market.grid.reasons import CAPACITY_REASONS, HALT_REASONS, RECALL_REASONS
+from market.grid.operations import MAX_NOTE, MAX_ONCE_LENGTH
+from market.grid.reasons import CAPACITY_REASONS, FEE_REASONS, HALT_REASONS, RECALL_REASONS
 from market.households import keys
 from market.households.models import DEVICE_NAME_LENGTH, AccountRequest, Colours, DeviceKind, User
 
@@ -378,7 +378,29 @@ class RulebookForm(OnceForm):
     )
 
 
-class HaltForm(OnceForm):
+def words_field() -> forms.CharField:
+    """Return a field for what an official says beside the code of a reason."""
+    return forms.CharField(
+        label=_("In your own words"),
+        max_length=MAX_NOTE,
+        required=False,
+        help_text=_("Kept beside the decision; it never goes on the ledger."),
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+    )
+
+
+class SureForm(OnceForm):
+    """A form that first shows what it would do: it is done once ``sure`` is sent with it."""
+
+    sure = forms.BooleanField(required=False, widget=forms.HiddenInput)
+
+    def doubt(self) -> None:
+        """Take back that the reader is sure: the form is shown again and may be sent with other values."""
+        self.data = self.data.copy()
+        self.data.pop(self.add_prefix("sure"), None)
+
+
+class HaltForm(SureForm):
     """Stop trading somewhere."""
 
     scope = forms.ChoiceField(
@@ -407,9 +429,9 @@ class HaltForm(OnceForm):
     cancel = forms.BooleanField(
         label=_("Take back all open orders there, too (kill switch)"),
         required=False,
-        help_text=_("You are asked once more before that is done."),
+        help_text=_("Their owners have to place them again."),
     )
-    sure = forms.BooleanField(required=False, widget=forms.HiddenInput)
+    text = words_field()
 
     def __init__(self, *args: Any, scopes: tuple[str, ...] = ("market", "contract", "area", "account"), **kwargs: Any):
         super().__init__(*args, **kwargs)
@@ -449,15 +471,18 @@ class ConnectionForm(OnceForm):
 
 
 # --- grid operator ---------------------------------------------------------------------------------------------------
-class CapacityForm(OnceForm):
+class CapacityForm(SureForm):
     """What an edge can carry."""
 
     import_kw = power_field(label=_("Into the area, kW"))
     export_kw = power_field(label=_("Out of the area, kW"))
     reason = forms.ChoiceField(label=_("Reason"), choices=list(CAPACITY_REASONS.items()))
+    text = words_field()
 
 
-class FeeForm(OnceForm):
+class FeeForm(SureForm):
     """What using an edge costs."""
 
     fee = price_field(label=_("Grid fee"), help_text=_("For contracts that open from now on."))
+    reason = forms.ChoiceField(label=_("Reason"), choices=list(FEE_REASONS.items()))
+    text = words_field()

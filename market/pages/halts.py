@@ -16,10 +16,12 @@ from django.views.decorators.http import require_http_methods, require_POST
 from market.engine.engine import Engine
 from market.exchange.exchange import Exchange
 from market.grid import operations as grid
+from market.grid import preview
 from market.grid import queries as grid_queries
+from market.grid.preview import HaltEffect
 from market.households.models import Role
 from market.pages.context import local, running_exchange
-from market.pages.forms import HaltForm, ResumeForm
+from market.pages.forms import HaltForm, ResumeForm, SureForm
 from market.pages.roles import decide, only_for
 from market.pages.zones import market_zone
 
@@ -47,67 +49,56 @@ def next_instant(at: time, now_ms: int) -> int:
 
 
 def stop(request: HttpRequest, form: HaltForm, *, back: str) -> HttpResponse | bool:
-    """Stop trading as a form asks; return whether that was done, or the page that asks once more before a kill switch.
+    """Stop trading as a form asks; return whether that was done, or the page that first says what it does.
 
     ``back`` is the address that page leads to who does not want it.
     """
     exchange = running_exchange()
-    if form.is_valid() and form.cleaned_data["cancel"] and not form.cleaned_data["sure"] and exchange is not None:
+    if form.is_valid() and not form.cleaned_data["sure"] and exchange is not None:
         scope, target = form.cleaned_data["scope"], form.cleaned_data["target"]
-        count = exchange.read(lambda engine: open_orders(engine, scope, target))
-        if count is not None:  # else the engine says what is wrong with the target
-            return _ask(request, form, count, back)
+        effect = preview.halt(exchange, scope=scope, target=target)
+        if effect is not None:  # else the engine says what is wrong with the target
+            return _ask(request, form, effect, back)
 
     def asked(values: dict[str, Any]) -> dict[str, Any]:
         until, now_ms = values["until"], 0 if exchange is None else exchange.now_ms()
         return {
             "on": True,
             "until_ms": 0 if until is None else next_instant(until, now_ms),
-            **{name: values[name] for name in ("scope", "target", "reason", "cancel")},
+            **{name: values[name] for name in ("scope", "target", "reason", "cancel", "text")},
         }
 
     sentence = _("Trading is stopped there.")
     if form.is_valid() and form.cleaned_data["cancel"]:
         sentence = _("Trading is stopped there, and all open orders are taken back.")
-    return decide(request, form, grid.set_halt, asked, sentence)
+    if decide(request, form, grid.set_halt, asked, sentence):
+        return True
+    form.doubt()
+    return False
 
 
-def _ask(request: HttpRequest, form: HaltForm, count: int, back: str) -> HttpResponse:
-    fields = [(name, value) for name, value in request.POST.items() if name != "csrfmiddlewaretoken"]
+def _ask(request: HttpRequest, form: HaltForm, effect: HaltEffect, back: str) -> HttpResponse:
     context = {
         "form": form,
         "scope": form.cleaned_data["scope"],
         "target": form.cleaned_data["target"],
         "reason": form.cleaned_data["reason"],
+        "text": form.cleaned_data["text"],
         "until": form.cleaned_data["until"],
-        "count": count,
-        "fields": [*fields, (form.add_prefix("sure"), "on")],
+        "kill": form.cleaned_data["cancel"],
+        "effect": effect,
+        "count": effect.orders,
+        "fields": sent_again(request, form),
         "back": back,
     }
     return render(request, "staff/kill.html", context)
 
 
-def open_orders(engine: Engine, scope: str, target: str) -> int | None:
-    """Return how many open orders there are in the scope of a halt, hibernating ones included; None when there is none such.
-
-    ``target`` is that of ``SetHalt``.
-    """
-    if scope == "market":
-        return len(engine.orders)
-    if scope == "contract":
-        if target not in engine.contracts:
-            return None
-        return sum(1 for order in engine.orders.values() if order.contract == target)
-    if scope == "account":
-        index = int(target)
-        return engine.accounts[index].open_orders if index < len(engine.accounts) else None
-    if target not in engine.areas:
-        return None
-    inside = {engine.areas.index[target]}
-    for node in engine.areas.areas:  # parents come before their children
-        if node.parent in inside:
-            inside.add(node.index)
-    return sum(account.open_orders for account in engine.accounts if account.node in inside)
+def sent_again(request: HttpRequest, form: SureForm) -> list[tuple[str, str]]:
+    """Return the fields of the form that was sent, for the button that does what it asks for."""
+    sure = form.add_prefix("sure")
+    fields = [(name, str(value)) for name, value in request.POST.items() if name not in ("csrfmiddlewaretoken", sure)]
+    return [*fields, (sure, "on")]
 
 
 # --- pages -----------------------------------------------------------------------------------------------------------

@@ -49,6 +49,8 @@ class Delivery:
         self.sockets: dict[Socket, None] = {}
         self.stalled: dict[Socket, None] = {}
         self.written = 0  # messages on the fan-out path
+        self.resyncs = 0  # times a log channel told a reader to catch up from elsewhere
+        self.dropped = 0  # sockets closed because they read too slowly
         self.close: Callable[[Socket, Close], None] = lambda socket, close: None
         self.identify: Callable[[access.Credentials], Awaitable[access.Viewer | None]] = access.viewer_of
         self._beats: deque[tuple[float, Socket]] = deque()  # in the order they are due: all intervals are equal
@@ -67,6 +69,10 @@ class Delivery:
             if task is not None:
                 task.cancel()
 
+    def counters(self) -> dict[str, int]:
+        """Return what has been done since the start."""
+        return {"written": self.written, "resyncs": self.resyncs, "dropped": self.dropped}
+
     def add(self, socket: Socket) -> None:
         """Take a new socket."""
         self.sockets[socket] = None
@@ -83,6 +89,7 @@ class Delivery:
         """Say something to one socket, after what waits for it."""
         if not self._ready(socket):
             if not socket.enqueue(None, frames):
+                self.dropped += 1
                 self.close(socket, TOO_SLOW)
             return
         socket.write(frames)
@@ -134,6 +141,7 @@ class Delivery:
             self.first(sub)
         elif sub.lost:
             sub.lost = False
+            self.resyncs += 1
             sub.socket.write(protocol.resync(channel.name, channel.seq, "slow"))
             sub.seq = channel.seq
 
@@ -143,6 +151,7 @@ class Delivery:
             if sub.seq == NEW:
                 continue
             if self._ready(sub.socket):
+                self.resyncs += 1
                 sub.socket.write(protocol.resync(channel.name, channel.seq, "lost"))
                 sub.seq = channel.seq
             else:
@@ -273,6 +282,7 @@ class Delivery:
             if socket.backlog() <= SOFT_BACKLOG_BYTES // 4:
                 self.drained(socket)  # in case its transport never said so
             elif now - socket.stalled_at > WRITE_DEADLINE_S:
+                self.dropped += 1
                 self.close(socket, TOO_SLOW)
 
     async def _recheck(self) -> None:

@@ -143,7 +143,7 @@ class Hub:
             "sockets": len(self.delivery.sockets),
             "channels": len(self._channels),
             "stalled": len(self.delivery.stalled),
-            "written": self.delivery.written,
+            **self.delivery.counters(),
             "flushes": self.flushes,
             "seq": self.seq,
         }

@@ -139,10 +139,18 @@ def test_a_cut_below_what_is_allocated_raises_an_alert(
         assert flow["export_residual_wh"] == -1_000
         path = f"{BASE}/alerts/{seq}/acknowledge"
         refused(city.rita.request("POST", path), 403, "forbidden")
-        for _ in range(2):
-            seen = shaped(olga.request("POST", path), shapes.Alert)
+        assert seq in [row.id for row in shaped(olga.get(f"{BASE}/alerts", state="open"), shapes.AlertPage).results]
+        refused(olga.request("POST", path, json={"note": "x" * 201}), 422, "invalid_value", "note")
+        refused(olga.request("POST", path, json={"said": "x"}), 400, "unknown_field", "said")
+        refused(olga.get(f"{BASE}/alerts", state="shut"), 400, "invalid_value", "state")
+        for text in ("Crew is on its way", "Another"):
+            seen = shaped(olga.request("POST", path, json={"note": text}), shapes.Alert)
+            assert seen.note == "Crew is on its way"
             assert (seen.acknowledged_by, seen.acknowledged_at) == ("olga", at_text(city.market.clock.at_ms))
         assert shaped(city.sam.request("POST", path), shapes.Alert).acknowledged_by == "olga", "the first one stays"
+        for state, listed in (("open", False), ("acknowledged", True)):
+            rows = shaped(olga.get(f"{BASE}/alerts", state=state), shapes.AlertPage).results
+            assert (seq in [row.id for row in rows]) is listed, state
         refused(olga.request("POST", f"{BASE}/alerts/{harmless}/acknowledge"), 404, "unknown_alert", "id")
         refused(olga.request("POST", f"{BASE}/alerts/{2**63}/acknowledge"), 404, "unknown_alert", "id")
         assert list(Acknowledgement.objects.values_list("seq", flat=True)) == [seq], "what is no alert leaves no note"

@@ -33,8 +33,11 @@ def set_capacity(desk: Page, kw: str, reason: str) -> None:
     desk.get_by_label("Into the area, kW").fill(kw)
     desk.get_by_label("Out of the area, kW").fill(kw)
     desk.locator("#id_capacity-reason").select_option(reason)
+    desk.get_by_role("button", name="See what it would do").click()
+    sure = desk.get_by_role("button", name="Yes, set the capacity")
+    sure.wait_for()
     with desk.expect_response(lambda response: response.request.method == "POST" and "/capacity" in response.url):
-        desk.get_by_role("button", name="Set the capacity").click(no_wait_after=True)
+        sure.click(no_wait_after=True)
 
 
 def go_on(operator: Visitor, path: str = "/operator/areas/LV4.101") -> Page:
@@ -126,8 +129,10 @@ def test_a_cut_below_what_is_allocated_blocks_and_raises_an_alert_that_is_acknow
     alert.get_by_role("button", name="I have seen it").click()
     expect(desk.locator(".notice.success")).to_contain_text("marked as seen by you")
     expect(desk.locator(".alert.new")).to_have_count(alerts - 1)
+    desk = operator.goto("/operator/alerts?state=acknowledged")
     expect(desk.locator('[data-live="alerts"]')).to_contain_text("seen by olga at")
-    set_capacity(go_on(operator), before, "restored")
+    operator.goto("/operator/areas/LV4.101")
+    set_capacity(desk, before, "restored")
 
 
 def test_the_kill_switch_asks_once_more_and_takes_all_orders_back(visit: Visit) -> None:
@@ -171,6 +176,7 @@ def test_a_halt_of_an_interval_may_end_by_itself(visit: Visit) -> None:
     desk.get_by_label("What").select_option("contract")
     desk.get_by_label("Which one").fill(contract)
     desk.get_by_role("button", name="Stop trading").click()
+    desk.get_by_role("button", name="Yes, stop trading").click()
     stopped = desk.get_by_role("heading", name="Stopped now").locator("xpath=..")
     expect(stopped).to_contain_text("until 23:00")
     desk.get_by_role("button", name="Let it go on").click()

@@ -61,12 +61,13 @@ def test_an_edge_is_cut_and_opened_again(visit: Visit, shoot: Callable[[Page, st
     into, out = page.get_by_label("Into the area, kW"), page.get_by_label("Out of the area, kW")
     before = into.input_value()
     into.fill("-1")
-    page.get_by_role("button", name="Set the capacity").click()
+    page.get_by_role("button", name="See what it would do").click()
     expect(page.locator("#id_capacity-import_kw_error")).to_be_visible()
     into.fill("0")
     out.fill("0")
     page.locator("#id_capacity-reason").select_option("fault")
-    page.get_by_role("button", name="Set the capacity").click()
+    page.get_by_role("button", name="See what it would do").click()
+    page.get_by_role("button", name="Yes, set the capacity").click()
     expect(page.locator(".notice.success")).to_contain_text(
         re.compile(r"The new capacity is in force\. Ledger entry \d+")
     )
@@ -85,7 +86,8 @@ def test_an_edge_is_cut_and_opened_again(visit: Visit, shoot: Callable[[Page, st
     page.get_by_label("Into the area, kW").fill(before)
     page.get_by_label("Out of the area, kW").fill(before)
     page.locator("#id_capacity-reason").select_option("restored")
-    page.get_by_role("button", name="Set the capacity").click()
+    page.get_by_role("button", name="See what it would do").click()
+    page.get_by_role("button", name="Yes, set the capacity").click()
     expect(page.locator("dt", has_text="May flow in").locator("xpath=following-sibling::dd")).to_have_text(
         f"{float(before):.1f} kW"
     )

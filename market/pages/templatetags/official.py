@@ -121,3 +121,9 @@ def watts(power_w: int) -> str:
     if abs(power_w) < MEGAWATT_FROM_W:
         return power(power_w)
     return f"{power_w / 1_000_000:,.1f}".removesuffix(".0") + " MW"
+
+
+@register.filter
+def rest_percent(left_percent: int) -> int:
+    """Return what is left of a width in per cent."""
+    return 100 - left_percent

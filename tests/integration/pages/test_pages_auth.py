@@ -186,6 +186,10 @@ ROLES = {
     "/staff/halts": {"sam"},
     "/staff/rules": {"sam"},
     "/operator": {"olga", "sam"},
+    "/operator/map": {"olga", "sam"},
+    "/operator/ahead": {"olga", "sam"},
+    "/operator/alerts": {"olga", "sam"},
+    "/operator/health": {"olga", "sam"},
     "/operator/areas/LV1.1": {"olga", "sam"},
     "/regulator": {"olga", "rita", "sam"},
     "/regulator/entries/0": {"olga", "rita", "sam"},
@@ -214,7 +218,7 @@ WRITES = [
     "/staff/money/transfers/1", "/staff/money/payouts", "/operator/disputes/1",
     "/staff/halts", "/staff/halts/resume", "/staff/rules/params",
     "/staff/rules/tariff", "/staff/rules/rulebook", "/operator/areas/LV1.1/capacity", "/operator/areas/LV1.1/fee",
-    "/operator/areas/LV1.1/halt",
+    "/operator/areas/LV1.1/halt", "/operator/alerts",
 ]  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from ledger import queries as ledger
 from market.engine.commands import HibernateOrder, PlaceBlock, PlaceIceberg
 from market.engine.events import Traded
 from market.exchange import operations
+from market.grid import preview
 from market.grid import queries as grid
 from market.pages import halts, recall, statement
 from market.pages.connection import limits_of
@@ -30,7 +31,8 @@ def trade_of(town: Town, ahead: int, seller: int | None = None) -> Traded:
 
 def open_orders(town: Town, scope: str, target: str) -> int | None:
     """Return what the kill switch would take back."""
-    return town.exchange.read(lambda engine: halts.open_orders(engine, scope, target))
+    found = preview.halt(town.exchange, scope=scope, target=target)
+    return None if found is None else found.orders
 
 
 # --- halts -----------------------------------------------------------------------------------------------------------
@@ -111,7 +113,7 @@ def test_the_end_of_a_halt_is_the_next_such_time(now: str, at: time, expected: s
 
 def test_a_halt_of_a_contract_has_its_end_on_the_ledger(town: Town) -> None:
     contract = town.market.contract(5)
-    form = {"scope": "contract", "target": contract, "reason": "fault", "until": "23:30", "once": "u1"}
+    form = {"scope": "contract", "target": contract, "reason": "fault", "until": "23:30", "once": "u1", "sure": "on"}
     for _ in range(2):  # a double click is one halt: the same end, the same entry
         assert town.olga.post("/operator/halts", **form).status_code == 302
     decisions = [d for d in grid.decisions(kinds=("halt",)) if d.target == contract]
@@ -135,7 +137,9 @@ def test_halts_are_for_operators(town: Town, who: str) -> None:
 def test_an_alert_is_seen_once_by_the_first(town: Town) -> None:
     trade = trade_of(town, 6, town.charlie.account)
     path = "/operator/areas/LV1.1"
-    form = {"capacity-import_kw": "1", "capacity-export_kw": "100", "capacity-reason": "overload"}
+    form = {
+        "capacity-import_kw": "1", "capacity-export_kw": "100", "capacity-reason": "overload", "capacity-sure": "on",
+    }  # fmt: skip
     town.olga.post(f"{path}/capacity", page=path, **{"capacity-once": "a1", **form})
     [load] = [load for load in grid.loads(town.exchange, trade.contract) or [] if load.area == "LV1.1"]
     row = row_of(load, 15)
@@ -149,7 +153,8 @@ def test_an_alert_is_seen_once_by_the_first(town: Town) -> None:
     seen = grid.alert(alert.seq)
     assert seen is not None
     assert seen.acknowledged_by == "sam"
-    assert "seen by sam at" in town.olga.html("/operator")
+    assert "seen by sam at" in town.olga.html("/operator/alerts", state="acknowledged")
+    assert f'value="{alert.seq}"' not in town.olga.html("/operator")
     for text in ("999999", "", "-1", "1" * 40, "one"):
         town.olga.post("/operator/alerts", page="/operator", seq=text)
         assert "There is no such alert." in town.olga.html("/operator")

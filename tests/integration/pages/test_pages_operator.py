@@ -13,7 +13,9 @@ from market.grid import queries as grid
 from market.pages.operator import row_of
 from tests.integration.pages.conftest import Town
 
-CAPACITY = {"capacity-import_kw": "50", "capacity-export_kw": "0.5", "capacity-reason": "overload"}
+CAPACITY = {
+    "capacity-import_kw": "50", "capacity-export_kw": "0.5", "capacity-reason": "overload", "capacity-sure": "on",
+}  # fmt: skip
 
 
 def area_of(town: Town, name: str) -> grid.AreaInfo:
@@ -42,7 +44,7 @@ def test_a_trade_across_the_city_loads_every_edge_on_its_way(town: Town) -> None
     assert (loads["LV1.1"].export_permille, loads["LV1.2"].load_permille) == (0, 0)
     html = town.olga.html("/operator", contract=contract)
     assert rows_of(html) == ["LV1.1", "LV2.1", "MV1", "MV2", "LV1.2"]
-    row = re.search(r'areas/LV1\.1".*?</tr>', html, re.DOTALL)
+    row = re.search(r'areas/LV1\.1".*?</tr>', html[html.index('data-live="flows"') :], re.DOTALL)
     assert row
     assert re.search(r'<rect class="fill" width="40" height="8"/></svg>\s*<span class="number">40\.0 kW', row[0])
     assert "40 %" in row[0]
@@ -70,7 +72,7 @@ def test_an_edge_that_gets_full_is_called_full(town: Town) -> None:
     town.market.place(town.charlie.account, "sell", "0.0800", 24_500, contract=contract)
     town.market.buys(town.alice.account, "0.5000", 24_500, contract=contract)
     html = town.olga.html("/operator", contract=contract)
-    row = re.search(r'areas/LV1\.1".*?</tr>', html, re.DOTALL)
+    row = re.search(r'areas/LV1\.1".*?</tr>', html[html.index('data-live="flows"') :], re.DOTALL)
     assert row
     assert "98 %" in row[0]
     assert '<span class="tag bad">full</span>' in row[0]
@@ -127,16 +129,17 @@ def test_an_impossible_capacity_is_refused_at_its_field(town: Town, name: str, v
 
 def test_a_fee_holds_for_contracts_that_open_later(town: Town) -> None:
     path = "/operator/areas/MV1"
-    town.olga.post(f"{path}/fee", page=path, **{"fee-once": "f1", "fee-fee": "0.0125"})
+    sure = {"fee-reason": "tariff", "fee-sure": "on"}
+    town.olga.post(f"{path}/fee", page=path, **{"fee-once": "f1", "fee-fee": "0.0125", **sure})
     assert area_of(town, "MV1").fee_e4 == 125
-    response = town.olga.post(f"{path}/fee", page=path, **{"fee-once": "f2", "fee-fee": "0.00001"})
+    response = town.olga.post(f"{path}/fee", page=path, **{"fee-once": "f2", "fee-fee": "0.00001", **sure})
     assert response.status_code == 422
     assert area_of(town, "MV1").fee_e4 == 125
 
 
 def test_an_area_is_stopped_with_all_below_it_and_goes_on(town: Town) -> None:
     path = "/operator/areas/MV2"
-    form = {"halt-once": "h1", "halt-reason": "fault", "decision": "stop"}
+    form = {"halt-once": "h1", "halt-reason": "fault", "halt-sure": "on", "decision": "stop"}
     town.olga.post(f"{path}/halt", page=path, **form)
     html = town.olga.html(path)
     assert "Trading is stopped here and in all areas below." in html
