@@ -69,10 +69,10 @@ def search_orders(
         rows = rows.filter(contract=contract)
     if before is not None:
         rows = rows.filter(id__lt=before)
-    return sorted(_of_many(rows.order_by("-id")[: limited(limit)]), key=lambda view: -view.id)
+    return sorted(orders_of_many(rows.order_by("-id")[: limited(limit)]), key=lambda view: -view.id)
 
 
-def _of_many(rows: Iterable[models.Order]) -> list[OrderView]:
+def orders_of_many(rows: Iterable[models.Order]) -> list[OrderView]:
     """Return orders of several accounts with their state, in no order."""
     by_account: dict[int, list[models.Order]] = {}
     for row in rows:
@@ -171,4 +171,6 @@ def legs(group: int) -> list[OrderView]:
     count = models.OrderDetail.objects.filter(order=group, group=group).values_list("legs", flat=True).first()
     if count is None:
         return []
-    return sorted(_of_many(models.Order.objects.filter(id__gte=group, id__lt=group + count)), key=lambda view: view.id)
+    return sorted(
+        orders_of_many(models.Order.objects.filter(id__gte=group, id__lt=group + count)), key=lambda view: view.id
+    )
