@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hashlib
 import os
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 
 import orjson
 from django.conf import settings
+from django.http import StreamingHttpResponse
 
 from ledger import queries as ledger
 from ledger.core.merkle import leaf_hash
@@ -152,6 +154,19 @@ def content(made: Made) -> Iterator[bytes] | None:
     if not made.file or not path.is_file():
         return None
     return _pieces(path)
+
+
+def response(made: Made) -> StreamingHttpResponse | None:
+    """Return the answer that hands an export out, None when its bytes are gone; the hash is in its head (RFC 9530)."""
+    pieces = content(made)
+    if pieces is None:
+        return None
+    answer = StreamingHttpResponse(pieces, content_type=formats.TYPES[made.format])
+    answer["Content-Length"] = str(made.size)
+    answer["Content-Disposition"] = f'attachment; filename="{made.name}"'
+    answer["Repr-Digest"] = f"sha-256=:{base64.b64encode(bytes.fromhex(made.sha256)).decode()}:"
+    answer["Cache-Control"] = "no-store"
+    return answer
 
 
 def _pieces(path: Path) -> Iterator[bytes]:

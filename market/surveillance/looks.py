@@ -9,7 +9,7 @@ from typing import NamedTuple
 from django.conf import settings
 from django.utils.translation import gettext_lazy as _
 
-from market.households.accesslog import KINDS
+from market.households.accesslog import KINDS, ORDERS
 from market.households.models import Role
 from market.surveillance.models import QUERY_LENGTH, Look
 
@@ -22,6 +22,7 @@ WHAT = {
     EXPORT: _("An export made"),
     DOWNLOAD: _("An export fetched"),
 }
+KIND_OF_BOOK = ORDERS  # of the accounts that a book of the past shows
 WATCHERS = frozenset((Role.REGULATOR.value, Role.STAFF.value))
 PATH_LENGTH = 200
 MAX_LIMIT = 500
