@@ -160,6 +160,11 @@ def trades_of_order(order: OrderView) -> list[TradeView]:
     return trade_views(rows)
 
 
+def recalled_at(trade: int) -> int | None:
+    """Return when a trade was taken back, None when it stands."""
+    return models.Recall.objects.filter(trade=trade).values_list("at_ms", flat=True).first()
+
+
 def changes_of_order(order: OrderView) -> list[ChangeView]:
     """Return what an order's owner, or the market, did to it, oldest first."""
     rows = models.OrderChange.objects.filter(account=order.account, order=order.id, seq__gt=order.id).order_by("seq")

@@ -14,6 +14,8 @@ from market.pages import (
     recall,
     receipts,
     regulator,
+    rewinding,
+    searching,
     settlement,
     sharing,
     staff,
@@ -46,4 +48,6 @@ urlpatterns = [
     *operator.urlpatterns,
     *settlement.urlpatterns,
     *regulator.urlpatterns,
+    *searching.urlpatterns,
+    *rewinding.urlpatterns,
 ]
