@@ -24,6 +24,9 @@ SCRIPTS = (
     _("Prices are live again."),
     _("Prices paused: the connection to the market is silent. Nothing can be sold until it is back."),
     _("Block {height}"),
+    # books of the past
+    _("The book after entry {seq}."),
+    _("The book could not be shown. Try again."),
     # home
     _("Sold: {sold} for {slot}, {amount}. Receipt no. {number}."),
     _("On offer: {rest} for {slot} at {price} per kWh. You will see here when a neighbour buys. No. {number}."),
