@@ -23,13 +23,14 @@ from market.surveillance import concentration, filters, looks, past, pastviews, 
 
 MAX_CONTRACTS = 300  # that a list offers
 WIDTH, HEIGHT, FOOT = 960, 240, 60  # of the chart of a day, the foot for volumes
+SHOWN_LEVELS = 15  # of a side; what changed is shown wherever it is
 SHOWN_AREAS = 12  # of the table of one day, besides everywhere
 
 
 def _areas() -> list[str]:
     """Return the areas to choose from, the root first; none while no market runs here: a name can be typed."""
     exchange = running_exchange()
-    return [] if exchange is None else [one.name for one in grid.areas(exchange)]
+    return [] if exchange is None else [one.area for one in grid.areas(exchange)]
 
 
 # --- the book --------------------------------------------------------------------------------------------------------
@@ -77,8 +78,14 @@ def _moment(request: HttpRequest, contract: str, area: str, seq: int) -> dict[st
         "moment": moment,
         "around": steps.around(contract, moment.first, moment.last),
         "lines": [line_of(entry) for entry in moment.entries],
-        "asks": moment.asks[::-1],  # as a ladder: the best ask next to the best bid
+        "asks": _near(moment.asks)[::-1],  # as a ladder: the best ask next to the best bid
+        "bids": _near(moment.bids),
     }
+
+
+def _near(levels: tuple[pastviews.PastLevel, ...]) -> list[pastviews.PastLevel]:
+    """Return the levels next to the best one, and all that changed."""
+    return [level for place, level in enumerate(levels) if place < SHOWN_LEVELS or level.mark]
 
 
 # --- prices and concentration ----------------------------------------------------------------------------------------
@@ -87,6 +94,7 @@ class Stick(NamedTuple):
 
     priced: concentration.Priced
     x: float
+    bar_x: float
     top: float
     bottom: float
     mean: float
@@ -168,12 +176,9 @@ def _sticks(prices: list[concentration.Priced]) -> list[Stick]:
     sticks = []
     for place, one in enumerate(prices):
         bar = max(1.0, round((FOOT - 8) * one.energy_wh / most, 1))
-        sticks.append(
-            Stick(
-                one, round(64 + place * step + step / 2, 1), _y(one.high_e4, low, high), _y(one.low_e4, low, high),
-                _y(one.mean_e4, low, high), round(HEIGHT + FOOT - bar, 1), bar, round(min(24.0, step * 0.7), 1),
-            )
-        )  # fmt: skip
+        x, width = 64 + place * step + step / 2, min(24.0, step * 0.7)
+        ends = (_y(price_e4, low, high) for price_e4 in (one.high_e4, one.low_e4, one.mean_e4))
+        sticks.append(Stick(one, x, x - width / 2, *ends, HEIGHT + FOOT - bar, bar, width))
     return sticks
 
 
