@@ -1,6 +1,6 @@
 """What a search looks for, as fields of a URL: strictly read, and written so that the same search is the same text.
 
-Pure. Prices are decimal texts (currency per kWh), energies integer Wh, instants RFC 3339 texts; one without an offset is in
+Prices are decimal texts (currency per kWh), energies integer Wh, instants RFC 3339 texts; one without an offset is in
 the zone the caller names, which is how a browser's own field for dates writes it.
 """
 

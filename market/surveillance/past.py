@@ -58,7 +58,7 @@ class Past:
         self._kept_bytes = 0
         self._answers: OrderedDict[tuple[str, str, int], Moment] = OrderedDict()
         self._cursor: Engine | None = None
-        self._log = b""  # the first entry: whose log all this is about
+        self._head: tuple[int, str] | None = None  # size and root of the log that all this is about
         self._job: _Job | None = None
 
     def book(self, *, contract: str, area: str, seq: int) -> Moment:
@@ -100,10 +100,16 @@ class Past:
         return moment
 
     def _know_log(self) -> None:
-        """Forget everything when the database holds another log than before (a restored one, another test's)."""
-        first = ledger.leaf(0)
-        if first != self._log:
-            self._log, self._cursor, self._job = first, None, None
+        """Forget everything unless the log still has the head it had: the database may be a restored one, or a test's."""
+        known, newest = self._head, ledger.newest()
+        first = hashlib.sha256(ledger.leaf(0)).hexdigest()  # what there is to know before the first seal
+        if known is None or known[0] == 0:
+            same = known == (0, first)
+        else:
+            same = [(one.size, one.root) for one in ledger.heads(known[0] - 1, known[0])] == [known]
+        self._head = (0, first) if newest is None else (newest.size, newest.root)
+        if not same:
+            self._cursor = self._job = None
             self._answers.clear()
             with self._kept_lock:
                 self._kept.clear()

@@ -27,6 +27,9 @@ PURE = (
     "market/settlement/statements.py",
     "market/agents/strategies",
     "market/streaming/protocol.py",
+    "market/surveillance/formats.py",
+    "market/surveillance/pastbook.py",
+    "market/surveillance/pastviews.py",
 )
 IMPURE = {
     "django", "rest_framework", "channels", "psycopg2", "time", "random", "secrets", "socket", "asyncio", "threading",

@@ -147,6 +147,19 @@ def test_what_is_far_is_replayed_beside_and_then_near(run: Recorded, monkeypatch
     check(rebuilt, run, [seq])
 
 
+def test_what_is_known_of_another_log_is_forgotten(run: Recorded) -> None:
+    rebuilt, seq = Past(step=10), sorted(run.shown)[-1]
+    check(rebuilt, run, [seq])
+    assert rebuilt._kept
+    assert rebuilt._answers
+    size, root = rebuilt._head or (0, "")
+    rebuilt._head = size, root[::-1]  # as after another database was put in the place of this one
+    rebuilt._know_log()
+    assert not rebuilt._kept
+    assert not rebuilt._answers
+    check(rebuilt, run, [seq])
+
+
 def test_a_snapshot_is_where_it_starts(run: Recorded) -> None:
     contract = market_contract(run)
     run.market.place(run.market.alice, "sell", "0.1700", 1_000, contract=contract)
