@@ -6,8 +6,10 @@ import base64
 import csv
 import hashlib
 import io
+import threading
 import time
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from ledger.core.merkle import leaf_hash
 from market.api import shapes
 from market.engine.commands import PlaceIceberg
 from market.exchange import models
-from market.surveillance import exports, formats, saved, search
+from market.surveillance import exports, formats, past, saved, search
 from market.surveillance.filters import Filter
 from tests.api.conftest import City, Person, refused, shaped
 
@@ -113,11 +115,11 @@ def test_orders_and_entries_are_found_by_anything(city: City, rita: Person, stor
 
 
 def test_a_hash_in_a_full_tile_is_found(city: City, rita: Person) -> None:
-    while city.seq() < 300:
-        city.alice.order("sell", "0.9000", 100, contract=city.market.contract(5))
-    _block(260)
+    while city.seq() < 520:
+        city.market.place(city.alice.account, "sell", "0.9000", 100, contract=city.market.contract(5))
+    _block(515)
     assert seqs(rita, kind="entries", hash=leaf_hash(ledger.leaf(3)).hex()) == [3]
-    assert seqs(rita, kind="entries", hash=leaf_hash(ledger.leaf(255)).hex()) == [255]
+    assert seqs(rita, kind="entries", hash=leaf_hash(ledger.leaf(300)).hex()) == [300]
 
 
 def test_totals_and_pages(city: City, rita: Person, story: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,6 +146,21 @@ def test_totals_and_pages(city: City, rita: Person, story: dict[str, Any], monke
     assert found == list(models.Trade.objects.order_by("-id").values_list("id", flat=True))
     assert pages >= city.seq() // 40
     assert not search.totals(wanted).complete
+
+
+def test_prices_are_those_of_the_side_asked_for(city: City, rita: Person) -> None:
+    contract = city.market.contract(7)
+    city.alice.order("sell", "0.1000", 100, contract=contract)
+    trade = city.charlie.order("buy", "0.2000", 100, contract=contract)["seq"]
+    row = rita.get(f"{BASE}/search", contract=contract).json()["results"][0]
+    assert row["seq"] == trade
+    # The buyer is in another area and pays the grid's fees.
+    assert seqs(rita, contract=contract, price_from="0.1000", price_to="0.1000") == [trade]
+    assert seqs(rita, contract=contract, side="sell", price_to="0.1000") == [trade]
+    assert seqs(rita, contract=contract, side="buy", price_to="0.1000") == []
+    assert seqs(rita, contract=contract, side="buy", price_from="0.1001") == [trade]
+    assert seqs(rita, contract=contract, side="buy", area="LV2.1") == [trade]
+    assert seqs(rita, contract=contract, side="sell", area="LV2.1") == []
 
 
 @pytest.mark.parametrize(
@@ -179,6 +196,30 @@ def test_the_book_as_it_stood(city: City, rita: Person, story: dict[str, Any]) -
     refused(rita.get(f"{BASE}/book", contract=story["contract"], area="X", seq=now), 404, "unknown_area", "area")
     refused(rita.get(f"{BASE}/book", **ask), 400, "missing_field", "seq")
     refused(rita.get(f"{BASE}/book", **ask, seq="x"), 400, "out_of_range", "seq")
+
+
+def test_the_event_loop_goes_on_while_a_book_is_rebuilt(
+    city: City, rita: Person, story: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside, go_on, genuine = threading.Event(), threading.Event(), past.PAST._book
+
+    def slow(*args: Any) -> Any:
+        inside.set()
+        assert go_on.wait(20)
+        return genuine(*args)
+
+    monkeypatch.setattr(past.PAST, "_book", slow)
+    answers: list[Any] = []
+    fields = {"contract": story["contract"], "area": "LV1.1", "seq": story["trade"]}
+    thread = threading.Thread(target=lambda: answers.append(rita.get(f"{BASE}/book", **fields)))
+    thread.start()
+    assert inside.wait(20)
+    assert city.request("GET", "/healthz").status_code == 200
+    assert city.alice.order("sell", "0.9000", 100)["order"]["status"] == "open"
+    assert not answers
+    go_on.set()
+    thread.join(20)
+    assert answers[0].status_code == 200
 
 
 def test_views_are_mine_and_bounded(rita: Person, city: City, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -283,9 +324,14 @@ def test_concentration_by_day_and_area(city: City, rita: Person, story: dict[str
     day = story["contract"][:10]
     page = shaped(rita.get(f"{BASE}/concentration", day=day), shapes.ConcentrationPage)
     whole = {row.side: row for row in page.results if not row.area}
-    # Bob bought all there was and Alice sold it.
-    assert (whole["buy"].hhi, whole["buy"].largest[0]["share_bp"]) == (10_000, 10_000)
-    assert whole["sell"].largest[0]["account"] == city.alice.account
+    bought: dict[int, int] = {}
+    for buyer, energy_wh in models.Trade.objects.values_list("buyer", "energy_wh"):
+        bought[buyer] = bought.get(buyer, 0) + energy_wh
+    total = sum(bought.values())
+    assert whole["buy"].hhi == round(sum(Fraction(100 * one, total) ** 2 for one in bought.values()))
+    assert whole["buy"].largest[0]["share_bp"] == round(Fraction(10_000 * max(bought.values()), total))
+    assert (whole["buy"].energy_wh, whole["buy"].accounts) == (total, len(bought))
+    assert (whole["sell"].hhi, whole["sell"].largest[0]["account"]) == (10_000, city.alice.account)
     refused(rita.get(f"{BASE}/concentration", day="x"), 422, "invalid_value", "day")
 
 
