@@ -70,7 +70,7 @@ def _fill(rows: int) -> None:
     hashes = bytearray()
     last: tuple[int, int, str] = (0, 0, names[0])
     for seq in range(rows * 3 // 2):
-        account, area = rng.randrange(ACCOUNTS), f"LV{rng.randrange(AREAS)}"
+        account, area = 1 + rng.randrange(ACCOUNTS), f"LV{rng.randrange(AREAS)}"
         price_e4, energy_wh = rng.randrange(800, 4_000), rng.randrange(50, 5_000)
         kind = "trade" if seq % 3 == 2 else "order"
         if kind == "order":
@@ -79,9 +79,9 @@ def _fill(rows: int) -> None:
             orders.append((seq, HEAD_MS + seq, account, area, name, side, price_e4, energy_wh, "gtg", 0))
             last = (seq, account, name)
         else:
-            pair = (last[0], last[0] - 1)
+            pair, seller = (last[0], last[0] - 1), account + (account == last[1])
             trades.append(
-                (seq, HEAD_MS + seq, last[2], *pair, energy_wh, price_e4 + 50, price_e4, "buy", last[1], account, *pair,
+                (seq, HEAD_MS + seq, last[2], *pair, energy_wh, price_e4 + 50, price_e4, "buy", last[1], seller, *pair,
                       area, f"LV{rng.randrange(AREAS)}", price_e4 * energy_wh, 0, 0)
             )  # fmt: skip
         leaf = json.dumps(
