@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 import orjson
 from django.conf import settings
+from django.db import connection
 
 from ledger import cosigning, loading
 from ledger.core.encoding import decode
 from ledger.core.keyring import Keyring
-from ledger.core.merkle import NodeReader, consistency_path, inclusion_path
+from ledger.core.merkle import NodeReader, consistency_path, inclusion_path, leaf_hash
 from ledger.core.note import MAX_SIZE, parse_note
 from ledger.core.receipt import format_receipt
 from ledger.core.rows import join_rows
@@ -23,6 +24,8 @@ from ledger.models import Checkpoint, Entry, Evidence, HashTile, KeyEntry, Row, 
 
 MAX_ENTRIES = 10_000  # of one page
 MAX_BLOCKS = 1_000
+MAX_HASHED = 10_000_000  # newest entries among which a hash is looked for: 320 MB of hashes
+WIDTH = 256  # hashes of a full tile
 ITERATION = 5_000  # entries of one read while iterating
 
 
@@ -76,10 +79,42 @@ def entry(seq: int) -> dict[str, int | str]:
     return decode(leaf(seq))
 
 
+def seq_of_hash(digits: str) -> int | None:
+    """Return the entry whose leaf hash (hex) this is, None when it is not among the newest ``MAX_HASHED``.
+
+    No index: it would cost every entry that is written. The full tiles are looked through by the database, 8 KB for 256
+    entries; what is not in a full tile yet is hashed here.
+    """
+    wanted = bytes.fromhex(digits)
+    whole = size()
+    first = whole - whole % WIDTH
+    for seq, data in enumerate(leaves(first, WIDTH), first):
+        if leaf_hash(data) == wanted:
+            return seq
+    return _seq_in_tiles(wanted, max(0, (whole - MAX_HASHED) // WIDTH))
+
+
+def _seq_in_tiles(wanted: bytes, oldest: int) -> int | None:
+    at = "position(%s in data)" if connection.vendor == "postgresql" else "instr(data, %s)"
+    sql = f"SELECT number, {at} FROM ledger_hashtile WHERE level = 0 AND number >= %s AND {at} > 0"  # noqa: S608 (ours)
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [wanted, oldest, wanted])
+        for number, place in cursor.fetchall():
+            if (place - 1) % len(wanted) == 0:  # else the end of one hash and the beginning of the next
+                return int(number) * WIDTH + (int(place) - 1) // len(wanted)
+    return None
+
+
 def leaves(first: int, limit: int) -> list[bytes]:
     """Return the stored bytes of at most ``limit`` (bounded by ``MAX_ENTRIES``) entries from ``first`` on."""
     found = Entry.objects.filter(seq__gte=first).order_by("seq").values_list("leaf", flat=True)
     return [bytes(data) for data in found[: min(limit, MAX_ENTRIES)]]
+
+
+def leaves_of(seqs: Collection[int]) -> list[tuple[int, bytes]]:
+    """Return (sequence, stored bytes) of these entries (at most some hundreds), in order."""
+    found = Entry.objects.filter(seq__in=seqs).order_by("seq").values_list("seq", "leaf")
+    return [(seq, bytes(data)) for seq, data in found]
 
 
 def entries(first: int, limit: int) -> list[dict[str, int | str]]:

@@ -5,6 +5,7 @@ import { fromBase64, fromHex, same, toHex } from "./ledger/bytes.ts";
 import { leafHash, rootFromPath } from "./ledger/merkle.ts";
 import { parseCheckpoint, parseKey, parseNote, signedBy } from "./ledger/note.ts";
 import { startRefresh } from "./refresh";
+import { startReplay } from "./replay";
 import { announce } from "./status";
 
 interface Evidence {
@@ -134,4 +135,5 @@ class Verify extends HTMLElement {
 }
 
 customElements.define("sl-verify", Verify);
+startReplay();
 startRefresh();

@@ -19,6 +19,9 @@ _PROBLEM_TEXT = (
 )
 
 
+_SURVEILLANCE = (shapes.SavedViewIn, shapes.SavedViewNameIn, shapes.ExportIn)
+
+
 def _all_shapes() -> list[type]:
     found = [
         value
@@ -26,7 +29,15 @@ def _all_shapes() -> list[type]:
         if isinstance(value, type) and issubclass(value, shapes.Shape) and value is not shapes.Shape
     ]
     bodies = (complex_in.SweepIn, complex_in.BlockIn, complex_in.BasketIn, complex_in.LegIn)
-    return [*found, orders_in.OrderIn, orders_in.AmendIn, shapes.SigningKeyIn, shapes.DeviceValueIn, *bodies]
+    return [
+        *found,
+        orders_in.OrderIn,
+        orders_in.AmendIn,
+        shapes.SigningKeyIn,
+        shapes.DeviceValueIn,
+        *bodies,
+        *_SURVEILLANCE,
+    ]
 
 
 def components() -> dict[str, Any]:

@@ -14,16 +14,22 @@ from market.api.orders_out import order_out, public_trade
 from market.api.views import ApiView, answer, contract_of
 from market.exchange import queries
 from market.exchange.units import at_text
-from market.households import accesslog
+from market.households import accesslog, keys
 from market.households.models import Role
 
 _FILTERS = (query("account", "only of this account", int), query("contract", "only of this contract"), *PAGE)
 
 
 class RegulatorView(ApiView):
-    """A resource for those who watch the market."""
+    """A resource for those who watch the market. Their own views and exports need no more than the right to read."""
 
     roles = frozenset({Role.REGULATOR.value, Role.STAFF.value})
+    write_scope = keys.READ
+
+    def me(self) -> int:
+        """Return who asks."""
+        assert self.identity is not None
+        return self.identity.user_id
 
 
 class Orders(RegulatorView):
@@ -39,10 +45,11 @@ class Orders(RegulatorView):
         before, limit = cursors.number_cursor(query), cursors.limit_of(query)
         rows = queries.search_orders(account=account, contract=contract, before=before, limit=limit + 1)
         self.note(accesslog.ORDERS, lambda: {row.account for row in rows[:limit]})
-        return answer(cursors.page(rows, limit, lambda row: row.id, _order))
+        return answer(cursors.page(rows, limit, lambda row: row.id, order_view))
 
 
-def _order(view: queries.OrderView) -> dict[str, Any]:
+def order_view(view: queries.OrderView) -> dict[str, Any]:
+    """Return an order as the regulator sees it."""
     return {**order_out(view), "account": view.account}
 
 
@@ -59,10 +66,11 @@ class Trades(RegulatorView):
         before, limit = cursors.number_cursor(query), cursors.limit_of(query)
         rows = queries.trades(account=account, contract=contract, before=before, limit=limit + 1, newest_first=True)
         self.note(accesslog.TRADES, lambda: {side for row in rows[:limit] for side in (row.buyer, row.seller)})
-        return answer(cursors.page(rows, limit, lambda row: row.seq, _trade))
+        return answer(cursors.page(rows, limit, lambda row: row.seq, trade_view))
 
 
-def _trade(view: queries.TradeView) -> dict[str, Any]:
+def trade_view(view: queries.TradeView) -> dict[str, Any]:
+    """Return a trade as the regulator sees it."""
     return {
         **public_trade(view),
         "buyer": view.buyer,

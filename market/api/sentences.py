@@ -39,6 +39,11 @@ SENTENCES: dict[str, tuple[str, ...]] = {
     "unavailable": (_("Something went wrong on our side; it has been noted. Try again in a moment."),),
     "batch_size": (_("A batch has 1 to %(limit)s orders."),),
     "invalid_cursor": (_("This cursor is not one of ours."),),
+    "view_exists": (_("You have a view of this name."),),
+    "too_many_views": (_("You have %(limit)s views: delete one first."),),
+    "ledger_contradiction": (
+        _("Entry %(seq)s does not follow from the rules: the book cannot be rebuilt. The ledger must be audited."),
+    ),
     "out_of_range": (_("Expected a whole number from %(low)s to %(high)s."),),
     # --- orders
     "invalid_price": (_('A price is a text such as "0.2850", in currency per kWh.'),),

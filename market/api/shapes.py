@@ -107,6 +107,25 @@ from market.api.statement_shapes import (  # noqa: F401
     StatementSums,
     StatementTotals,
 )
+from market.api.surveillance_shapes import (  # noqa: F401
+    BookRebuilding,
+    Concentration,
+    ConcentrationPage,
+    ExportIn,
+    ExportOut,
+    ExportPage,
+    LookOut,
+    LookPage,
+    PastBook,
+    PastLevelOut,
+    PastOrderOut,
+    SavedViewIn,
+    SavedViewNameIn,
+    SavedViewOut,
+    SavedViewPage,
+    SearchPage,
+    SearchTotals,
+)
 
 
 # --- the market ------------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from market.api import (
     readings,
     reference,
     regulator,
+    surveillance,
     trades,
 )
 
@@ -76,6 +77,14 @@ urlpatterns = [
     path("regulator/orders", regulator.Orders.as_view()),
     path("regulator/trades", regulator.Trades.as_view()),
     path("regulator/refusals", regulator.Refusals.as_view()),
+    path("regulator/search", surveillance.Search.as_view()),
+    path("regulator/book", surveillance.PastBook.as_view()),
+    path("regulator/views", surveillance.Views.as_view()),
+    path("regulator/views/<int:view_id>", surveillance.OneView.as_view()),
+    path("regulator/exports", surveillance.Exports.as_view()),
+    path("regulator/exports/<int:export_id>/file", surveillance.ExportFile.as_view()),
+    path("regulator/accesses", surveillance.Looks.as_view()),
+    path("regulator/concentration", surveillance.Concentrations.as_view()),
     path("schema/", reference.schema, name="api-schema"),
     path("docs/", reference.docs, name="api-docs"),
     re_path(r"^(?P<path>.*)$", problems.not_found),

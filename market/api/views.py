@@ -21,6 +21,7 @@ from market.households import accesslog, keys, queries
 from market.households.identities import Identity
 from market.households.models import Role
 from market.streaming.access import ANYBODY, Viewer
+from market.surveillance import looks
 
 T = TypeVar("T")
 
@@ -85,18 +86,22 @@ class ApiView(APIView):
             return ANYBODY
         return Viewer(identity.user_id, identity.role, identity.account_index, identity.area, True)
 
-    def note(self, kind: str, accounts: Callable[[], Iterable[int]] = tuple, *, everybody: bool = False) -> None:
-        """Note whom somebody in office is shown here (``accesslog``); ``accounts`` is only asked for them."""
+    def note(
+        self, kind: str, accounts: Callable[[], Iterable[int]] = tuple, *, everybody: bool = False, what: str = "",
+        query: str | None = None, sha256: str = "",
+    ) -> None:  # fmt: skip
+        """Note whom somebody in office is shown here (``accesslog``), and for those who watch the market what they looked at.
+
+        ``accounts`` is only asked for them. ``what`` and ``query`` are the kind and the query string by default.
+        """
         identity = self.identity
-        if identity is not None and identity.role in OFFICIALS:
-            accesslog.note(
-                reader=identity.user_id,
-                role=identity.role,
-                kind=kind,
-                now=timezone.now(),
-                accounts=accounts(),
-                everybody=everybody,
-            )
+        if identity is None or identity.role not in OFFICIALS:
+            return
+        now, who = timezone.now(), {"reader": identity.user_id, "role": identity.role}
+        accesslog.note(**who, kind=kind, now=now, accounts=accounts(), everybody=everybody)
+        request = self.request._request
+        asked = request.META.get("QUERY_STRING", "") if query is None else query
+        looks.note(**who, what=what or kind, path=request.path, query=asked, now=now, sha256=sha256)
 
     def query(self, *known: str) -> dict[str, str]:
         """Return the query string's fields; raise ``Problem`` on unknown or repeated ones: no filter is ignored."""

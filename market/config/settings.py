@@ -53,6 +53,7 @@ LEDGER_SALT_FILE = Path(envstr("SUNLEDGER_LEDGER_SALT_FILE", str(DATA_DIR / "led
 # A key for every person: outside of backups, so that destroying one is forgetting (docs/operations).
 PERSON_KEYS_FILE = Path(envstr("SUNLEDGER_PERSON_KEYS_FILE", str(DATA_DIR / "person_keys")))
 ACCESS_LOG_DAYS = envint("SUNLEDGER_ACCESS_LOG_DAYS", 365)  # how long it is kept who read what about whom
+EXPORTS_DIR = Path(envstr("SUNLEDGER_EXPORTS", str(DATA_DIR / "exports")))  # files that the regulator had made
 RENEWAL_DAYS = envint("SUNLEDGER_RENEWAL_DAYS", 28)  # a member may ask for a new account number that often; 0 = never
 PUBLISHED_CHECKPOINT_FILE = Path(envstr("SUNLEDGER_PUBLISHED_CHECKPOINT", str(DATA_DIR / "published_checkpoint")))
 # Entry bundles and rows without a key: only in the demo (DESIGN: they hold what single homes did).
@@ -99,6 +100,7 @@ INSTALLED_APPS = [
     "market.payments",
     "market.settlement",
     "market.disputes",
+    "market.surveillance",
     "market.agents",
     "market.follow",
     "market.streaming",

@@ -36,7 +36,10 @@ class Order(models.Model):
     expires_at_ms = models.BigIntegerField()
 
     class Meta:
-        indexes = [models.Index(fields=["account", "id"], name="order_account")]
+        indexes = [
+            models.Index(fields=["account", "id"], name="order_account"),
+            models.Index(fields=["contract", "id"], name="order_contract"),  # the regulator's search and replay
+        ]
 
 
 class Trade(models.Model):

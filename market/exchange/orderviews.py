@@ -69,10 +69,10 @@ def search_orders(
         rows = rows.filter(contract=contract)
     if before is not None:
         rows = rows.filter(id__lt=before)
-    return sorted(_of_many(rows.order_by("-id")[: limited(limit)]), key=lambda view: -view.id)
+    return sorted(orders_of_many(rows.order_by("-id")[: limited(limit)]), key=lambda view: -view.id)
 
 
-def _of_many(rows: Iterable[models.Order]) -> list[OrderView]:
+def orders_of_many(rows: Iterable[models.Order]) -> list[OrderView]:
     """Return orders of several accounts with their state, in no order."""
     by_account: dict[int, list[models.Order]] = {}
     for row in rows:
@@ -160,6 +160,11 @@ def trades_of_order(order: OrderView) -> list[TradeView]:
     return trade_views(rows)
 
 
+def recalled_at(trade: int) -> int | None:
+    """Return when a trade was taken back, None when it stands."""
+    return models.Recall.objects.filter(trade=trade).values_list("at_ms", flat=True).first()
+
+
 def changes_of_order(order: OrderView) -> list[ChangeView]:
     """Return what an order's owner, or the market, did to it, oldest first."""
     rows = models.OrderChange.objects.filter(account=order.account, order=order.id, seq__gt=order.id).order_by("seq")
@@ -171,4 +176,6 @@ def legs(group: int) -> list[OrderView]:
     count = models.OrderDetail.objects.filter(order=group, group=group).values_list("legs", flat=True).first()
     if count is None:
         return []
-    return sorted(_of_many(models.Order.objects.filter(id__gte=group, id__lt=group + count)), key=lambda view: view.id)
+    return sorted(
+        orders_of_many(models.Order.objects.filter(id__gte=group, id__lt=group + count)), key=lambda view: view.id
+    )

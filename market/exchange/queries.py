@@ -25,6 +25,7 @@ from market.exchange.orderviews import (
     order,
     orders,
     orders_by_id,
+    recalled_at,
     search_orders,
     trade_views,
     trades_of_order,
@@ -46,7 +47,7 @@ from market.exchange.views import (
 __all__ = [
     "DETAIL", "ChangeView", "OrderView", "account_by_id", "alert", "alerts", "balance", "balances", "candles",
     "changes_of_order", "contract", "contract_states", "contracts", "counts", "events", "fund_seq", "legs",
-    "money_by_kind", "order", "orders", "orders_by_id", "positions", "refusals", "search_orders", "seq_before",
+    "money_by_kind", "order", "orders", "orders_by_id", "positions", "recalled_at", "refusals", "search_orders", "seq_before",
     "settlement_lines", "trade_totals", "traded", "trades", "trades_of_order", "transfers", "unsettled",
 ]  # fmt: skip
 

@@ -24,6 +24,9 @@ SCRIPTS = (
     _("Prices are live again."),
     _("Prices paused: the connection to the market is silent. Nothing can be sold until it is back."),
     _("Block {height}"),
+    # books of the past
+    _("The book after entry {seq}."),
+    _("The book could not be shown. Try again."),
     # home
     _("You are signed out. Load the page again to sign in."),
     _("What you see is from {time}: the market does not answer. The page keeps asking."),

@@ -23,6 +23,7 @@ from market.households.operations import HouseholdError
 from market.pages.context import market_now, running_exchange
 from market.pages.roles import only_for, problem_sentence
 from market.pages.templatetags.market import exact_money
+from market.surveillance import looks
 
 TROUBLE = (HouseholdError, NotRunning, Overloaded, CommitFailed, TimeoutError)
 SHOWN_ERASURES = 20
@@ -46,10 +47,19 @@ class Waiting(NamedTuple):
     obstacle: str
 
 
-def note(request: HttpRequest, kind: str, *, accounts: Iterable[int] = (), people: Iterable[int] = ()) -> None:
-    """Note whom a page shows to somebody in office."""
-    user = request.user
-    accesslog.note(reader=user.pk, role=user.role, kind=kind, now=timezone.now(), accounts=accounts, people=people)
+def note(
+    request: HttpRequest, kind: str, *, accounts: Iterable[int] = (), people: Iterable[int] = (), everybody: bool = False,
+    what: str = "", query: str | None = None, sha256: str = "",
+) -> None:  # fmt: skip
+    """Note whom a page shows to somebody in office, and for those who watch the market what they looked at."""
+    user, now = request.user, timezone.now()
+    accesslog.note(
+        reader=user.pk, role=user.role, kind=kind, now=now, accounts=accounts, people=people, everybody=everybody
+    )
+    asked = request.META.get("QUERY_STRING", "") if query is None else query
+    looks.note(
+        reader=user.pk, role=user.role, what=what or kind, path=request.path, query=asked, now=now, sha256=sha256
+    )
 
 
 # --- a person's own ---------------------------------------------------------------------------------------------------

@@ -22,13 +22,13 @@ from ledger import operations as ledger_operations
 from ledger import queries as ledger
 from market.exchange import queries, receipts
 from market.exchange.concerns import accounts_named
-from market.exchange.queries import OrderView, TradeView
 from market.exchange.units import parse_at
 from market.grid import queries as grid_queries
 from market.households import accesslog
 from market.households.models import Role
 from market.pages import connection, privacy, recall
 from market.pages.entrywords import ACTION_WORDS, ENTRY_WORDS
+from market.pages.orderlife import life_of
 from market.pages.roles import LEDGER_ROLES, only_for
 from market.pages.templatetags.market import clock_seconds, day, energy, exact_money, price, slot, start_ms
 from market.pages.templatetags.official import reason, watts, word
@@ -52,7 +52,6 @@ _SEQ = re.compile(r"[0-9]{1,16}", re.ASCII)
 _CONTRACT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\dZ", re.ASCII)
 _ACCOUNT_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
 KINDS = ("entry", "order", "account", "contract", "block")
-CHANGES = {"sleep": "hibernated", "wake": "reactivated"}  # of an order, as the steps of its life are called
 
 
 class EntryLine(NamedTuple):
@@ -74,27 +73,13 @@ class Field(NamedTuple):
     meaning: str
 
 
-class Step(NamedTuple):
-    """A step in an order's life. ``price_e4`` is what this order pays or gets."""
-
-    seq: int
-    at_ms: int
-    kind: str  # placed, traded, amended, hibernated, reactivated, cancelled
-    energy_wh: int
-    price_e4: int
-    remaining_wh: int
-    other: int  # the other order of a trade, else 0
-    reason: str
-    recalled_seq: int = 0  # of a trade: the entry that took it back
-
-
 # --- the log ---------------------------------------------------------------------------------------------------------
 @never_cache
 @only_for(*LEDGER_ROLES)
 @require_safe
 def explorer(request: HttpRequest) -> HttpResponse:
     """Show the newest blocks and a search."""
-    before = _number(request.GET.get("before", ""))
+    before = number_of(request.GET.get("before", ""))
     blocks = ledger.blocks(PAGE_BLOCKS + 1, before=before)
     context = {
         "blocks": blocks[:PAGE_BLOCKS],
@@ -118,11 +103,11 @@ def block(request: HttpRequest, height: int) -> HttpResponse:
         seal = ledger.entry(found.size - 1)
     except ledger.NotThere as error:
         raise Http404 from error
-    first = _number(request.GET.get("from", "")) or found.first
+    first = number_of(request.GET.get("from", "")) or found.first
     first = min(max(first, found.first), found.size - 1)
     records = ledger.entries(first, min(PAGE_ENTRIES, found.size - first))
     privacy.note(request, accesslog.ENTRIES, accounts=accounts_named(records))
-    entries = [_line(entry) for entry in records]
+    entries = [line_of(entry) for entry in records]
     context = {
         "sealed": found,
         "note": note,
@@ -246,7 +231,7 @@ def _find(text: str, kind: str) -> str | None:
     if _ACCOUNT_ID.fullmatch(text):
         found = queries.account_by_id(text)
         return None if found is None else reverse("ledger-account", args=[found])
-    number = _number(text)
+    number = number_of(text)
     if number is None:
         return None
     if kind == "account":
@@ -271,36 +256,7 @@ def order(request: HttpRequest, order_id: int) -> HttpResponse:
         raise Http404
     legs = queries.legs(found.group) if found.group else []
     privacy.note(request, accesslog.ORDERS, accounts={found.account, *(leg.account for leg in legs)})
-    return render(request, "regulator/order.html", {"order": found, "steps": _life(found), "legs": legs})
-
-
-def _life(found: OrderView) -> list[Step]:
-    placed = ledger.entry(found.id)
-    total = int(placed["energy_wh"])
-    price_e4 = int(placed["price_e4"])
-    steps = [Step(found.id, found.at_ms, "placed", total, price_e4, total, 0, "")]
-    happened: list[tuple[int, TradeView | queries.ChangeView]] = [
-        *((trade.seq, trade) for trade in queries.trades_of_order(found)),
-        *((change.seq, change) for change in queries.changes_of_order(found)),
-    ]
-    filled = 0
-    for seq, step in sorted(happened, key=lambda pair: pair[0]):
-        if isinstance(step, TradeView):
-            filled += step.energy_wh
-            buying = found.side == "buy"
-            price = step.buy_e4 if buying else step.sell_e4
-            other = step.sell_order if buying else step.buy_order
-            steps.append(
-                Step(seq, step.at_ms, "traded", step.energy_wh, price, total - filled, other, "", step.recalled_seq)
-            )
-        elif step.kind == "amend":
-            total, price_e4 = step.energy_wh, step.price_e4
-            steps.append(Step(seq, step.at_ms, "amended", total, price_e4, total - filled, 0, ""))
-        elif step.kind in CHANGES:
-            steps.append(Step(seq, step.at_ms, CHANGES[step.kind], step.remaining_wh, price_e4, total - filled, 0, ""))
-        else:
-            steps.append(Step(seq, step.at_ms, "cancelled", step.remaining_wh, price_e4, 0, 0, step.reason))
-    return steps
+    return render(request, "regulator/order.html", {"order": found, "steps": life_of(found), "legs": legs})
 
 
 @never_cache
@@ -330,7 +286,7 @@ def contract(request: HttpRequest, name: str) -> HttpResponse:
     found = queries.contract(name)
     if found is None:
         raise Http404
-    before = _number(request.GET.get("before", ""))
+    before = number_of(request.GET.get("before", ""))
     trades = queries.trades(contract=name, before=before, limit=PAGE_ROWS + 1, newest_first=True)
     sides = {side for trade in trades[:PAGE_ROWS] for side in (trade.buyer, trade.seller)}
     privacy.note(request, accesslog.TRADES, accounts=sides)
@@ -347,7 +303,7 @@ def contract(request: HttpRequest, name: str) -> HttpResponse:
 @require_safe
 def refusals(request: HttpRequest) -> HttpResponse:
     """Show what the market refused: kept beside the ledger, since it changed nothing."""
-    before = _number(request.GET.get("before", ""))
+    before = number_of(request.GET.get("before", ""))
     rows = queries.refusals(before=before, limit=PAGE_ROWS + 1)
     privacy.note(request, accesslog.REFUSALS, accounts={row.account for row in rows[:PAGE_ROWS]})
     context = {
@@ -359,7 +315,8 @@ def refusals(request: HttpRequest) -> HttpResponse:
 
 
 # --- helpers ---------------------------------------------------------------------------------------------------------
-def _number(text: str) -> int | None:
+def number_of(text: str) -> int | None:
+    """Return a number of the ledger that a text is, None when it is none."""
     if not _SEQ.fullmatch(text) or int(text) > MAX_SEQ:
         return None
     return int(text)
@@ -402,7 +359,8 @@ _LONG = {
 }
 
 
-def _line(fields: dict[str, int | str]) -> EntryLine:
+def line_of(fields: Mapping[str, Any]) -> EntryLine:
+    """Return an entry as a line of a list."""
     kind = str(fields["type"])
     unsaid = _HIDDEN | _LONG | (set() if kind == "order" else {"group"})  # the group of an account may be a long name
     summary = [(name, value) for name, value in fields.items() if name not in unsaid]

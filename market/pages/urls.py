@@ -23,6 +23,8 @@ from market.pages import (
     recall,
     receipts,
     regulator,
+    rewinding,
+    searching,
     security,
     settlement,
     sharing,
@@ -66,4 +68,6 @@ urlpatterns = [
     *operator.urlpatterns,
     *settlement.urlpatterns,
     *regulator.urlpatterns,
+    *searching.urlpatterns,
+    *rewinding.urlpatterns,
 ]

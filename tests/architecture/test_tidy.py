@@ -32,6 +32,9 @@ PURE = (
     "market/pages/pricestrip.py",
     "market/pages/sales.py",
     "market/streaming/protocol.py",
+    "market/surveillance/formats.py",
+    "market/surveillance/pastbook.py",
+    "market/surveillance/pastviews.py",
 )
 IMPURE = {
     "django", "rest_framework", "channels", "psycopg2", "time", "random", "secrets", "socket", "asyncio", "threading",

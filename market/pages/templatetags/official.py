@@ -37,6 +37,20 @@ WORDS = {
     "amended": _("changed"),
     "hibernated": _("asleep"),
     "reactivated": _("brought back"),
+    "clip": _("shows its next part"),
+    "ran_out": _("expired"),
+    # what an entry did to a book
+    "new": _("new"),
+    "more": _("more"),
+    "less": _("less"),
+    "gone": _("gone"),
+    # kinds of results
+    "trades": _("Trades"),
+    "orders": _("Orders"),
+    "entries": _("Entries"),
+    "limit": _("limit order"),
+    "standing": _("not taken back"),
+    "recalled": _("taken back"),
     # kinds of orders
     "iceberg": _("iceberg"),
     "sweep": _("sweep"),
