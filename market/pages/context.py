@@ -20,6 +20,7 @@ from market.exchange.exchange import Exchange
 from market.exchange.outcomes import NotRunning
 from market.households import queries as households
 from market.households.queries import AccountInfo
+from market.notices import queries as notices
 from market.pages.messages import catalogue
 from market.settlement.periods import start_ms
 
@@ -131,6 +132,16 @@ class Page:
         if self.role != "household" or self.account is None or self._request.path == reverse("disputes"):
             return False
         return bool(disputes.answered(self.account.index))
+
+    @property
+    def has_bell(self) -> bool:
+        """Whether this person gets notifications."""
+        return self.role == "household" and self.account is not None
+
+    @cached_property
+    def unread(self) -> int:
+        """How many of them are new, as of the last seconds."""
+        return 0 if self._user is None else notices.unread(self._user)
 
     @property
     def role(self) -> str:

@@ -32,6 +32,15 @@ SCRIPTS = (
     _("The autopilot could not be switched. Try again."),
     _("Sold {energy} for {amount}."),
     _("Bought {energy} for {amount}."),
+    # bell and notifications
+    _("{count} new notifications."),
+    _("Tell this device"),
+    _("This device is told. Stop it"),
+    _("This browser cannot be told while no page is open."),
+    _("The browser does not allow notifications from here. You can change that in its settings for this site."),
+    _("This device will be told."),
+    _("This device is told no more."),
+    _("That did not work. Try again."),
     # account
     _("Off: orders are accepted without a signature."),
     _("On: this browser signs your orders."),

@@ -8,7 +8,10 @@ from market.pages import (
     disputes,
     halts,
     home,
+    installable,
+    marketboard,
     money,
+    notifications,
     operator,
     privacy,
     recall,
@@ -26,6 +29,9 @@ from market.pages import (
 
 urlpatterns = [
     *auth.urlpatterns,
+    *installable.urlpatterns,
+    *marketboard.urlpatterns,
+    *notifications.urlpatterns,
     *account.urlpatterns,
     *devices.urlpatterns,
     *uploads.urlpatterns,

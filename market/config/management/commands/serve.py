@@ -10,6 +10,7 @@ from django.core.management.base import BaseCommand, CommandParser
 from market.config import database, runtime, server
 from market.exchange.witnesses import WitnessService
 from market.metering.service import MeteringService
+from market.notices.service import PushService
 from market.settlement.service import SettlementService
 from market.streaming import hub
 
@@ -25,5 +26,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         database.prepare()
-        runtime.configure(services=[MeteringService(), SettlementService(), WitnessService(hub.announce)])
+        runtime.configure(
+            services=[MeteringService(), SettlementService(), WitnessService(hub.announce), PushService()]
+        )
         sys.exit(server.run(host=options["host"], port=options["port"]))
