@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 SOLD: Final = "sold"
@@ -60,15 +61,23 @@ def cancelled(reason: str) -> str:
     return "expired" if reason in RAN_OUT else "self_trade" if reason == "self_trade" else "taken_back"
 
 
-def together(notices: list[Notice]) -> list[Notice]:
-    """Return the notices, newest first, with those of one kind and interval added up."""
+def utc_day(contract: str) -> str:
+    """Return the day in which an interval starts."""
+    return contract[:10]
+
+
+def together(notices: list[Notice], day: Callable[[str], str] = utc_day) -> list[Notice]:
+    """Return the notices, newest first, with those of one kind and interval added up; what was settled, of one day.
+
+    Money arrives every quarter of an hour: a list of that would have nothing else in it.
+    """
     found: dict[tuple[str, str, str], Notice] = {}
     rest = []
     for notice in notices:
         if not notice.contract:
             rest.append(notice)
             continue
-        key = notice.kind, notice.what, notice.contract
+        key = notice.kind, notice.what, day(notice.contract) if notice.kind == MONEY else notice.contract
         before = found.get(key)
         if before is None:
             found[key] = notice

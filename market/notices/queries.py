@@ -15,7 +15,7 @@ from market.exchange.models import TRANSFERS_AN_ENTRY, Adjustment, OrderChange, 
 from market.grid.models import Decision
 from market.households import queries as households
 from market.households.models import User
-from market.notices import kinds
+from market.notices import kinds, words
 from market.notices.kinds import Notice
 from market.notices.models import ReadMark
 from market.settlement.statement_queries import numbers_of
@@ -48,7 +48,7 @@ def told(user: User, limit: int = MAX_LIST) -> Told:
         for source in (_trades, _recalls, _settled, _funds, _orders, _adjusted, _answers):
             found += source(index)
     found += _connection(account.index, account.area)
-    newest = kinds.together(found)[:MAX_LIST]
+    newest = kinds.together(found, _day)[:MAX_LIST]
     return Told(newest[:limit], sum(notice.place > mark for notice in newest), mark)
 
 
@@ -60,6 +60,10 @@ def unread(user: User) -> int:
 def unread_key(user_id: int) -> str:
     """Return the name under which a person's number is kept for a moment."""
     return f"notices.unread.{user_id}"
+
+
+def _day(contract: str) -> str:
+    return words.start_of(contract).date().isoformat()
 
 
 # --- sources: each newest first and bounded ------------------------------------------------------------------------------
@@ -81,7 +85,12 @@ def _recalls(account: int) -> Iterator[Notice]:
 
 
 def _settled(account: int) -> Iterator[Notice]:
-    for row in SettlementLine.objects.filter(account=account).order_by("-seq")[:MAX_ROWS]:
+    rows = list(SettlementLine.objects.filter(account=account).order_by("-seq")[:MAX_ROWS])
+    # A day that may have more lines than were read would show too small a sum.
+    cut = _day(min(row.contract for row in rows)) if len(rows) == MAX_ROWS else ""
+    for row in rows:
+        if _day(row.contract) == cut:
+            continue
         amount_e7 = row.payout_e7 + row.spill_e7 - row.short_e7
         if row.payout_e7 + row.spill_e7 > 0 and amount_e7 > 0:
             yield Notice(kinds.MONEY, "settled", row.at_ms, row.seq, row.contract, 0, amount_e7)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
+from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
@@ -43,14 +44,14 @@ def text(notice: Notice, *, amounts: bool = True) -> str:
         return _("%(energy)s for %(slot)s, %(amount)s.") % values
     if notice.kind == MONEY and amounts:
         if notice.contract:
-            return _("%(amount)s for %(slot)s.") % {"amount": money(notice.amount_e7), "slot": slot(notice.contract)}
+            return _("%(amount)s for %(day)s.") % {"amount": money(notice.amount_e7), "day": day(notice.contract)}
         return money(notice.amount_e7)
     if notice.kind == CORRECTION and amounts and notice.amount_e7:
         sign = "+" if notice.amount_e7 > 0 else ""
         return _("%(amount)s for %(slot)s.") % {
             "amount": sign + money(notice.amount_e7), "slot": slot(notice.contract),
         }  # fmt: skip
-    if notice.contract:
+    if notice.contract and notice.kind != MONEY:
         return _("For %(slot)s.") % {"slot": slot(notice.contract)}
     return ""
 
@@ -72,7 +73,18 @@ def energy(energy_wh: int) -> str:
 
 def slot(contract: str) -> str:
     """Return a contract's interval in market-local time, "12:15–12:30"."""
-    start = datetime.fromtimestamp(contract_start_ms(contract) / 1000, UTC).astimezone(
+    start = start_of(contract)
+    return f"{start:%H:%M}–{start + timedelta(minutes=settings.MARKET_INTERVAL_MIN):%H:%M}"
+
+
+def day(contract: str) -> str:
+    """Return the market-local day of a contract in the reader's language, "Sat, 6 Jun"."""
+    # Translators: a date format of Django's; weekday, day and month in the order of the language.
+    return date_format(start_of(contract), _("D, j M"))
+
+
+def start_of(contract: str) -> datetime:
+    """Return when a contract starts, in the market's time."""
+    return datetime.fromtimestamp(contract_start_ms(contract) / 1000, UTC).astimezone(
         ZoneInfo(settings.MARKET_TIME_ZONE)
     )
-    return f"{start:%H:%M}–{start + timedelta(minutes=settings.MARKET_INTERVAL_MIN):%H:%M}"
