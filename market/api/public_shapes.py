@@ -9,7 +9,7 @@ from msgspec import Meta
 from market.api.shaping import Contract, Instant, Next, Price, Seq, Shape
 
 Kind = Literal["sold", "bought", "money", "order", "correction", "objection", "connection"]
-Permille = Annotated[int | None, Meta(ge=0, le=1000, description="per thousand, rounded down; null: nothing to divide")]
+Permille = Annotated[int | None, Meta(description="per thousand, rounded down; null: nothing to divide")]
 Hour = Annotated[int, Meta(ge=0, le=23, description="hour of the day in the market's time zone")]
 
 

@@ -266,7 +266,9 @@ def test_a_browser_belongs_to_who_asked_last_and_nothing_readable_is_stored(stre
     operations.add_device(user=bert, endpoint=street.browser.endpoint, name="Bert", now=NOW, **street.browser.keys)
     row = PushDevice.objects.get()
     assert (row.user, row.endpoint) == (bert, street.browser.endpoint)
-    stored = json.dumps(list(PushDevice.objects.extra(select={"e": "endpoint", "n": "name"}).values("e", "n", "digest")))
+    stored = json.dumps(
+        list(PushDevice.objects.extra(select={"e": "endpoint", "n": "name"}).values("e", "n", "digest"))
+    )
     assert HOST not in stored
     assert "Bert" not in stored
 
