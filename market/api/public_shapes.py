@@ -34,7 +34,7 @@ class BoardBehind(Shape):
 
 
 class BoardSun(Shape):
-    """What roofs gave to the wires, and what their own street used of it in the same interval (market rules, local sun)."""
+    """What roofs gave to the wires, and what their own street used of it in the same interval (docs/public.md)."""
 
     given_wh: int
     used_near_wh: int

@@ -1,4 +1,4 @@
-"""How much of the sun stays close to where it shines. Pure; docs/market-rules.md has the definition in words.
+"""How much of the sun stays close to where it shines. Pure; docs/public.md has the definition in words.
 
 Of one delivery interval and one lowest area (the homes behind one street transformer) the meters say what roofs gave to
 the wires and what homes took from them. What both have in common, the smaller of the two sums, was used in the street

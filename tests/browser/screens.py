@@ -23,6 +23,7 @@ FOLDER: Final = Path(__file__).resolve().parents[2] / "docs" / "screens"
 MAX_BYTES: Final = 200_000
 MAX_TALL: Final = 2_400  # px: what is further down is left out
 COLOURS: Final = (128, 64, 32)  # as many as fit into MAX_BYTES
+TIMEOUT_MS: Final = 10_000
 SETTLED_S: Final = 180.0  # the demo's first interval is over and settled after a minute and a half
 
 
@@ -42,6 +43,13 @@ def follow(selector: str) -> Callable[[Page], object]:
         page.goto(page.locator(selector).first.evaluate("(link) => link.href"))
 
     return go
+
+
+def an_order(page: Page) -> None:
+    """Go to the newest order that somebody traded with."""
+    address = "/api/v1/regulator/trades?limit=1"
+    order = page.evaluate(f"fetch('{address}').then((a) => a.json()).then((found) => found.results[0].buy_order)")
+    page.goto(page.url.partition("/regulator")[0] + f"/regulator/orders/{order}")
 
 
 SCREENS: Final = (
@@ -64,8 +72,8 @@ SCREENS: Final = (
     Screen("operator-balance", "operator", "/operator/balance"),
     Screen("regulator", "regulator", "/regulator"),
     Screen("regulator-block", "regulator", "/regulator", follow('a[href^="/regulator/blocks/"]')),
-    Screen("regulator-entry", "regulator", "/regulator", follow('a[href^="/regulator/entries/"]')),
-    Screen("regulator-order", "regulator", "/regulator", follow('a[href^="/regulator/orders/"]')),
+    Screen("regulator-entry", "regulator", "/regulator/entries/20"),
+    Screen("regulator-order", "regulator", "/regulator", an_order),
     Screen("staff", "staff", "/staff"),
     Screen("staff-money", "staff", "/staff/money"),
     Screen("staff-rules", "staff", "/staff/rules"),
@@ -90,6 +98,7 @@ def shoot(browser: Browser, market: Market, screen: Screen, size: tuple[int, int
     context = browser.new_context(
         viewport={"width": size[0], "height": size[1]}, locale="en-GB", has_touch=size == PHONE, reduced_motion="reduce"
     )
+    context.set_default_timeout(TIMEOUT_MS)
     page = context.new_page()
     if screen.role:
         page.goto(f"{market.url}/sign-in")
