@@ -81,11 +81,13 @@ def _paint(page: Page) -> float:
 def _touch(page: Page) -> float:
     """Touch and type as a person would; return the slowest answer."""
     page.locator('#pulse[data-state="live"]').wait_for()
-    for selector in ("#bell summary", "summary >> nth=1"):
-        page.locator(selector).first.click()
-        page.evaluate(SETTLE)
-        page.keyboard.press("Escape")
-        page.evaluate(SETTLE)
+    for selector in ("#bell summary", "main summary"):
+        folded = page.locator(selector).first
+        if folded.count():
+            folded.click()
+            page.evaluate(SETTLE)
+            page.keyboard.press("Escape")
+            page.evaluate(SETTLE)
     field = page.locator("market-ticket input").first
     if field.count():
         field.click()
