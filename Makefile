@@ -9,7 +9,7 @@ ONLY ?=
 WORLDS ?= 50000
 SEED ?= 0
 
-.PHONY: run test lint format bench soak crash settle-crash dirty-week frontend messages clean
+.PHONY: run test lint format bench soak crash settle-crash dirty-week frontend messages screens clean
 
 $(VENV)/installed: requirements.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
@@ -54,6 +54,9 @@ frontend: $(VENV)/installed  ## rebuild frontend/dist (Node comes from a wheel)
 messages: $(VENV)/installed  ## collect and compile translations (needs gettext)
 	$(BIN)/python manage.py makemessages -l zh_Hans -i .venv -i var -i build -i frontend -i tests --no-obsolete --no-location
 	$(BIN)/python manage.py compilemessages -i .venv
+
+screens: $(VENV)/installed  ## a picture of every main screen at both widths into docs/screens (needs Chromium), or of ONLY=name
+	$(BIN)/python -m tests.browser.screens $(ONLY)
 
 clean:
 	rm -rf build .mypy_cache .ruff_cache .pytest_cache

@@ -3,6 +3,7 @@ import "./tokens.css";
 import "./base.css";
 import "./shell.css";
 import "./parts.css";
+import { install } from "./app-install";
 import { startClock } from "./clock";
 import { connect } from "./live";
 import { meta } from "./meta";
@@ -25,7 +26,9 @@ if (meta.height > 0 && WATCHED.test(window.location.pathname)) {
 }
 
 startClock();
+install();
 if (meta.running) {
   startShell();
+  if (document.getElementById("bell")) void import("./bell").then((bell) => bell.startBell());
   connect();
 }

@@ -97,6 +97,22 @@ from market.api.payment_shapes import (  # noqa: F401
     WithdrawalIn,
     WithdrawalPage,
 )
+from market.api.public_shapes import (  # noqa: F401
+    BoardAhead,
+    BoardBehind,
+    BoardLedger,
+    BoardSun,
+    MarketBoard,
+    Notification,
+    NotificationPage,
+    NotificationSettings,
+    NotificationSettingsIn,
+    PushDevice,
+    PushDeviceIn,
+    PushDevicePage,
+    ReadIn,
+    Unread,
+)
 from market.api.shaping import Contract, Instant, Money, Next, Price, Seq, Shape
 from market.api.statement_shapes import (  # noqa: F401
     StatementCharge,

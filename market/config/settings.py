@@ -10,6 +10,7 @@ from django.utils.translation import gettext_lazy as _
 from market.config.env import envbool, envint, envlist, envstr
 
 BASE_DIR = Path(__file__).resolve().parents[2]
+FRONTEND = BASE_DIR / "frontend" / "dist"
 DATA_DIR = Path(envstr("SUNLEDGER_DATA", str(BASE_DIR / "var")))
 DATA_DIR.mkdir(parents=True, exist_ok=True)
 
@@ -43,6 +44,15 @@ def _secret_key() -> str:
 SECRET_KEY = _secret_key()
 ALLOWED_HOSTS = envlist("SUNLEDGER_HOSTS", "localhost,127.0.0.1,[::1]")
 CSRF_TRUSTED_ORIGINS = envlist("SUNLEDGER_ORIGINS", "")
+
+# --- notifications ---------------------------------------------------------------------------------------------------
+PUSH_KEY_FILE = Path(envstr("SUNLEDGER_PUSH_KEY_FILE", str(DATA_DIR / "push_key")))  # of Web Push; made at first use
+# Hosts that push messages may go to, "*.x" for those below x: a browser names the address, see market.notices.addresses.
+PUSH_SERVICES = envlist(
+    "SUNLEDGER_PUSH_SERVICES",
+    "fcm.googleapis.com,updates.push.services.mozilla.com,*.push.services.mozilla.com,*.push.apple.com,"
+    "*.notify.windows.com",
+)
 
 # --- the market ------------------------------------------------------------------------------------------------------
 LEDGER_ORIGIN = envstr("SUNLEDGER_LEDGER_ORIGIN", "sunledger.example/city")
@@ -104,6 +114,7 @@ INSTALLED_APPS = [
     "market.agents",
     "market.follow",
     "market.streaming",
+    "market.notices",
     "market.api",
     "market.pages",
     "market.simulator",
@@ -215,11 +226,26 @@ USE_I18N = True
 USE_TZ = True
 TIME_ZONE = "UTC"
 
-STATIC_URL = "/static/"
+
+def _build() -> str:
+    """Return a short digest of all static files: part of their addresses, so that browsers may keep them for ever."""
+    import hashlib
+
+    digest = hashlib.sha256()
+    for folder in (FRONTEND, BASE_DIR / "market" / "api" / "static"):
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+BUILD = _build()
+STATIC_URL = f"/static/{BUILD}/"
 STATIC_ROOT = DATA_DIR / "static"
 STATIC_ROOT.mkdir(exist_ok=True)
-STATICFILES_DIRS = [BASE_DIR / "frontend" / "dist"]
+STATICFILES_DIRS = [FRONTEND]
 WHITENOISE_USE_FINDERS = True  # no collectstatic step on the embedded default
+WHITENOISE_IMMUTABLE_FILE_TEST = r""  # all of them: other files would have another address
 
 # --- security --------------------------------------------------------------------------------------------------------
 HTTPS = envbool("SUNLEDGER_HTTPS", False)

@@ -20,6 +20,7 @@ from market.exchange.outcomes import NotRunning
 from market.grid import queries as grid
 from market.households import queries as households
 from market.households.queries import AccountInfo
+from market.notices import queries as notices
 from market.pages.messages import catalogue
 from market.pages.zones import market_zone, shown_zone
 from market.settlement.periods import start_ms
@@ -138,6 +139,16 @@ class Page:
     def open_alerts(self) -> int:
         """How many alerts nobody has acknowledged; for those who run the grid."""
         return grid.open_alerts() if self.role in ("operator", "staff") else 0
+
+    @property
+    def has_bell(self) -> bool:
+        """Whether this person gets notifications."""
+        return self.role == "household" and self.account is not None
+
+    @cached_property
+    def unread(self) -> int:
+        """How many of them are new, as of the last seconds."""
+        return 0 if self._user is None else notices.unread(self._user)
 
     @property
     def role(self) -> str:

@@ -58,6 +58,15 @@ SCRIPTS = (
     _("This browser knows no passkeys."),
     _("Your device asks you now."),
     _("No passkey was used. You can try again."),
+    # bell and notifications
+    _("{count} new notifications."),
+    _("Tell this device"),
+    _("This device is told. Stop it"),
+    _("This browser cannot be told while no page is open."),
+    _("The browser does not allow notifications from here. You can change that in its settings for this site."),
+    _("This device will be told."),
+    _("This device is told no more."),
+    _("That did not work. Try again."),
     # account
     _("Off: orders are accepted without a signature."),
     _("On: this browser signs your orders."),

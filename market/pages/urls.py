@@ -16,7 +16,10 @@ from market.pages import (
     health,
     history,
     home,
+    installable,
+    marketboard,
     money,
+    notifications,
     operator,
     outlook,
     privacy,
@@ -38,6 +41,9 @@ from market.pages import (
 
 urlpatterns = [
     *auth.urlpatterns,
+    *installable.urlpatterns,
+    *marketboard.urlpatterns,
+    *notifications.urlpatterns,
     *account.urlpatterns,
     *security.urlpatterns,
     *consents.urlpatterns,

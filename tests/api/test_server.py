@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import uvicorn
+from django.conf import settings
 
 from tests.api.conftest import City
 
@@ -172,7 +173,7 @@ def test_bytes_that_are_hardly_http(city: City, port: int, raw: bytes) -> None:
 
 def test_pages_and_static_files_are_served(city: City, port: int) -> None:
     client = http.client.HTTPConnection("localhost", port, timeout=20)
-    client.request("GET", "/static/api/docs.css")
+    client.request("GET", f"{settings.STATIC_URL}api/docs.css")
     response = client.getresponse()
     assert response.status == 200
     assert b"color-scheme" in response.read()

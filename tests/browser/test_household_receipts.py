@@ -38,7 +38,7 @@ SPEED = 90  # an interval is over after ten seconds
 
 # Runs tasks in a Worker of the page's own kind, without the page around it.
 DRIVE = """async (tasks) => {
-    const worker = new Worker("/static/ledger-worker.js", { type: "module" });
+    const worker = new Worker(new URL("ledger-worker.js", document.querySelector("script[src]").src), { type: "module" });
     const bytes = (text) => (text === null ? null : Uint8Array.from(atob(text), (c) => c.charCodeAt(0)));
     const waiting = new Map();
     worker.onmessage = ({ data }) => waiting.get(data.id)(data.answer ?? { verdict: "error", findings: [], error: data.error });

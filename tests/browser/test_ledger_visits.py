@@ -33,7 +33,7 @@ pytestmark = pytest.mark.browser
 
 # One visit in a Worker of the page's own kind: does the log go on from what is kept?
 GROWTH = """async (task) => {
-    const worker = new Worker("/static/ledger-worker.js", { type: "module" });
+    const worker = new Worker(new URL("ledger-worker.js", document.querySelector("script[src]").src), { type: "module" });
     const answer = await new Promise((resolve) => {
         worker.onmessage = ({ data }) => resolve(data.answer ?? { state: "error", error: data.error });
         worker.postMessage({ id: 1, kind: "growth", task });

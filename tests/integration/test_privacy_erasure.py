@@ -50,6 +50,7 @@ from market.households.models import (
 )
 from market.households.operations import HouseholdError
 from market.metering.operations import ReadingIn, record_batches
+from market.notices import operations as notices
 from market.pages.authforms import PasskeyForm
 from market.payments import operations as payments
 from market.settlement.operations import settle_due
@@ -72,9 +73,14 @@ CLIENT_KEY = "quittenbaum-order-1"
 PASSWORD = "rain on a tin roof"
 DEVICE_NAME = "Quittenbaums Zaehler"
 PARTY = "Quittenbaums Energieberater"
-PASSKEY_NAME = "Quittenbaums Telefon"
+PASSKEY_NAME = "Quittenbaums Schluessel"
+PHONE_NAME = "Quittenbaums Telefon"
+PHONE_ADDRESS = "https://fcm.googleapis.com/fcm/send/quittenbaum-phone-7f3a"
+PHONE_POINT = (
+    "BGsX0fLhLEJH-Lzm5WOkQPJ3A32BLeszoPShOUXYmMKWT-NC4v4af5uO5-tKfA-eFivOM1drMV7Oy7ZAaDe_UfU"  # a point of P-256
+)
 MAX_UNPACKED = 1 << 24
-SECRETS = [*TEXTS.values(), CALLED, KEY_NAME, DEVICE_NAME, CLIENT_KEY, PARTY, PASSKEY_NAME]
+SECRETS = [*TEXTS.values(), CALLED, KEY_NAME, DEVICE_NAME, CLIENT_KEY, PARTY, PASSKEY_NAME, PHONE_NAME, PHONE_ADDRESS]
 
 
 @pytest.fixture(autouse=True)
@@ -170,6 +176,8 @@ def joins(market: Market) -> tuple[User, int, Client]:
     payments.confirm(market.exchange, payment_id=deposit.pk, by=staff, now=now)
     operations.issue_key(user=user, name=KEY_NAME, scopes={"trade", "read"}, now=now)
     devices.register(user=user, kind="meter", name=DEVICE_NAME, rating_w=30_000, now=now, now_ms=0)
+    phone = {"endpoint": PHONE_ADDRESS, "p256dh": PHONE_POINT, "auth": "MDEyMzQ1Njc4OWFiY2RlZg", "name": PHONE_NAME}
+    notices.add_device(user=user, now=now, **phone)
     browser = Client()
     assert browser.post("/sign-in", {"username": NAME, "password": PASSWORD}).status_code == 302
     assert NAME in browser.get("/account").content.decode()

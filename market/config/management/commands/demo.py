@@ -14,6 +14,7 @@ from django.db import close_old_connections
 from market.config import database, runtime, server
 from market.exchange.witnesses import WitnessService
 from market.metering.service import MeteringService
+from market.notices.service import PushService
 from market.simulator.cityrun import BooksDoNotBalance, CityRun, Progress
 from market.simulator.clock import DEFAULT_SPEED
 from market.simulator.demo import Demo, demo_clock, last_market_ms
@@ -68,6 +69,7 @@ class Command(BaseCommand):
                 Demo(clock.now_ms, city=city, seed=options["seed"]),
                 MeteringService(),
                 WitnessService(hub.announce),
+                PushService(),
             ],
         )
         close_old_connections()

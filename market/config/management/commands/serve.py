@@ -11,6 +11,7 @@ from market.agents.members import MembersService
 from market.config import database, runtime, server
 from market.exchange.witnesses import WitnessService
 from market.metering.service import MeteringService
+from market.notices.service import PushService
 from market.settlement.service import SettlementService
 from market.streaming import hub
 
@@ -27,6 +28,12 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         database.prepare()
         runtime.configure(
-            services=[MeteringService(), SettlementService(), MembersService(), WitnessService(hub.announce)]
+            services=[
+                MeteringService(),
+                SettlementService(),
+                MembersService(),
+                WitnessService(hub.announce),
+                PushService(),
+            ]
         )
         sys.exit(server.run(host=options["host"], port=options["port"]))
