@@ -11,6 +11,7 @@ import pytest
 from django.contrib.auth.models import AnonymousUser
 from django.test import Client, RequestFactory
 
+from market.engine.accounts import UNLIMITED_WH
 from market.engine.commands import CancelAll, PlaceOrder, SetHalt
 from market.engine.contracts import contract_start_ms
 from market.exchange import gateway
@@ -19,6 +20,7 @@ from market.households import queries as households
 from market.metering import operations as metering
 from market.metering.models import Reading
 from market.metering.queries import Outlook, Power
+from market.pages import positions, tradeview
 from market.pages.context import Page
 from market.pages.homeview import load
 from market.pages.tradeview import ORDERS
@@ -377,3 +379,48 @@ def test_no_other_home_s_data_is_on_a_page(street: Street) -> None:
     bob = page_of(street.bob)
     assert bob.account is not None
     assert load(bob, bob.account).power is None
+
+
+def test_positions_say_what_was_traded_what_waits_and_what_the_connection_has_left(street: Street) -> None:
+    contract, alice, bob = street.market.contract(3), street.alice.account, street.bob.account
+    assert alice is not None and bob is not None
+    street.market.place(bob, "sell", "0.2000", 400, contract=contract)
+    street.market.place(alice, "buy", "0.2000", 400, contract=contract)
+    street.market.place(alice, "buy", "0.1500", 300, contract=contract)
+    row = re.search(
+        rf"<tr><th scope=\"row\"><a href=\"/trade/{contract}\">.*?</tr>", street.alice.html("/trade/positions")
+    )
+    assert row is not None
+    cells = [re.sub(r"<[^>]+>", " ", cell).split() for cell in re.findall(r"<td.*?</td>", row[0])]
+    assert [" ".join(cell) for cell in cells[:4]] == ["400 Wh at 0.2000", "0 Wh", "+400 Wh", "buy 300 Wh"]
+    page = page_of(street.alice)
+    assert page.account is not None and page.exchange is not None
+    found = positions.load(page, page.account)
+    assert found is not None
+    assert found.held_e7 == 300 * 1_500
+    limits = page.exchange.read(lambda engine: (engine.accounts[alice].import_wh, engine.accounts[alice].export_wh))
+    expected = [
+        None if limit >= UNLIMITED_WH else limit - used for limit, used in zip(limits, (700, -400), strict=True)
+    ]
+    standing = next(row for row in found.rows if row.contract == contract)
+    assert [standing.import_left_wh, standing.export_left_wh] == expected
+    assert f'"net": {{"{contract}": 400}}' in street.alice.html("/trade")
+
+
+def test_a_halted_account_is_told_before_it_orders(street: Street) -> None:
+    account = street.alice.account
+    assert 'data-halt=""' in street.alice.html("/trade/positions")
+    street.market.exchange.call(SetHalt("account", str(account), 1, "maintenance"))
+    assert 'data-halt="account_halted"' in street.alice.html("/trade/positions")
+    assert '"halt": "account_halted"' in street.alice.html("/trade")
+    assert 'data-halt=""' in street.bob.html("/trade/positions")
+    street.market.exchange.call(SetHalt("account", str(account), 0, "maintenance"))
+
+
+def test_the_strip_is_shaded_as_the_script_shades_it() -> None:
+    def line(name: str, bid: int | None, ask: int | None) -> tradeview.Line:
+        return tradeview.Line(name, bid, ask, None, 0, "open")
+
+    # The same prices as in frontend/tests/trade.test.ts.
+    lines = [line("a", 1000, None), line("b", None, None), line("c", 1699, 1702), line("d", None, 1350)]
+    assert tradeview.shades_of(lines) == {"a": 1, "b": 0, "c": 8, "d": 4}
