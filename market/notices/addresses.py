@@ -51,8 +51,8 @@ def public_address(host: str) -> str:
     found = [str(info[4][0]) for info in socket.getaddrinfo(host, HTTPS, type=socket.SOCK_STREAM)]
     for address in found:
         known = ipaddress.ip_address(address.partition("%")[0])
-        mapped = getattr(known, "ipv4_mapped", None) or known
-        if not known.is_global or not mapped.is_global or known.is_multicast:
+        known = getattr(known, "ipv4_mapped", None) or known  # ::ffff:127.0.0.1 is 127.0.0.1
+        if not known.is_global or known.is_multicast:
             raise Forbidden(f"{host} has an address that is not public")
     if not found:
         raise Forbidden(f"{host} has no address")
