@@ -58,7 +58,6 @@ class Drawing(NamedTuple):
     whole: str  # leads back to the whole grid, "" when that is shown
     asked: str
     found: list[tuple[str, str]]  # names and links of what the search found
-    hot: list[Mark]
     names: list[str]
     contract: str
 
@@ -92,7 +91,6 @@ def drawn(exchange: Exchange, contract: ContractInfo, asked: QueryDict) -> Drawi
         whole=url() if node or whole else "",
         asked=text,
         found=[(name, url(node=name)) for name in hits],
-        hot=[mark for mark in marks if mark.row is not None and mark.row.state],
         names=list(parents),
         contract=contract.name,
     )

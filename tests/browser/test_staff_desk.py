@@ -23,6 +23,7 @@ def test_a_halt_is_felt_by_the_household_and_ends(visit: Visit) -> None:
     desk.get_by_label("What").select_option("market")
     desk.get_by_label("Reason").select_option("integrity")
     desk.get_by_role("button", name="Stop trading").click()
+    desk.get_by_role("button", name="Yes, stop trading").click()
     expect(desk.locator(".notice.success a")).to_have_text(re.compile(r"^Ledger entry \d+$"))
     expect(desk.get_by_role("heading", name="Stopped now").locator("xpath=..")).to_contain_text("The whole market")
 

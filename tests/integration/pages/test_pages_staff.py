@@ -111,7 +111,7 @@ def test_trading_is_stopped_and_goes_on(town: Town, scope: str) -> None:
     contract = town.market.contract(2)
     target = {"market": "", "contract": contract, "area": "MV1", "account": str(town.alice.account)}[scope]
     running = town.state()
-    form = {"once": f"stop-{scope}", "scope": scope, "target": target, "reason": "integrity"}
+    form = {"once": f"stop-{scope}", "scope": scope, "target": target, "reason": "integrity", "sure": "on"}
     assert town.sam.post("/staff/halts", **form)["Location"] == "/staff/halts"
     html = town.sam.html("/staff/halts")
     entry = ledger.entry(entry_told(html))
@@ -147,7 +147,7 @@ def test_a_halt_of_nothing_is_refused_at_its_field(town: Town, form: dict[str, s
 
 
 def test_a_form_that_is_sent_again_does_nothing_twice(town: Town) -> None:
-    form = {"once": "one-token", "scope": "area", "target": "LV1.2", "reason": "fault"}
+    form = {"once": "one-token", "scope": "area", "target": "LV1.2", "reason": "fault", "sure": "on"}
     for _ in range(2):
         town.sam.post("/staff/halts", **form)
     halts = [decision for decision in grid.decisions(kinds=("halt",)) if decision.target == "LV1.2"]
