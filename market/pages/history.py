@@ -19,7 +19,7 @@ from market.grid import queries as grid
 from market.households import queries as households
 from market.households.models import Role
 from market.households.queries import AccountInfo
-from market.pages.context import Page
+from market.pages.context import Page, local
 from market.pages.roles import only_for
 from market.settlement import statement_queries
 from market.settlement.distances import NEAR, STREET, TOWN, Amount, Group, by_distance
@@ -91,8 +91,8 @@ def chart_of(found: History) -> Chart | None:
 
 
 def _label(period: Period, parts: list[Part], n: int) -> str:
-    if period.kind == DAY:
-        return f"{n:02d}:00"
+    if period.kind == DAY:  # of 23 or 25 hours, too
+        return f"{local(parts[n].start_ms):%H:%M}"
     return date_format(parts[n].day, "M") if period.kind == YEAR else str(parts[n].day.day)
 
 

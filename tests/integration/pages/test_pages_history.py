@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 
 import pytest
 from django.db import connection
@@ -10,6 +11,10 @@ from django.test.utils import CaptureQueriesContext
 
 from market.pages import history as pages
 from market.settlement.distances import RINGS
+from market.settlement.history import HOUR_MS, History, Part
+from market.settlement.periods import DAY, period_of, start_ms
+from market.settlement.statement_queries import market_zone
+from market.settlement.statements import NOTHING, total
 from tests.integration.pages.conftest import Town
 from tests.integration.pages.test_pages_statement import DATE, settled  # noqa: F401
 
@@ -100,6 +105,23 @@ def test_a_year_asks_as_often_as_a_day(town: Town) -> None:
 def test_every_group_has_its_words() -> None:
     groups = {tuple(ring for ring in RINGS if bits >> ring & 1) for bits in range(1, 2 ** len(RINGS))}
     assert set(pages.WHERE) == groups
+
+
+@pytest.mark.parametrize(
+    ("day", "labels"),
+    [
+        (date(2026, 6, 6), ["06:00", "12:00", "18:00"]),
+        (date(2026, 3, 29), ["06:00", "12:00", "18:00"]),  # 23 hours
+        (date(2026, 10, 25), ["05:00", "11:00", "17:00"]),  # 25: the quarters lie an hour earlier by the clock
+    ],
+)
+def test_the_picture_s_hours_are_the_clock_s(day: date, labels: list[str]) -> None:
+    sums = NOTHING._replace(intervals=1, sold_e7=1)
+    period = period_of(DAY, day)
+    first_ms, end_ms = start_ms(period.first, market_zone()), start_ms(period.end, market_zone())
+    parts = [Part(day, at_ms, sums) for at_ms in range(first_ms, end_ms, HOUR_MS)]
+    chart = pages.chart_of(History(period, parts, total({day: sums}, ()), {}, {}))
+    assert chart is not None and chart.labels == labels
 
 
 def test_who_may_not(town: Town) -> None:
