@@ -19,8 +19,9 @@ from market.agents import operations, queries
 from market.agents.battery import Battery
 from market.agents.forecast import Forecaster, noise
 from market.agents.strategies import household, limits
-from market.agents.strategies.limits import FREE, Limits, Purse, Room
-from market.engine.commands import BUY, SELL, AmendOrder, CancelOrder, Command, PlaceOrder
+from market.agents.strategies.limits import FREE, Limits
+from market.agents.wallets import NOTHING, Standing, wallets_of
+from market.engine.commands import AmendOrder, CancelOrder, Command, PlaceOrder
 from market.engine.contracts import contract_name
 from market.engine.engine import Engine
 from market.engine.events import OrderPlaced
@@ -77,30 +78,12 @@ class Outlook(NamedTuple):
     lead: int
 
 
-class Standing(NamedTuple):
-    """How one home stands in one contract."""
-
-    position_wh: int
-    order: int  # id of its resting order, -1 = none
-    side: str
-    price_e4: int
-    filled_wh: int
-    remaining_wh: int
-
-
 class Batch(NamedTuple):
     """Commands under way, and the limits that those for persons were decided by."""
 
     commands: list[tuple[Command, None]]
     answers: Future[list[Outcome]]
     limits: dict[int, Limits]
-
-
-class Wallet(NamedTuple):
-    """What a person's account can do now: its money, and its room by contract, the agent's own orders left out."""
-
-    purse: Purse
-    rooms: dict[str, Room]
 
 
 class Best(NamedTuple):
@@ -121,7 +104,6 @@ class Terms(NamedTuple):
     halted: frozenset[str]  # areas in which nobody may trade now
 
 
-NOTHING = Standing(0, -1, "", 0, 0, 0)
 NO_BEST = Best(0, 0)
 
 
@@ -273,7 +255,7 @@ class Runner:
             terms, standing = self._exchange.read(lambda engine: self._read(engine, outlooks, homes))
         else:  # nobody who looks once has anything to come back to, and terms don't change once a contract is open
             terms, standing = self._terms(outlooks), {}
-        wallets = self._exchange.read(lambda engine: self._wallets(engine, allowed, standing, terms)) if allowed else {}
+        wallets = self._exchange.read(lambda engine: wallets_of(engine, allowed, standing, terms)) if allowed else {}
         homes = [home for home in homes if not home.person or home.account in wallets]
         commands: list[Command] = []
         for home in homes:
@@ -352,40 +334,6 @@ class Runner:
                         position, order.id, order.side, order.price_e4, order.filled_wh, order.remaining_wh
                     )
         return terms, standing
-
-    def _wallets(
-        self,
-        engine: Engine,
-        accounts: Iterable[int],
-        standing: dict[tuple[int, str], Standing],
-        contracts: Iterable[str],
-    ) -> dict[int, Wallet]:
-        """Return what persons' accounts can do now; a halted one is left out: it could not do anything."""
-        found: dict[int, Wallet] = {}
-        for index in accounts:
-            account = engine.accounts[index]
-            if account.halted:
-                continue
-            rooms: dict[str, Room] = {}
-            for name in contracts:
-                exposure = engine.contracts[name].exposures.get(account.slot)
-                buys_wh, sells_wh = (0, 0) if exposure is None else (exposure.buy_wh, exposure.sell_wh)
-                stands = standing.get((index, name), NOTHING)
-                if stands.order >= 0:  # makes way for the next one
-                    buys_wh -= stands.remaining_wh if stands.side == BUY else 0
-                    sells_wh -= stands.remaining_wh if stands.side == SELL else 0
-                rooms[name] = Room(account.import_wh - buys_wh, account.export_wh - sells_wh)
-            for order in (engine.orders[id] for id in account.open_ids):
-                agents = standing.get((index, order.contract), NOTHING).order == order.id
-                if agents or order.contract not in rooms or (order.complex is not None and order.complex.asleep):
-                    continue
-                room = rooms[order.contract]
-                if order.is_buy:
-                    rooms[order.contract] = room._replace(own_buys_wh=room.own_buys_wh + order.left_wh)
-                else:
-                    rooms[order.contract] = room._replace(own_sells_wh=room.own_sells_wh + order.left_wh)
-            found[index] = Wallet(Purse(account.free_e7, account.arrears_e7 > 0), rooms)
-        return found
 
     def _decide(
         self,
@@ -491,7 +439,9 @@ def _commands(account: int, contract: str, stands: Standing, intent: household.I
     place = PlaceOrder(account, contract, intent.side, intent.price_e4, intent.energy_wh, intent.time_in_force, 0)
     if stands.order < 0:
         return [place]
-    if stands.side != intent.side or intent.time_in_force != household.GOOD_TILL_GATE:
+    # Never another one for the same energy: somebody may take the first before it is cancelled, in the same batch even, and
+    # the energy would be promised twice. What an amendment says is the total, whatever was taken.
+    if stands.side != intent.side:
         return [CancelOrder(account, stands.order, "owner"), place]
     if stands.price_e4 == intent.price_e4 and stands.remaining_wh == intent.energy_wh:
         return []

@@ -249,3 +249,31 @@ def test_old_notes_go_in_small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
         assert operations.forget_old(now_ms=later_ms) == 10
         assert max(pieces) <= 3
         assert [row.order for row in PlacedOrder.objects.all()] == [10]
+
+
+# --- many in one batch -----------------------------------------------------------------------------------------------
+def test_nobody_sells_twice_what_was_taken_in_the_same_batch() -> None:
+    """An order that a neighbour has just taken is not placed once more by who looks after it in the same batch."""
+    with running_market(Clock(NOON)) as market:
+        sellers = [member(market, f"ada-{n}") for n in range(10)]
+        buyers = [member(market, f"ben-{n}") for n in range(30)]
+        for account in (*sellers, *buyers):
+            meter(market, account, import_wh=500 * (account in buyers), export_wh=500 * (account in sellers))
+        for account in buyers:  # until the last look they bid too little
+            operations.change(market.exchange, account=account, limits=Limits(buy_to_e4=900))
+        contract = market.contract(4)
+        members = arrived(market)
+        for minute in (0, 14, 29, 44, 59):
+            if minute == 59:
+                for account in buyers:
+                    operations.change(market.exchange, account=account, limits=Limits())
+            market.clock.at_ms = Clock(NOON).at_ms + minute * 60_000
+            members.step(market.clock.at_ms)
+        tallies = market.exchange.read(
+            lambda engine: {
+                account: (tally.sold_wh, tally.bought_wh)
+                for account, tally in engine.contracts[contract].tallies.items()
+            }
+        )
+        assert tallies, "something is traded"
+        assert {account: most for account, most in tallies.items() if max(most) > 500} == {}
