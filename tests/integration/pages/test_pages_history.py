@@ -9,7 +9,9 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from market.households.models import Account
 from market.pages import history as pages
+from market.pages.context import Page
 from market.settlement.distances import RINGS
 from market.settlement.history import HOUR_MS, History, Part
 from market.settlement.periods import DAY, period_of, start_ms
@@ -55,11 +57,24 @@ def test_nobody_is_named(town: Town) -> None:
 
 
 @pytest.mark.usefixtures("settled")
-def test_streets_with_enough_homes_are_told_apart(town: Town) -> None:
-    for area in ("LV1.1", "LV2.1"):
-        for n in range(10):
-            town.person(f"crowd-{area}-{n}", area=area)
-    assert far(town.alice.html("/history")) == [("Neighbours across town", "€0.20", "1.00 kWh")]
+def test_streets_with_enough_homes_are_told_apart(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    came = [town.person(f"crowd-{area}-{n}", area=area).account for area in ("LV1.1", "LV2.1") for n in range(10)]
+    told = [("Neighbours across town", "€0.20", "1.00 kWh")]
+    assert far(town.alice.html("/history")) == told
+    # Seen again when the day is over: who had come by then counts, who came later hides nobody in it.
+    path = f"/history?period=day&date={DATE}"
+    crowd = Account.objects.filter(index__in=came)
+    later_ms = town.market.clock.at_ms + 48 * 3_600_000
+    monkeypatch.setattr(pages, "Page", lambda request: _at(Page(request), later_ms))
+    crowd.update(opened_seq=0)
+    assert far(town.alice.html(path)) == told
+    crowd.update(opened_seq=2**40)
+    assert far(town.alice.html(path)) == [("Neighbours in town", "€0.20", "1.00 kWh")]
+
+
+def _at(page: Page, now_ms: int) -> Page:
+    page.now_ms = now_ms
+    return page
 
 
 @pytest.mark.usefixtures("settled")
