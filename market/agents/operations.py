@@ -92,22 +92,22 @@ def _check(exchange: Exchange | None, limits: Limits, before: Settings) -> None:
     highest_e4, topup_e4, spill_e4 = MAX_PRICE_E4, -1, -1
     if exchange is not None:
         highest_e4, topup_e4, spill_e4 = exchange.read(_bounds)
-    for field, price_e4 in (("sell_from", limits.sell_from_e4), ("buy_to", limits.buy_to_e4)):
-        if price_e4 is not None and not 1 <= price_e4 <= highest_e4:
+    # What was allowed before may stand: when the market has changed since, that is no reason to refuse something else.
+    was, sell_e4, buy_e4 = before.limits, limits.sell_from_e4, limits.buy_to_e4
+    for field, price_e4, was_e4 in (("sell_from", sell_e4, was.sell_from_e4), ("buy_to", buy_e4, was.buy_to_e4)):
+        if price_e4 is not None and price_e4 != was_e4 and not 1 <= price_e4 <= highest_e4:
             sentence = _("Expected a price from %(least)s to %(most)s per kWh.")
             values = {"least": price_text(1), "most": price_text(highest_e4)}
             raise HouseholdError("price_out_of_range", field, sentence % values)
-    # What was allowed before may stand: when the tariff has changed since, that is no reason to refuse something else.
-    sell_e4, buy_e4 = limits.sell_from_e4, limits.buy_to_e4
-    if sell_e4 is not None and sell_e4 != before.limits.sell_from_e4 and sell_e4 > topup_e4 >= 0:
+    if sell_e4 is not None and sell_e4 != was.sell_from_e4 and sell_e4 > topup_e4 >= 0:
         sentence = _("Nobody pays more than the grid charges, %(price)s per kWh: it would never sell.")
         raise HouseholdError("invalid_value", "sell_from", sentence % {"price": price_text(topup_e4)})
-    if buy_e4 is not None and buy_e4 != before.limits.buy_to_e4 and buy_e4 < spill_e4:
+    if buy_e4 is not None and buy_e4 != was.buy_to_e4 and buy_e4 < spill_e4:
         sentence = _("Nobody sells for less than the grid pays, %(price)s per kWh: it would never buy.")
         raise HouseholdError("invalid_value", "buy_to", sentence % {"price": price_text(spill_e4)})
     if not 0 <= limits.reserve_percent <= FULL_PERCENT:
         raise HouseholdError("invalid_value", "reserve_percent", _("Expected a whole number from 0 to 100."))
-    if limits.reserve_percent not in (0, before.limits.reserve_percent) and not before.has_battery:
+    if limits.reserve_percent not in (0, was.reserve_percent) and not before.has_battery:
         raise HouseholdError("no_battery", "reserve_percent", _("Your home has no battery that we know of."))
 
 

@@ -156,6 +156,17 @@ def test_a_battery_may_be_of_the_home_or_a_device(ada: Person) -> None:
     assert patch(ada, reserve_percent=0)["reserve_percent"] == 0
 
 
+def test_a_limit_that_stands_is_no_obstacle_when_the_market_s_prices_change(
+    ada: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patch(ada, sell_from="0.3500")
+    monkeypatch.setattr(operations, "_bounds", lambda engine: (3_000, 2_900, 800))
+    answer = patch(ada, buy_to="0.2000")
+    assert (answer["sell_from"], answer["buy_to"]) == ("0.3500", "0.2000")
+    refused = ada.request("PATCH", PATH, json={"sell_from": "0.3400"}).json()
+    assert (refused["code"], refused["field"]) == ("price_out_of_range", "sell_from")
+
+
 def test_a_busy_market_says_what_still_waits(city: City, ada: Person, monkeypatch: pytest.MonkeyPatch) -> None:
     order = placed(ada, "sell", "0.2000")
     with monkeypatch.context() as patched:
