@@ -17,7 +17,7 @@ from django.db import close_old_connections, connection
 
 from market.agents import operations, queries
 from market.agents.forecast import Forecaster
-from market.agents.pastweek import DAY_MS, WEEK_DAYS, Ring, place
+from market.agents.pastweek import DAY_MS, WEEK_DAYS, Ring, Week, place
 from market.agents.runner import DEMO_LEADS, AgentHome, Calendar, Runner, Sun
 from market.engine.engine import Engine
 from market.exchange import gateway
@@ -45,6 +45,7 @@ class Members:
         self._interval_ms = interval_ms
         self._fewest = FEWEST_DAYS * DAY_MS // interval_ms
         self._rings: dict[int, Ring] = {}
+        self._weeks: dict[int, Week | None] = {}  # what the rings say in this interval
         self._seen: tuple[int, list[int]] = (-1, [])
         self._day = -1
         calendar = Calendar(
@@ -75,7 +76,10 @@ class Members:
         return self.runner.tick(now_ms)
 
     def _refresh(self, now_ms: int) -> None:
-        """Learn from the meters once an interval, and who is there whenever that changed."""
+        """Learn from the meters once an interval, and who is there whenever that changed.
+
+        Once an interval, too, what breaks limits goes: a change that found the market too busy is obeyed then.
+        """
         current = now_ms // self._interval_ms
         people = queries.people()
         if (current, people) == self._seen:
@@ -83,13 +87,17 @@ class Members:
         if len(people) > MAX_MEMBERS:
             log.warning("%d autopilots are on, %d of them trade", len(people), MAX_MEMBERS)
         members = people[:MAX_MEMBERS]
+        if current != self._seen[0]:
+            if self._seen[0] >= 0:  # ``move_in`` does it at the start
+                operations.obey(self._exchange)
+            self._weeks = {}
         self._learn(members, now_ms)
         areas = self._exchange.read(lambda engine: _areas(engine, members))
         homes: list[AgentHome] = []
         profiles: list[Sequence[int]] = []
         watts = 3_600_000 // self._interval_ms  # a share is Wh of one interval
         for account in members:
-            week = self._rings[account].week(self._fewest)
+            week = self._weeks[account]
             if week is None or account not in areas:
                 continue
             use, make = ((len(profiles), watts),), ((len(profiles) + 1, watts),)
@@ -109,9 +117,10 @@ class Members:
             self._day = day
             self._rings = {}
             operations.forget_old(now_ms=now_ms)
-        known = [account for account in members if account in self._rings]
         new = [account for account in members if account not in self._rings]
-        self._rings = {account: self._rings[account] for account in known}
+        self._rings = {account: self._rings[account] for account in members if account in self._rings}
+        # Who joins or leaves within an interval costs the others nothing: their weeks are worked out already.
+        known = [account for account in self._rings if account not in self._weeks]
         for account in known:
             self._rings[account].advance(now_ms)
         for account in new:
@@ -121,6 +130,8 @@ class Members:
                 found = metering.energies(accounts[at : at + AT_ONCE], start_ms=since_ms, end_ms=now_ms)
                 for account, readings in found.items():
                     self._rings[account].learn(readings)
+        for account in (*known, *new):
+            self._weeks[account] = self._rings[account].week(self._fewest)
 
 
 def knows(account: int, now_ms: int) -> bool:

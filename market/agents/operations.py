@@ -17,6 +17,7 @@ from market.engine.commands import CancelOrder, Command
 from market.engine.contracts import contract_name
 from market.engine.engine import Engine
 from market.exchange.exchange import Exchange
+from market.exchange.outcomes import ExchangeError
 from market.exchange.units import price_text
 from market.households import operations as households
 from market.households import signing
@@ -27,14 +28,20 @@ MAX_PRICE_E4 = 10_000_000  # the most any market may allow (``accounts.params_pr
 BATCH = 1_000  # commands at once: the exchange's largest batch
 TIMEOUT_S = 60.0
 MINUTE_MS = 60_000
+FORGET_AT_ONCE = 5_000  # notes: on SQLite the market waits for whoever writes
 KEEP_MS = 3 * 24 * 3_600_000  # after delivery: what was done today is told from these rows, and nothing older
 
 
 class Changed(NamedTuple):
-    """What a change came to: the settings in force, and how many of the autopilot's orders were taken back for it."""
+    """What a change came to: the settings in force, and how many of the autopilot's orders were taken back for it.
+
+    ``trouble``: the settings are stored, but the market did not take the cancellations or did not answer in time. The agents
+    send them again with the next interval.
+    """
 
     settings: Settings
     cancelled: int
+    trouble: ExchangeError | TimeoutError | None = None
 
 
 class Placed(NamedTuple):
@@ -64,8 +71,12 @@ def change(exchange: Exchange | None, *, account: int, on: bool | None = None, l
         if on is not None:
             households.set_automatic(account_index=account, automatic=on)
     settings = queries.settings_of(account)
-    cancelled = 0 if exchange is None else obey(exchange, accounts=[account])
-    return Changed(settings, cancelled)
+    if exchange is None:
+        return Changed(settings, 0)
+    try:
+        return Changed(settings, obey(exchange, accounts=[account]))
+    except (ExchangeError, TimeoutError) as trouble:
+        return Changed(settings, 0, trouble)
 
 
 def _store(account: int, limits: Limits) -> None:
@@ -81,22 +92,22 @@ def _check(exchange: Exchange | None, limits: Limits, before: Settings) -> None:
     highest_e4, topup_e4, spill_e4 = MAX_PRICE_E4, -1, -1
     if exchange is not None:
         highest_e4, topup_e4, spill_e4 = exchange.read(_bounds)
-    for field, price_e4 in (("sell_from", limits.sell_from_e4), ("buy_to", limits.buy_to_e4)):
-        if price_e4 is not None and not 1 <= price_e4 <= highest_e4:
+    # What was allowed before may stand: when the market has changed since, that is no reason to refuse something else.
+    was, sell_e4, buy_e4 = before.limits, limits.sell_from_e4, limits.buy_to_e4
+    for field, price_e4, was_e4 in (("sell_from", sell_e4, was.sell_from_e4), ("buy_to", buy_e4, was.buy_to_e4)):
+        if price_e4 is not None and price_e4 != was_e4 and not 1 <= price_e4 <= highest_e4:
             sentence = _("Expected a price from %(least)s to %(most)s per kWh.")
             values = {"least": price_text(1), "most": price_text(highest_e4)}
             raise HouseholdError("price_out_of_range", field, sentence % values)
-    # What was allowed before may stand: when the tariff has changed since, that is no reason to refuse something else.
-    sell_e4, buy_e4 = limits.sell_from_e4, limits.buy_to_e4
-    if sell_e4 is not None and sell_e4 != before.limits.sell_from_e4 and sell_e4 > topup_e4 >= 0:
+    if sell_e4 is not None and sell_e4 != was.sell_from_e4 and sell_e4 > topup_e4 >= 0:
         sentence = _("Nobody pays more than the grid charges, %(price)s per kWh: it would never sell.")
         raise HouseholdError("invalid_value", "sell_from", sentence % {"price": price_text(topup_e4)})
-    if buy_e4 is not None and buy_e4 != before.limits.buy_to_e4 and buy_e4 < spill_e4:
+    if buy_e4 is not None and buy_e4 != was.buy_to_e4 and buy_e4 < spill_e4:
         sentence = _("Nobody sells for less than the grid pays, %(price)s per kWh: it would never buy.")
         raise HouseholdError("invalid_value", "buy_to", sentence % {"price": price_text(spill_e4)})
     if not 0 <= limits.reserve_percent <= FULL_PERCENT:
         raise HouseholdError("invalid_value", "reserve_percent", _("Expected a whole number from 0 to 100."))
-    if limits.reserve_percent and not before.has_battery:
+    if limits.reserve_percent not in (0, was.reserve_percent) and not before.has_battery:
         raise HouseholdError("no_battery", "reserve_percent", _("Your home has no battery that we know of."))
 
 
@@ -136,6 +147,8 @@ def note(placed: Iterable[Placed]) -> None:
 
 def forget_old(*, now_ms: int) -> int:
     """Drop the notes about orders whose delivery is long over; return how many."""
-    return PlacedOrder.objects.filter(contract__lt=contract_name((now_ms - KEEP_MS) // MINUTE_MS * MINUTE_MS)).delete()[
-        0
-    ]
+    old = PlacedOrder.objects.filter(contract__lt=contract_name((now_ms - KEEP_MS) // MINUTE_MS * MINUTE_MS))
+    dropped = 0
+    while some := list(old.values_list("order", flat=True)[:FORGET_AT_ONCE]):
+        dropped += PlacedOrder.objects.filter(order__in=some).delete()[0]
+    return dropped

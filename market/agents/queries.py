@@ -9,6 +9,7 @@ from django.db.models import Count, Sum
 
 from market.agents.models import Autopilot, PlacedOrder
 from market.agents.strategies.limits import FREE, Limits
+from market.engine.contracts import contract_name
 from market.engine.engine import Engine
 from market.exchange import history
 from market.exchange.exchange import Exchange
@@ -17,8 +18,10 @@ from market.households.models import Account, Device, DeviceKind
 
 MAX_PLACED = 5_000  # orders of one account that are looked at: one a look, six looks an interval, for some days
 MAX_TRADES = 10_000  # of one account and day
-MAX_NOTED = 2_000_000  # orders of all of them
+MAX_NOTED = 1_000_000  # orders of all of them for contracts that are not delivered yet
 IN_ONE_QUERY = 500
+GONE_MS = 3_600_000  # after its delivery has begun no order of a contract is left, however late its gate was closed
+MINUTE_MS = 60_000
 
 
 class Settings(NamedTuple):
@@ -92,7 +95,8 @@ def revision() -> tuple[int, int]:
 
 def open_orders(exchange: Exchange, accounts: Iterable[int] | None = None) -> list[OpenOrder]:
     """Return what the autopilots of some accounts, or of all persons, have in the book; a sleeping order counts."""
-    rows = PlacedOrder.objects.order_by("-order")
+    open_from = contract_name((exchange.now_ms() - GONE_MS) // MINUTE_MS * MINUTE_MS)
+    rows = PlacedOrder.objects.filter(contract__gte=open_from).order_by("-order")
     if accounts is not None:
         rows = rows.filter(account__in=list(accounts))
     placed = set(rows.values_list("order", flat=True)[:MAX_NOTED])

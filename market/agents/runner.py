@@ -19,7 +19,8 @@ from market.agents import operations, queries
 from market.agents.battery import Battery
 from market.agents.forecast import Forecaster, noise
 from market.agents.strategies import household, limits
-from market.agents.strategies.limits import FREE, Limits, Purse
+from market.agents.strategies.limits import FREE, Limits
+from market.agents.wallets import NOTHING, Standing, wallets_of
 from market.engine.commands import AmendOrder, CancelOrder, Command, PlaceOrder
 from market.engine.contracts import contract_name
 from market.engine.engine import Engine
@@ -77,17 +78,6 @@ class Outlook(NamedTuple):
     lead: int
 
 
-class Standing(NamedTuple):
-    """How one home stands in one contract."""
-
-    position_wh: int
-    order: int  # id of its resting order, -1 = none
-    side: str
-    price_e4: int
-    filled_wh: int
-    remaining_wh: int
-
-
 class Batch(NamedTuple):
     """Commands under way, and the limits that those for persons were decided by."""
 
@@ -114,7 +104,6 @@ class Terms(NamedTuple):
     halted: frozenset[str]  # areas in which nobody may trade now
 
 
-NOTHING = Standing(0, -1, "", 0, 0, 0)
 NO_BEST = Best(0, 0)
 
 
@@ -220,6 +209,7 @@ class Runner:
         """
         interval_ms = self._calendar.interval_ms
         interval, moment = divmod(now_ms, interval_ms)
+        self._answered()
         if interval != self._interval:
             self._interval, self._next, self._looked_ms = interval, 0, -1
             self._forget(contract_name(interval * interval_ms))
@@ -265,20 +255,26 @@ class Runner:
             terms, standing = self._exchange.read(lambda engine: self._read(engine, outlooks, homes))
         else:  # nobody who looks once has anything to come back to, and terms don't change once a contract is open
             terms, standing = self._terms(outlooks), {}
-        purses = self._exchange.read(lambda engine: _purses(engine, allowed)) if allowed else {}
+        wallets = self._exchange.read(lambda engine: wallets_of(engine, allowed, standing, terms)) if allowed else {}
+        homes = [home for home in homes if not home.person or home.account in wallets]
         commands: list[Command] = []
         for home in homes:
             charge = self._charge_of(home.account) if home.battery is not None else 0
             for outlook in outlooks:
                 if outlook.contract in terms and home.area not in terms[outlook.contract].halted:
                     stands = standing.get((home.account, outlook.contract), NOTHING)
-                    bounds = allowed.get(home.account, FREE)
+                    bounds, wallet = allowed.get(home.account, FREE), wallets.get(home.account)
+                    if wallet is not None:  # what the person has on offer is as good as traded
+                        room = wallet.rooms[outlook.contract]
+                        own_wh = room.own_buys_wh - room.own_sells_wh
+                        stands = stands._replace(position_wh=stands.position_wh + own_wh)
                     intent = self._decide(home, bounds, outlook, stands, terms[outlook.contract], charge, now_ms)
-                    if home.account in purses:
-                        kept_e7 = _set_aside_e7(stands, terms[outlook.contract].topup_e4)
-                        intent, purses[home.account] = limits.affordable(
-                            intent, purses[home.account], kept_e7, terms[outlook.contract].topup_e4
+                    if wallet is not None:
+                        topup_e4 = terms[outlook.contract].topup_e4
+                        intent, purse = limits.affordable(
+                            limits.fitting(intent, room), wallet.purse, _set_aside_e7(stands, topup_e4), topup_e4
                         )
+                        wallets[home.account] = wallet._replace(purse=purse)
                     commands += _commands(home.account, outlook.contract, stands, intent)
         if commands:
             self._submit(commands, allowed)
@@ -358,12 +354,14 @@ class Runner:
         interval_ms = self._calendar.interval_ms
         best = terms.best.get(home.area, NO_BEST)
         elapsed = now_ms % interval_ms * 1000 // interval_ms
+        temper = noise(self._seed, home.seed, now_ms // interval_ms + outlook.lead)
         view = household.View(
             urgency=(outlook.rank * 1000 + elapsed) // len(self._leads),
             need_wh=power // self._unit,
             position_wh=stands.position_wh,
             sun=outlook.sun,
-            noise=noise(self._seed, home.seed, now_ms // interval_ms + outlook.lead),
+            noise=temper,
+            error=0 if home.person else temper,  # nobody's own money pays for errors that are made up
             last=outlook.rank == len(self._leads) - 1,
             topup_e4=terms.topup_e4,
             spill_e4=terms.spill_e4,
@@ -380,18 +378,37 @@ class Runner:
     def _submit(self, commands: list[Command], allowed: dict[int, Limits] | None = None) -> None:
         batch: list[tuple[Command, None]] = [(command, None) for command in commands]
         self._pending.append(Batch(batch, self._exchange.submit_many(batch), allowed or {}))
+        self._answered()
+
+    def _answered(self) -> None:
+        """Wait until no more batches are under way than may be."""
         while len(self._pending) > self._in_flight:
             self._collect()
 
     def _collect(self) -> None:
-        batch = self._pending.popleft()
-        remember = len(self._leads) > 1  # who looks once never comes back to an order
-        noted: list[operations.Placed] = []
-        for (command, _), outcome in zip(batch.commands, batch.answers.result(ANSWER_TIMEOUT_S), strict=True):
+        batch = self._pending[0]
+        try:
+            outcomes = batch.answers.result(ANSWER_TIMEOUT_S)
+        except TimeoutError:
+            raise  # it is asked again before anything else is done: its orders may be in the book
+        except Exception:
+            self._pending.popleft()
+            raise
+        self._learn(batch, outcomes)
+        # Only what is learnt completely is over: an order that nobody noted would look like its person's own.
+        self._pending.popleft()
+        for outcome in outcomes:
             if outcome.refused is not None:
                 self.refused[outcome.refused.code] += 1
-            elif type(command) is PlaceOrder:
+            elif type(outcome.events[0]) is OrderPlaced:
                 self.placed += 1
+
+    def _learn(self, batch: Batch, outcomes: list[Outcome]) -> None:
+        """Remember and note what a batch placed. Safe to repeat."""
+        remember = len(self._leads) > 1  # who looks once never comes back to an order
+        noted: list[operations.Placed] = []
+        for (command, _), outcome in zip(batch.commands, outcomes, strict=True):
+            if outcome.refused is None and type(command) is PlaceOrder:
                 placed = outcome.events[0]
                 assert isinstance(placed, OrderPlaced), f"expected OrderPlaced, was {placed!r}"
                 if command.account in batch.limits:
@@ -410,11 +427,6 @@ class Runner:
             del self._orders[contract]
 
 
-def _purses(engine: Engine, accounts: Iterable[int]) -> dict[int, Purse]:
-    found = ((account, engine.accounts[account]) for account in accounts)
-    return {account: Purse(wallet.free_e7, wallet.arrears_e7 > 0) for account, wallet in found}
-
-
 def _set_aside_e7(stands: Standing, topup_e4: int) -> int:
     """Return what the resting order has set aside."""
     return limits.set_aside_e4(stands.side, stands.price_e4, topup_e4) * stands.remaining_wh if stands.order >= 0 else 0
@@ -427,7 +439,9 @@ def _commands(account: int, contract: str, stands: Standing, intent: household.I
     place = PlaceOrder(account, contract, intent.side, intent.price_e4, intent.energy_wh, intent.time_in_force, 0)
     if stands.order < 0:
         return [place]
-    if stands.side != intent.side or intent.time_in_force != household.GOOD_TILL_GATE:
+    # Never another one for the same energy: somebody may take the first before it is cancelled, in the same batch even, and
+    # the energy would be promised twice. What an amendment says is the total, whatever was taken.
+    if stands.side != intent.side:
         return [CancelOrder(account, stands.order, "owner"), place]
     if stands.price_e4 == intent.price_e4 and stands.remaining_wh == intent.energy_wh:
         return []

@@ -30,7 +30,10 @@ class Autopilot(ApiView):
 
     @describe("Set my autopilot", shapes.Autopilot, tag="me", body=shapes.AutopilotIn)
     def patch(self, request: Request) -> HttpResponse:
-        """Switch it or change its limits, at once: its orders that break them are taken back, all when it is switched off."""
+        """Switch it or change its limits, at once: its orders that break them are taken back, all when it is switched off.
+
+        What the market is too busy to take back stays in ``open_orders`` for now and goes without another request.
+        """
         self.query()
         asked = self.decode(shapes.AutopilotIn)
         limits = queries.settings_of(self.account()).limits

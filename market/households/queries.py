@@ -119,9 +119,11 @@ def free_accounts(*, limit: int = MAX_LIST) -> list[AccountInfo]:
     return [_info(account) for account in rows.order_by("index")[:limit]]
 
 
-def homes_by_area() -> dict[str, int]:
-    """Return how many open accounts each area has."""
+def homes_by_area(*, opened_before: int | None = None) -> dict[str, int]:
+    """Return how many open accounts each area has; ``opened_before``: only those opened before that ledger sequence."""
     rows = Account.objects.filter(closed_at=None).values("area")
+    if opened_before is not None:
+        rows = rows.filter(Q(opened_seq__lt=opened_before) | Q(opened_seq=None))
     return dict(rows.annotate(homes=Count("pk")).values_list("area", "homes"))
 
 

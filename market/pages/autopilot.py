@@ -101,6 +101,10 @@ def _sentence(on: bool, cancelled: int) -> str:
     return f"{said} {_taken_back(cancelled)}" if cancelled else said
 
 
+def _not_yet(said: str) -> str:
+    return f"{said} {_('The market is busy: its orders are taken back as soon as possible, without you.')}"
+
+
 def _taken_back(cancelled: int) -> str:
     sentence = ngettext("%(n)s order was taken back.", "%(n)s orders were taken back.", cancelled)
     return sentence % {"n": cancelled}
@@ -135,6 +139,9 @@ def set_limits(request: HttpRequest) -> HttpResponse:
     except TROUBLE as error:
         messages.warning(request, problem_sentence(error))
         return redirect("autopilot")
+    if changed.trouble is not None:
+        messages.warning(request, _not_yet(_("Your limits are saved.")))
+        return redirect("autopilot")
     said = _("Your limits are in force.")
     messages.success(request, f"{said} {_taken_back(changed.cancelled)}" if changed.cancelled else said)
     return redirect("autopilot")
@@ -159,9 +166,11 @@ def set_automatic(request: HttpRequest) -> HttpResponse:
         messages.warning(request, problem_sentence(error))
         return HttpResponse(status=503) if quietly else redirect(back)
     said = _sentence(on, changed.cancelled)
+    if changed.trouble is not None:
+        said = _not_yet(said)
     if quietly:
         return HttpResponse(said)
-    messages.success(request, said)
+    messages.add_message(request, messages.SUCCESS if changed.trouble is None else messages.WARNING, said)
     return redirect(back)
 
 

@@ -49,8 +49,8 @@ CHAPTERS = (
     )),
     Chapter("trading", _("Trading"), (
         Term("interval", _("interval"), _(
-            "A quarter of an hour. Energy is bought and sold for one such interval at a time, because the meter counts it that "
-            "way.")),
+            "A short span of time, usually a quarter of an hour. Energy is bought and sold for one such interval at a time, "
+            "because the meter counts it that way.")),
         Term("gate", _("gate"), _(
             "The moment at which trading for an interval ends: right before its delivery begins. What is agreed then is firm; "
             "orders that wait are dropped, and their money is free again.")),

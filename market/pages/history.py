@@ -15,11 +15,12 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from market.exchange.history import seq_before
 from market.grid import queries as grid
 from market.households import queries as households
 from market.households.models import Role
 from market.households.queries import AccountInfo
-from market.pages.context import Page
+from market.pages.context import Page, local
 from market.pages.roles import only_for
 from market.settlement import statement_queries
 from market.settlement.distances import NEAR, STREET, TOWN, Amount, Group, by_distance
@@ -91,8 +92,8 @@ def chart_of(found: History) -> Chart | None:
 
 
 def _label(period: Period, parts: list[Part], n: int) -> str:
-    if period.kind == DAY:
-        return f"{n:02d}:00"
+    if period.kind == DAY:  # of 23 or 25 hours, too
+        return f"{local(parts[n].start_ms):%H:%M}"
     return date_format(parts[n].day, "M") if period.kind == YEAR else str(parts[n].day.day)
 
 
@@ -111,12 +112,20 @@ def link_to(period: Period | None) -> str:
     return "" if period is None else f"?period={period.kind}&date={period.first.isoformat()}"
 
 
-def _groups(page: Page, account: AccountInfo, amounts: Mapping[str, Amount]) -> list[tuple[Any, Group]]:
+def _groups(
+    page: Page, account: AccountInfo, amounts: Mapping[str, Amount], homes: Mapping[str, int]
+) -> list[tuple[Any, Group]]:
     parents = {} if page.exchange is None else {area.area: area.parent for area in grid.areas(page.exchange)}
-    homes = households.homes_by_area()
-    homes[account.area] = max(0, homes.get(account.area, 0) - 1)  # others than this one
     found = by_distance(amounts, area=account.area, parents=parents, homes=homes)
     return [(WHERE[group.rings], group) for group in found if group.energy_wh]
+
+
+def _others(page: Page, account: AccountInfo, period: Period) -> dict[str, int]:
+    """Return the other homes of each area that were there in a period: who came later hides nobody in it."""
+    end_ms = start_ms(period.end, statement_queries.market_zone())
+    homes = households.homes_by_area(opened_before=seq_before(end_ms) if end_ms <= page.now_ms else None)
+    homes[account.area] = max(0, homes.get(account.area, 0) - 1)
+    return homes
 
 
 def _period(request: HttpRequest, today: date) -> Period:
@@ -144,6 +153,7 @@ def show(request: HttpRequest) -> HttpResponse:
     # Down to where one came from: the day that is today, or the period's first.
     day = today if period.first <= today < period.end else period.first
     later = after_period(period)
+    others = _others(page, account, period)
     context = {
         "tab": "history",
         "period": period,
@@ -155,8 +165,8 @@ def show(request: HttpRequest) -> HttpResponse:
         "gain_cents": commercial(found.total.gain_e11, CENT_E11),
         "chart": chart_of(found),
         "rows": rows_of(found),
-        "sold": _groups(page, account, found.sold),
-        "bought": _groups(page, account, found.bought),
+        "sold": _groups(page, account, found.sold, others),
+        "bought": _groups(page, account, found.bought, others),
         "query": link_to(period),
     }
     return render(request, "history/history.html", context)

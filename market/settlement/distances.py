@@ -1,7 +1,7 @@
 """How far a home's energy went, without saying to whom: by streets, never by home. Pure.
 
 A ring with few homes could tell who they are, so rings are merged until each has enough (DESIGN, section 7). Homes are those
-of today, the home itself not counted.
+that were there then and still are, the home itself not counted.
 """
 
 from __future__ import annotations

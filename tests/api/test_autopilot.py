@@ -8,6 +8,7 @@ import pytest
 
 from market.agents import operations, queries
 from market.agents.models import PlacedOrder
+from market.exchange.outcomes import Overloaded
 from market.households.models import Account, Device, DeviceKind, Home
 from tests.api.conftest import NOW, City, Person
 
@@ -148,6 +149,35 @@ def test_a_battery_may_be_of_the_home_or_a_device(ada: Person) -> None:
         registered_at=NOW, opened_ms=0,
     )  # fmt: skip
     assert patch(ada, reserve_percent=40)["reserve_percent"] == 40
+    Device.objects.filter(user=ada.user).update(revoked_ms=1)
+    answer = patch(ada, sell_from="0.20", reserve_percent=40)
+    assert (answer["sell_from"], answer["has_battery"]) == ("0.2000", False), "what stands is no obstacle to the rest"
+    assert ada.request("PATCH", PATH, json={"reserve_percent": 41}).json()["code"] == "no_battery"
+    assert patch(ada, reserve_percent=0)["reserve_percent"] == 0
+
+
+def test_a_limit_that_stands_is_no_obstacle_when_the_market_s_prices_change(
+    ada: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patch(ada, sell_from="0.3500")
+    monkeypatch.setattr(operations, "_bounds", lambda engine: (3_000, 2_900, 800))
+    answer = patch(ada, buy_to="0.2000")
+    assert (answer["sell_from"], answer["buy_to"]) == ("0.3500", "0.2000")
+    refused = ada.request("PATCH", PATH, json={"sell_from": "0.3400"}).json()
+    assert (refused["code"], refused["field"]) == ("price_out_of_range", "sell_from")
+
+
+def test_a_busy_market_says_what_still_waits(city: City, ada: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    order = placed(ada, "sell", "0.2000")
+    with monkeypatch.context() as patched:
+        patched.setattr(city.exchange, "submit_many", _busy)
+        answer = patch(ada, on=False)
+    assert (answer["on"], answer["cancelled"], answer["open_orders"]) == (False, 0, 1) and order in waiting(ada)
+    assert patch(ada, on=False)["cancelled"] == 1
+
+
+def _busy(commands: object) -> None:
+    raise Overloaded(1)
 
 
 def test_signed_orders_need_a_key_that_it_has_not(ada: Person, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import pytest
 from market.agents.battery import Battery, follow
 from market.agents.strategies import limits, storage
 from market.agents.strategies.household import Intent, View
-from market.agents.strategies.limits import FREE, Limits, Purse
+from market.agents.strategies.limits import FREE, Limits, Purse, Room
 from market.engine.commands import BUY, SELL
 
 VIEW = View(500, 1_000, 0, 0, 100, False, topup_e4=3_000, spill_e4=800, tick_e4=10)
@@ -58,6 +58,28 @@ def test_what_is_reserved_is_neither_sold_nor_used() -> None:
 
 def test_a_part_of_a_watt_hour_is_kept_too() -> None:
     assert Limits(reserve_percent=1).kept(Battery(150, 10)).reserve_wh == 2
+
+
+@pytest.mark.parametrize(
+    ("side", "energy_wh", "room", "expected_wh"),
+    [
+        (BUY, 100, Room(1_000, 0), 100),
+        (BUY, 100, Room(60, 1_000), 60),
+        (SELL, 100, Room(0, 60), 60),
+        (SELL, 100, Room(1_000, -40), None),  # a connection that carries less than it did
+        (SELL, 100, Room(1_000, 4), None),  # not worth an order
+        (SELL, 3, Room(1_000, 3), 3),
+        (BUY, 100, Room(1_000, 1_000, own_sells_wh=1), None),  # it would meet the member's own order
+        (SELL, 100, Room(1_000, 1_000, own_buys_wh=1), None),
+        (BUY, 100, Room(1_000, 1_000, own_buys_wh=70), 100),
+    ],
+)
+def test_an_order_fits_the_connection_and_its_member_s_own(
+    side: str, energy_wh: int, room: Room, expected_wh: int | None
+) -> None:
+    found = limits.fitting(Intent(side, 2_000, energy_wh, "gtg"), room)
+    assert (None if found is None else found.energy_wh) == expected_wh
+    assert limits.fitting(None, room) is None
 
 
 TOPUP_E4 = 3_000

@@ -32,13 +32,14 @@ class View(NamedTuple):
     need_wh: int  # forecast of use minus production; negative = surplus
     position_wh: int  # bought minus sold so far
     sun: int  # how sunny the interval is expected to be, permille of the best
-    noise: int  # -1000..1000, the home's own error and temper in this contract
+    noise: int  # -1000..1000, the home's own temper in this contract
     last: bool  # no further look before the gate
     topup_e4: int
     spill_e4: int
     tick_e4: int
     bid_e4: int = 0  # best all-in prices at the home's meter, 0 = none
     ask_e4: int = 0
+    error: int = 0  # -1000..1000: how wrong the forecast is made, in tenths of a permille; for homes that nobody owns
 
 
 class Intent(NamedTuple):
@@ -56,9 +57,9 @@ def decide(view: View) -> Intent | None:
 
 
 def target(view: View) -> int:
-    """Return the position a household wants by now: a growing share of a forecast that is a little wrong."""
+    """Return the position a household wants by now: a growing share of the forecast."""
     share = SHARE_FAR + (1000 - SHARE_FAR) * view.urgency // 1000
-    expected = view.need_wh * (10_000 + view.noise) // 10_000
+    expected = view.need_wh * (10_000 + view.error) // 10_000
     return expected * (1000 if view.last else share) // 1000
 
 

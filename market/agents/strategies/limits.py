@@ -38,6 +38,17 @@ class Purse(NamedTuple):
     owes: bool = False
 
 
+class Room(NamedTuple):
+    """What a contract leaves a member's autopilot, Wh: what the connection still carries beside the member's own open orders,
+    which want ``own_buys_wh`` and ``own_sells_wh``.
+    """
+
+    buy_wh: int
+    sell_wh: int
+    own_buys_wh: int = 0
+    own_sells_wh: int = 0
+
+
 FREE = Limits()
 
 
@@ -74,6 +85,17 @@ def within(intent: Intent | None, view: View, limits: Limits) -> Intent | None:
     if cap_e4 < max(tick, view.spill_e4):
         return None
     return intent._replace(price_e4=min(intent.price_e4, cap_e4))
+
+
+def fitting(intent: Intent | None, room: Room) -> Intent | None:
+    """Return the order as far as there is room for it, or None.
+
+    It never stands against the member's own orders: where the two met, the rules would cancel the older one.
+    """
+    if intent is None or (room.own_sells_wh if intent.side == BUY else room.own_buys_wh):
+        return None
+    energy_wh = min(intent.energy_wh, room.buy_wh if intent.side == BUY else room.sell_wh)
+    return None if energy_wh < min(MIN_WH, intent.energy_wh) else intent._replace(energy_wh=energy_wh)
 
 
 def set_aside_e4(side: str, price_e4: int, topup_e4: int) -> int:

@@ -11,6 +11,7 @@ from django.http import HttpResponse
 
 from market.agents import operations, queries
 from market.agents.strategies.limits import Limits
+from market.exchange.outcomes import Overloaded
 from market.households import signing
 from market.households.models import Account, Home
 from market.pages.glossary import CHAPTERS, TERMS
@@ -154,6 +155,25 @@ def test_limits_may_be_set_while_nothing_runs_and_hold_when_it_does(
     assert cheap in waiting(dora)
     assert operations.obey(town.exchange) == 1
     assert cheap not in waiting(dora)
+
+
+def test_what_is_set_is_never_said_not_to_be(dora: Visitor, town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The market is too busy to take orders back: the switch is off all the same, and says so."""
+    switch(dora, "on")
+    order = placed(dora, "sell", "0.3000", 3)
+
+    def busy(commands: object) -> None:
+        raise Overloaded(1)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(town.exchange, "submit_many", busy)
+        response = switch(dora, "off", accept="application/json")
+        assert response.status_code == 200
+        assert response.content.decode().startswith("Autopilot is off. The market is busy: its orders are taken back")
+        assert save(dora, sell_from="0.35") == 302
+    html = dora.html("/autopilot")
+    assert "Your limits are saved. The market is busy" in html and "Nothing was done" not in html
+    assert not queries.settings_of(dora.account).on and order in waiting(dora)
 
 
 def test_who_may_not(town: Town) -> None:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from market.households.models import Account
 from market.pages import history as pages
+from market.pages.context import Page
 from market.settlement.distances import RINGS
+from market.settlement.history import HOUR_MS, History, Part
+from market.settlement.periods import DAY, period_of, start_ms
+from market.settlement.statement_queries import market_zone
+from market.settlement.statements import NOTHING, total
 from tests.integration.pages.conftest import Town
 from tests.integration.pages.test_pages_statement import DATE, settled  # noqa: F401
 
@@ -50,11 +57,24 @@ def test_nobody_is_named(town: Town) -> None:
 
 
 @pytest.mark.usefixtures("settled")
-def test_streets_with_enough_homes_are_told_apart(town: Town) -> None:
-    for area in ("LV1.1", "LV2.1"):
-        for n in range(10):
-            town.person(f"crowd-{area}-{n}", area=area)
-    assert far(town.alice.html("/history")) == [("Neighbours across town", "€0.20", "1.00 kWh")]
+def test_streets_with_enough_homes_are_told_apart(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    came = [town.person(f"crowd-{area}-{n}", area=area).account for area in ("LV1.1", "LV2.1") for n in range(10)]
+    told = [("Neighbours across town", "€0.20", "1.00 kWh")]
+    assert far(town.alice.html("/history")) == told
+    # Seen again when the day is over: who had come by then counts, who came later hides nobody in it.
+    path = f"/history?period=day&date={DATE}"
+    crowd = Account.objects.filter(index__in=came)
+    later_ms = town.market.clock.at_ms + 48 * 3_600_000
+    monkeypatch.setattr(pages, "Page", lambda request: _at(Page(request), later_ms))
+    crowd.update(opened_seq=0)
+    assert far(town.alice.html(path)) == told
+    crowd.update(opened_seq=2**40)
+    assert far(town.alice.html(path)) == [("Neighbours in town", "€0.20", "1.00 kWh")]
+
+
+def _at(page: Page, now_ms: int) -> Page:
+    page.now_ms = now_ms
+    return page
 
 
 @pytest.mark.usefixtures("settled")
@@ -100,6 +120,23 @@ def test_a_year_asks_as_often_as_a_day(town: Town) -> None:
 def test_every_group_has_its_words() -> None:
     groups = {tuple(ring for ring in RINGS if bits >> ring & 1) for bits in range(1, 2 ** len(RINGS))}
     assert set(pages.WHERE) == groups
+
+
+@pytest.mark.parametrize(
+    ("day", "labels"),
+    [
+        (date(2026, 6, 6), ["06:00", "12:00", "18:00"]),
+        (date(2026, 3, 29), ["06:00", "12:00", "18:00"]),  # 23 hours
+        (date(2026, 10, 25), ["05:00", "11:00", "17:00"]),  # 25: the quarters lie an hour earlier by the clock
+    ],
+)
+def test_the_picture_s_hours_are_the_clock_s(day: date, labels: list[str]) -> None:
+    sums = NOTHING._replace(intervals=1, sold_e7=1)
+    period = period_of(DAY, day)
+    first_ms, end_ms = start_ms(period.first, market_zone()), start_ms(period.end, market_zone())
+    parts = [Part(day, at_ms, sums) for at_ms in range(first_ms, end_ms, HOUR_MS)]
+    chart = pages.chart_of(History(period, parts, total({day: sums}, ()), {}, {}))
+    assert chart is not None and chart.labels == labels
 
 
 def test_who_may_not(town: Town) -> None:
