@@ -14,7 +14,8 @@ from ledger.core.bundled import parse_bundle
 from ledger.core.receipt import parse_receipt
 from market.api import shapes
 from market.metering.operations import ReadingIn, record_batches
-from market.settlement.operations import DEADLINE_MS, settle_due
+from market.settlement.operations import settle_due
+from market.settlement.waiting import DEADLINE_MS
 from tests.api.conftest import City, Person, refused, shaped
 
 PATH = "/api/v1/me/statement"

@@ -21,8 +21,9 @@ from market.exchange.outcomes import Outcome, Overloaded
 from market.metering import operations, recovery, storage
 from market.metering.models import Mark, Reading
 from market.metering.operations import InvalidReading, ReadingIn, Recorded, record_own, record_readings
-from market.settlement.operations import DEADLINE_MS, settle_due
+from market.settlement.operations import settle_due
 from market.settlement.queries import line
+from market.settlement.waiting import DEADLINE_MS
 from tests.factories import Market, running_market
 
 pytestmark = pytest.mark.django_db(transaction=True)
