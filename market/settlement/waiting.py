@@ -62,8 +62,8 @@ def homes(found: Members, areas: Iterable[str], start_ms: int) -> dict[str, list
 def silent(contract: str, accounts: Collection[int], length_ms: int) -> set[int]:
     """Return which of the accounts nobody waits for: their meters answered in none of the last ``SILENT_AFTER`` intervals.
 
-    An answer counts if it came while it was waited for. Who joined in between, or traded before a market was so old, is
-    waited for.
+    An answer counts if it came while it was waited for. Who joined in between is waited for, and everybody in a market that
+    is younger than that.
     """
     start_ms = contract_start_ms(contract)
     first_ms = start_ms - SILENT_AFTER * length_ms
