@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from abc import ABC, abstractmethod
 
 from django.db import close_old_connections, connection
 
@@ -14,7 +15,7 @@ from market.exchange.outcomes import ExchangeError, NotRunning
 STOP_TIMEOUT_S = 20.0
 
 
-class Beside:
+class Beside(ABC):
     """A service of the runtime that looks again and again what there is to do (``look``). What fails is tried again."""
 
     name: str
@@ -25,9 +26,9 @@ class Beside:
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
+    @abstractmethod
     def look(self, exchange: Exchange) -> None:
         """Do what is due; long work looks at ``stopping``."""
-        raise NotImplementedError
 
     @property
     def stopping(self) -> bool:
