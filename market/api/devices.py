@@ -167,12 +167,14 @@ class Decide(OperatorView):
 class Substations(OperatorView):
     """Meters of the grid itself."""
 
+    people_only = True  # a key makes no keys
+
     @describe(
         "Register a substation meter", shapes.DeviceAnswer, tag="operator", body=shapes.SubstationIn, keyed=True,
         status=201,
     )  # fmt: skip
     def post(self, request: Request) -> HttpResponse:
-        """Register the meter of the edge between an area and its parent."""
+        """Register the meter of the edge between an area and its parent; for people who are signed in, not for keys."""
         self.query()
         asked = self.decode(shapes.SubstationIn)
         area = area_of(asked.area, status=422)
@@ -197,9 +199,11 @@ class Substations(OperatorView):
 class Substation(OperatorView):
     """One meter of the grid."""
 
+    people_only = True
+
     @describe("Revoke a substation meter", shapes.Device, tag="operator")
     def delete(self, request: Request, device: str) -> HttpResponse:
-        """Revoke a lost or removed substation meter: nothing it sends is taken any more."""
+        """Revoke a lost or removed substation meter: nothing it sends is taken any more. For people who are signed in."""
         self.query()
         now_ms = self.exchange().now_ms()
         return answer(_out(devices.revoke_substation(device_id=device_of(device), now=timezone.now(), now_ms=now_ms)))

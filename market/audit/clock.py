@@ -16,7 +16,7 @@ from market.engine.engine import Engine
 # A command can make the opening of contracts due that was not before (a longer horizon, the first tariff): for so many
 # blocks they may be missing.
 OPENING_BLOCKS = 10
-# After delivery. A silent meter is estimated after an hour (rulebook, 8.4); as long again is left for the work.
+# After delivery. A silent meter is estimated after an hour at the latest (rulebook, 8.4); as long again is left for the work.
 SETTLED_WITHIN_MS = 2 * 3_600_000
 
 

@@ -6,6 +6,7 @@ digest is kept: a city's day has three million.
 
 from __future__ import annotations
 
+import re
 from array import array
 from base64 import b64decode, b64encode
 from bisect import bisect_left
@@ -26,7 +27,8 @@ from market.settlement.rules import ESTIMATED, MEASURED, Metered, Tariff, correc
 GRACE_BLOCKS = 120
 
 _READING_FIELDS = frozenset(("account", "contract", "import_wh", "export_wh", "quality", "salt"))
-_SIGNED_FIELDS = _READING_FIELDS | {"source"}
+_TOLD_FIELDS = frozenset(("reason", "revision", "source"))  # where there is one
+_CODE = re.compile("[a-z_]{1,16}")
 _ROW_FIELDS = frozenset((*SettleRow._fields, "salt"))
 _ADJUST_FIELDS = _ROW_FIELDS | frozenset(WAS_FIELDS)
 _SHARE_FIELDS = frozenset((*ShareRow._fields, "salt"))
@@ -141,7 +143,11 @@ class Meters:
     def _reading_problem(row: Fields, entry: Fields, engine: Engine, seen: set[int]) -> str:
         if "source" in row and not is_sha256(row["source"]):
             return f"source: expected the SHA-256 of a signed batch, was {row['source']!r:.40}"
-        if row.keys() != _READING_FIELDS and row.keys() != _SIGNED_FIELDS:
+        if "reason" in row and not (isinstance(row["reason"], str) and _CODE.fullmatch(row["reason"])):
+            return f"reason: expected a code, was {row['reason']!r:.40}"
+        if "revision" in row and not (type(row["revision"]) is int and row["revision"] > 0):
+            return f"revision: expected a number from 1, was {row['revision']!r:.40}"
+        if row.keys() - _TOLD_FIELDS != _READING_FIELDS:
             return f"expected the fields {', '.join(sorted(_READING_FIELDS))}, was {', '.join(sorted(row))}"
         if row["contract"] != entry.get("contract"):
             return f"contract: expected {entry.get('contract')}, was {row['contract']}"

@@ -238,21 +238,18 @@ def transfers(
     return sorted(found, reverse=newest_first)[:limit]
 
 
-def fund_seq(*, account: int, reference: str) -> int | None:
+def fund_seq(*, account: int, reference: str, since: int | None = None) -> int | None:
     """Return the fund entry of an account that carries a reference, or None: whether something has been booked already.
 
-    The ledger knows that for good; an idempotency key is forgotten after two days. Looks at the newest
-    ``MAX_FUNDS`` of the account.
+    The ledger knows that for good; an idempotency key is forgotten after two days. Looks at all from the sequence ``since`` on,
+    else at the newest ``MAX_FUNDS`` of the account.
     """
-    rows = models.Transfer.objects.filter(Q(debit=account) | Q(credit=account), kind="fund").order_by("-id")
-    for id_ in rows.values_list("id", flat=True)[:MAX_FUNDS]:
-        seq = id_ // TRANSFERS_AN_ENTRY
-        if ledger.entry(seq).get("reference") == reference:
-            return seq
-    return None
+    seqs = fund_entries(account=account, since=since or 0)
+    looked_at = seqs[-MAX_FUNDS:] if since is None else seqs
+    return next((seq for seq in reversed(looked_at) if ledger.entry(seq).get("reference") == reference), None)
 
 
-def fund_entries(*, account: int, since: int) -> list[int]:
+def fund_entries(*, account: int, since: int = 0) -> list[int]:
     """Return the fund entries of an account from a sequence on, oldest first."""
     rows = models.Transfer.objects.filter(kind="fund", id__gte=since * TRANSFERS_AN_ENTRY)
     found = {*rows.filter(debit=account).values_list("id", flat=True)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 import orjson
@@ -135,6 +136,29 @@ def home_of(index: int) -> Home | None:
 def homes() -> QuerySet[Home]:
     """Return all homes in the order of their code."""
     return Home.objects.order_by("code")
+
+
+class Periods(NamedTuple):
+    """Accounts that were opened, and that were closed, after a time."""
+
+    joined: frozenset[int]
+    left: frozenset[int]
+
+
+def periods_since(at_ms: int) -> Periods:
+    """Return which accounts were opened and which closed after a time (market time, ms).
+
+    What begins at an interval's start is there in it, what ends there is not (``devices.account_at``).
+    """
+    at = datetime.fromtimestamp(at_ms / 1_000, UTC)
+    rows = Account.objects.filter(Q(opened_at__gt=at) | Q(closed_at__gt=at))
+    joined, left = set(), set()
+    for index, opened_at, closed_at in rows.values_list("index", "opened_at", "closed_at"):
+        if opened_at > at:
+            joined.add(index)
+        elif closed_at is not None:
+            left.add(index)
+    return Periods(frozenset(joined), frozenset(left))
 
 
 def area_sizes() -> dict[str, int]:

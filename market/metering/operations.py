@@ -331,6 +331,8 @@ def _commit(
             quality=reading.quality,
             salt=rowbytes.row_salt(secret, f"reading:{contract}:{reading.account}:{version}"),
             source=reading.source,
+            reason=reading.reason,
+            revision=reading.revision,
         )
         for reading, version in kept
     ]

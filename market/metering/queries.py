@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from django.core.cache import cache
-from django.db.models import Count, Max, Sum
+from django.db.models import Count, F, Max, Sum
 
 from market.engine.contracts import contract_name, contract_start_ms
 from market.metering.estimation import Past, days_before
@@ -170,10 +170,24 @@ def energies(accounts: Collection[int], *, start_ms: int, end_ms: int) -> dict[i
     return found
 
 
-def counts(contract: str) -> dict[str, int]:
-    """Return how many accounts of each area have a reading in a contract; areas without any are left out."""
-    rows = Reading.objects.filter(start_ms=contract_start_ms(contract)).values("area")
-    return dict(rows.annotate(homes=Count("account", distinct=True)).values_list("area", "homes"))
+def answered(contract: str) -> dict[str, set[int]]:
+    """Return which accounts of each area have a reading in a contract; areas without any are left out."""
+    found: dict[str, set[int]] = {}
+    rows = Reading.objects.filter(start_ms=contract_start_ms(contract), version=0)
+    for area, account in rows.values_list("area", "account").iterator():
+        found.setdefault(area, set()).add(account)
+    return found
+
+
+def answered_in_time(accounts: Collection[int], starts: Sequence[int], *, within_ms: int) -> set[int]:
+    """Return the accounts whose meters said something of any of these intervals at most ``within_ms`` after its start."""
+    found: set[int] = set()
+    names = sorted(accounts)
+    for at in range(0, len(names), IN_ONE_QUERY):
+        rows = Reading.objects.filter(start_ms__in=list(starts), account__in=names[at : at + IN_ONE_QUERY])
+        in_time = rows.filter(received_ms__lte=F("start_ms") + within_ms).exclude(quality=Quality.ESTIMATED)
+        found.update(in_time.values_list("account", flat=True))
+    return found
 
 
 def totals() -> Energy:

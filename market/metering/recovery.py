@@ -143,10 +143,10 @@ def _add(exchange: Exchange, seq: int) -> int:
 def _row(
     row: dict[str, Any], start_ms: int, version: int, area: str, now_ms: int, seq: int, n: int
 ) -> storage.ReadingRow:
-    # What the ledger does not say, what went on behind the meter and why the value is no plain one, comes with the next value.
+    # What went on behind the meter is no row's business: it comes with the next value of a device.
     return storage.ReadingRow(
         start_ms, row["account"], version, area, row["import_wh"], row["export_wh"], None, None, row["quality"],
-        now_ms, seq, n, source=row.get("source", ""),
+        now_ms, seq, n, row.get("reason", ""), row.get("source", ""), row.get("revision", 0),
     )  # fmt: skip
 
 

@@ -20,14 +20,26 @@ def row_salt(secret: bytes, purpose: str) -> str:
 
 
 def reading_bytes(
-    *, account: int, contract: str, import_wh: int, export_wh: int, quality: str, salt: str, source: str = ""
+    *,
+    account: int,
+    contract: str,
+    import_wh: int,
+    export_wh: int,
+    quality: str,
+    salt: str,
+    source: str = "",
+    reason: str = "",
+    revision: int = 0,
 ) -> bytes:
     """Return a reading as the ledger's rows hold it. Keys in code-point order, ASCII, integers: JCS by construction.
 
-    ``source`` (hex SHA-256) names the evidence of a reading that a device signed; others have no such field.
+    ``source`` (hex SHA-256) names the evidence of a reading that a device signed, ``reason`` (a code) says why a value is not
+    simply measured, ``revision`` which correction of its sender's it is; others have no such field.
     """
+    why = f',"reason":"{reason}"' if reason else ""
+    which = f',"revision":{revision}' if revision else ""
     signed = f',"source":"{source}"' if source else ""
     return (
         f'{{"account":{account},"contract":"{contract}","export_wh":{export_wh},"import_wh":{import_wh},'
-        f'"quality":"{quality}","salt":"{salt}"{signed}}}'
+        f'"quality":"{quality}"{why}{which},"salt":"{salt}"{signed}}}'
     ).encode()

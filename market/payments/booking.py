@@ -10,7 +10,6 @@ from __future__ import annotations
 from django.utils.crypto import salted_hmac
 from django.utils.translation import gettext_lazy as _
 
-from ledger import queries as ledger_queries
 from market.exchange import operations as exchange_operations
 from market.exchange import queries as exchange_queries
 from market.exchange.exchange import Exchange
@@ -63,11 +62,10 @@ def booked(payment: Payment, *, step: str) -> int | None:
     accounts = [payment.account.index]
     if owner is not None:
         accounts = list(Account.objects.filter(user_id=owner).values_list("index", flat=True))
-    for account in accounts:
-        for seq in exchange_queries.fund_entries(account=account, since=payment.since_seq):
-            if ledger_queries.entry(seq)["reference"] == reference:
-                return seq
-    return None
+    found = (
+        exchange_queries.fund_seq(account=account, reference=reference, since=payment.since_seq) for account in accounts
+    )
+    return next((seq for seq in found if seq is not None), None)
 
 
 def _reference(payment: Payment, step: str) -> str:

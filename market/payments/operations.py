@@ -19,7 +19,6 @@ from django.utils.translation import gettext_lazy as _
 from ledger import queries as ledger_queries
 from market.exchange import queries as exchange_queries
 from market.exchange.exchange import Exchange
-from market.exchange.units import money_text
 from market.households import keystore, renewal
 from market.households.models import Account, Role, User
 from market.households.operations import Refusal
@@ -109,10 +108,18 @@ def check_free(account_index: int, amount_e7: int) -> None:
     owed_e7 = balance.arrears_e7 if owner is None else renewal.owed_e7(owner)
     if owed_e7:
         sentence = _("Something is owed on this account (%(amount)s). That has to be paid first.")
-        raise PaymentError("arrears", "amount", sentence % {"amount": money_text(owed_e7)})
+        # Up: who pays as much owes nothing.
+        raise PaymentError("arrears", "amount", sentence % {"amount": in_cents(-(-owed_e7 // CENT_E7))})
     if balance.free_e7 < amount_e7:
         sentence = _("Only %(free)s is free to take out.")
-        raise PaymentError("insufficient_funds", "amount", sentence % {"free": money_text(max(0, balance.free_e7))})
+        # Down: as much can be had.
+        free = in_cents(max(0, balance.free_e7) // CENT_E7)
+        raise PaymentError("insufficient_funds", "amount", sentence % {"free": free})
+
+
+def in_cents(cents: int) -> str:
+    """Return an amount as people are told it: 6090 -> "60.90 EUR"."""
+    return f"{cents // 100}.{cents % 100:02d} {settings.MARKET_CURRENCY}"
 
 
 def new_payment(

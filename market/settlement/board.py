@@ -22,8 +22,7 @@ from market.engine.engine import Engine
 from market.exchange import queries as exchange_queries
 from market.exchange.exchange import Exchange
 from market.exchange.models import Adjustment, Balance, Contract, Final, SettlementLine
-from market.metering import queries as metering
-from market.settlement.operations import DEADLINE_MS
+from market.settlement import waiting
 
 CLOSED, WAITING, PROVISIONAL, CORRECTED, FINAL = "closed", "waiting", "provisional", "corrected", "final"
 STAGES = (CLOSED, WAITING, PROVISIONAL, CORRECTED, FINAL)
@@ -154,6 +153,7 @@ def page(exchange: Exchange, *, before: str | None = None, stage: str = "", limi
     waits = _waits(exchange, [row[0] for row in shown if row[1] == "delivered"])
     cash = dict(Balance.objects.filter(account__in=[row[2] for row in shown]).values_list("account", "cash_e7"))
     held, everywhere, length_ms = exchange.read(_held)
+    deadlines = exchange.read(lambda engine: {row[0]: waiting.deadline_ms(engine, row[0]) for row in shown})
     corrections = _corrections([row[0] for row in shown])
     by_contract: dict[str, list[Cell]] = defaultdict(list)
     for cell in cells:
@@ -163,7 +163,7 @@ def page(exchange: Exchange, *, before: str | None = None, stage: str = "", limi
             contract=name,
             state=state,
             stage=stages[name],
-            deadline_ms=contract_start_ms(name) + length_ms + DEADLINE_MS,
+            deadline_ms=contract_start_ms(name) + length_ms + deadlines[name],
             areas=held.get(name, (0, 0))[0],
             settled_areas=held[name][1] if name in held else everywhere if state == "settled" else 0,
             accounts=sum(cell.settled for cell in by_contract[name]),
@@ -250,19 +250,12 @@ def _cells(shown: list[tuple[str, str, int, int, int]], stages: dict[str, str]) 
 def _waits(exchange: Exchange, contracts: list[str]) -> dict[str, list[Wait]]:
     """Return the areas that delivered contracts wait for."""
 
-    def look(engine: Engine) -> tuple[dict[str, int], dict[str, list[str]]]:
+    def look(engine: Engine) -> dict[str, list[str]]:
         held = {name: engine.contracts[name] for name in contracts if name in engine.contracts}
-        open_areas = {name: sorted(one.areas_due - one.settled_areas) for name, one in held.items()}
-        return dict(engine.members_by_area), open_areas
+        return {name: sorted(one.areas_due - one.settled_areas) for name, one in held.items()}
 
-    homes, open_areas = exchange.read(look)
-    found = {}
-    for name, areas in open_areas.items():
-        counts = metering.counts(name) if areas else {}
-        found[name] = [
-            Wait(area, homes.get(area, 0), max(0, homes.get(area, 0) - counts.get(area, 0))) for area in areas
-        ]
-    return found
+    counted = waiting.missing(exchange, exchange.read(look))
+    return {name: [Wait(area, *counts) for area, counts in found.items()] for name, found in counted.items()}
 
 
 def _with_waits(cells: list[Cell], waits: dict[str, list[Wait]], stages: dict[str, str]) -> list[Cell]:

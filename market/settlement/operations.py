@@ -1,4 +1,4 @@
-"""Settle what has been delivered: area by area, each as soon as its meters have answered or its deadline has passed.
+"""Settle what has been delivered: area by area, each as soon as its meters have answered, or after a short deadline.
 
 What a deadline settled on estimates is provisional: ``adjust_due`` corrects it as readings come in, ``finalise_due`` ends
 that. Each of the three can be called at any time, by one caller at a time, and be killed at any point: what it has done is on
@@ -25,12 +25,11 @@ from market.metering.models import Quality
 from market.metering.operations import ReadingIn
 from market.metering.recovery import catch_up
 from market.metering.rowbytes import row_salt, secret
-from market.settlement import queries, rules
+from market.settlement import queries, rules, waiting
 from market.settlement.rowbytes import adjust_bytes, settle_bytes, share_bytes
 
 log = logging.getLogger(__name__)
 
-DEADLINE_MS = 60 * 60_000  # market time after delivery; then a silent meter is estimated and stalls nobody else
 MAX_CONTRACTS_A_CALL = 16  # delivered contracts looked at in one call; the rest waits for the next
 MAX_AREAS_A_CALL = 1_000  # settle commands of one call
 MAX_IN_FLIGHT = 16  # settle commands that wait for their answers; the queue belongs to the orders
@@ -39,7 +38,7 @@ MAX_FINALS_A_CALL = 200  # contracts that become final in one call: two days of 
 # After its time a contract waits so long (market time) for readings that are being stored when it ends.
 FINAL_GRACE_MS = 10 * 60_000
 
-# Readings of homes whose meters are silent when their area's deadline passes, by account, from (contract, area, accounts).
+# Readings of homes whose meters are silent when their area is settled, by account, from (contract, area, accounts).
 # They are recorded as readings of the quality "estimated" before anything is settled by them, so that they are on the ledger
 # like all others. A home that is left out is taken to have done what it traded (``rules.estimated``).
 Estimate = Callable[[str, str, Sequence[int]], Mapping[int, estimation.Estimate]]  # see ``estimates.estimator``
@@ -49,11 +48,13 @@ class Due(NamedTuple):
     """A delivered contract as settlement found it."""
 
     contract: str
+    start_ms: int
     end_ms: int
+    deadline_ms: int  # after its end; then its areas wait for no meter any more
     tariff: rules.Tariff
-    homes: Mapping[str, int]  # open member accounts of each area that is not settled yet
-    tallies: Mapping[str, Mapping[int, rules.Tally]]  # the same areas
-    members: Mapping[str, Sequence[int]]  # the homes themselves
+    areas: Sequence[str]  # that are not settled yet
+    tallies: Mapping[str, Mapping[int, rules.Tally]]  # of these
+    members: waiting.Members  # of all areas
 
 
 class Settlement(NamedTuple):
@@ -75,16 +76,15 @@ class Corrections(NamedTuple):
     refused: int  # corrections the engine did not take; without the account it names the rest is tried again
 
 
-def settle_due(
-    *, exchange: Exchange, now_ms: int, deadline_ms: int = DEADLINE_MS, estimate: Estimate | None = None
-) -> Settlement:
+def settle_due(*, exchange: Exchange, now_ms: int, estimate: Estimate | None = None) -> Settlement:
     """Settle every area of every delivered contract whose readings are all there or whose deadline has passed.
 
-    Calling it again is harmless: an area that is settled is not due. One area's failure leaves the others alone.
+    Nobody waits for a meter that is known to be silent (``waiting.silent``). Calling it again is harmless: an area that is
+    settled is not due. One area's failure leaves the others alone.
     Bounded by ``MAX_AREAS_A_CALL``. Raises what ``Exchange.submit`` raises (``Overloaded``: call again later).
     """
     catch_up(exchange=exchange)
-    areas = accounts = estimated = waiting = refused = 0
+    areas = accounts = estimated = open_areas = refused = 0
     pending: list[tuple[str, str, tuple[SettleRow, ...], Future[Outcome]]] = []
     seen: list[marks.Marked] = []
 
@@ -107,16 +107,18 @@ def settle_due(
     known: dict[tuple[str, str], marks.Marked] = {}
     for due in exchange.read(find_due):
         # Before the readings are read: whatever comes in from here on marks its area anew.
-        found = marks.marked(start_ms=contract_start_ms(due.contract))
+        found = marks.marked(start_ms=due.start_ms)
         known |= {(due.contract, mark.area): mark for mark in found}
-        late = now_ms >= due.end_ms + deadline_ms
-        counts = metering.counts(due.contract)
-        ready = [area for area in due.homes if late or counts.get(area, 0) >= due.homes[area]]
+        late = now_ms >= due.end_ms + due.deadline_ms
+        readings = metering.readings_of(due.contract, list(due.areas))
+        missing = _missing(due, readings)
+        ready = [area for area in due.areas if late or not missing[area]]
+        if not late and due.deadline_ms == waiting.DEADLINE_MS:
+            ready += _without_silent(due, missing, readings)
         ready = ready[: MAX_AREAS_A_CALL - sent]
-        waiting += len(due.homes) - len(ready)
-        readings = metering.readings_of(due.contract, ready) if ready else {}
-        if late and estimate is not None:
-            readings = _estimated(exchange, due, ready, readings, estimate, now_ms)
+        open_areas += len(due.areas) - len(ready)
+        if estimate is not None:
+            readings |= _estimated(exchange, due, {area: missing[area] for area in ready}, estimate, now_ms)
         for area in ready:
             rows, salted = area_rows(due, area, readings.get(area, {}), key)
             command = Settle(due.contract, area, rows, rows_root(salted).hex())
@@ -127,23 +129,35 @@ def settle_due(
     while pending:
         collect()
     marks.looked_at(seen)
-    return Settlement(areas, accounts, estimated, waiting, refused)
+    return Settlement(areas, accounts, estimated, open_areas, refused)
+
+
+def _missing(due: Due, readings: Mapping[str, Mapping[int, metering.Metered]]) -> dict[str, list[int]]:
+    """Return the homes of each area that have no reading."""
+    homes = waiting.homes(due.members, due.areas, due.start_ms)
+    return {
+        area: [account for account in some if account not in readings.get(area, {})] for area, some in homes.items()
+    }
+
+
+def _without_silent(
+    due: Due, missing: Mapping[str, Sequence[int]], readings: Mapping[str, Mapping[int, metering.Metered]]
+) -> list[str]:
+    """Return the areas in which somebody has answered and none is missing but those whose meters are known to be silent."""
+    held = {area: some for area, some in missing.items() if some and readings.get(area)}
+    silent = waiting.silent(
+        due.contract, {account for some in held.values() for account in some}, due.end_ms - due.start_ms
+    )
+    return [area for area, some in held.items() if silent.issuperset(some)]
 
 
 def _estimated(
-    exchange: Exchange,
-    due: Due,
-    areas: Sequence[str],
-    readings: dict[str, dict[int, metering.Metered]],
-    estimate: Estimate,
-    now_ms: int,
+    exchange: Exchange, due: Due, missing: Mapping[str, Sequence[int]], estimate: Estimate, now_ms: int
 ) -> dict[str, dict[int, metering.Metered]]:
-    """Record estimates for homes without a reading, and return the readings as they are then."""
+    """Record estimates for homes without a reading, and return the readings of their areas as they are then."""
     batches: dict[str, list[ReadingIn]] = {}
-    for area in areas:
-        there = readings.get(area, {})
-        silent = [account for account in due.members.get(area, ()) if account not in there]
-        found = estimate(due.contract, area, silent) if silent else {}
+    for area, accounts in missing.items():
+        found = estimate(due.contract, area, accounts) if accounts else {}
         if found:
             batches[area] = [
                 ReadingIn(
@@ -156,11 +170,11 @@ def _estimated(
                 for account in sorted(found)
             ]
     if not batches:
-        return readings
+        return {}
     metering_operations.record_batches(
         exchange=exchange, contract=due.contract, batches=batches, now_ms=now_ms, only_new=True
     )
-    return metering.readings_of(due.contract, list(areas))
+    return metering.readings_of(due.contract, list(batches))
 
 
 # --- corrections -----------------------------------------------------------------------------------------------------
@@ -373,10 +387,7 @@ def find_due(engine: Engine) -> list[Due]:
     names = sorted(name for name, contract in engine.contracts.items() if contract.state == "delivered")
     if not names:
         return []
-    members: dict[str, list[int]] = {}
-    for account in engine.accounts:
-        if account.area and not account.closed:
-            members.setdefault(account.area, []).append(account.index)
+    members = waiting.members(engine)
     found = []
     for name in names[:MAX_CONTRACTS_A_CALL]:
         contract = engine.contracts[name]
@@ -385,10 +396,13 @@ def find_due(engine: Engine) -> list[Due]:
             area = engine.accounts[index].area
             if area not in contract.settled_areas:
                 tallies.setdefault(area, {})[index] = tally
-        open_areas = {
-            area: engine.members_by_area.get(area, 0) for area in sorted(contract.areas_due - contract.settled_areas)
-        }
+        open_areas = sorted(contract.areas_due - contract.settled_areas)
         if open_areas:
             tariff = rules.Tariff(contract.topup_e4, contract.spill_e4)
-            found.append(Due(name, contract.end_ms, tariff, open_areas, tallies, members))
+            deadline_ms = waiting.deadline_ms(engine, name)
+            found.append(
+                Due(
+                    name, contract_start_ms(name), contract.end_ms, deadline_ms, tariff, open_areas, tallies, members
+                )
+            )  # fmt: skip
     return found

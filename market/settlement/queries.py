@@ -13,7 +13,7 @@ from market.engine.engine import Engine
 from market.engine.entries import WAS_FIELDS
 from market.exchange.exchange import Exchange
 from market.exchange.models import Adjustment, Contract, SettlementLine, SharedLine, Trade
-from market.metering import queries as metering
+from market.settlement import waiting
 
 MAX_LINES = 200  # lines of one account in one answer
 MAX_BOARD = 48  # contracts on the operator's board: half a day
@@ -23,8 +23,8 @@ class AreaState(NamedTuple):
     """Settlement of one area in one contract."""
 
     area: str
-    homes: int  # open member accounts
-    readings: int
+    homes: int  # that were there when the interval began
+    readings: int  # of them
     settled: bool
 
 
@@ -83,27 +83,30 @@ class Result(NamedTuple):
 def board(exchange: Exchange, limit: int = MAX_BOARD) -> list[ContractState]:
     """Return where settlement stands in the contracts that have closed, newest first; at most ``limit``, ``MAX_BOARD``."""
 
-    def look(engine: Engine) -> tuple[dict[str, int], list[tuple[str, str, set[str], set[str]]]]:
+    def look(engine: Engine) -> list[tuple[str, str, set[str], set[str]]]:
         held = {name: found for name, found in engine.contracts.items() if found.state != "open"}
         names = sorted({*held, *engine.settled}, reverse=True)[: min(limit, MAX_BOARD)]
         everywhere = set(engine.members_by_area)
-        return dict(engine.members_by_area), [
+        return [
             (name, held[name].state, set(held[name].areas_due), set(held[name].settled_areas))
             if name in held
             else (name, "settled", everywhere, everywhere)
             for name in names
         ]
 
-    homes, contracts = exchange.read(look)
+    contracts = exchange.read(look)
+    counted = waiting.missing(exchange, {name: due for name, state, due, _settled in contracts if state == "delivered"})
     states = []
-    for name, state, due, settled in contracts:
+    for name, state, _due, settled in contracts:
         if state != "delivered":
             states.append(ContractState(name, state, len(settled), 0, []))
             continue
-        counts = metering.counts(name)
-        areas = [AreaState(area, homes.get(area, 0), counts.get(area, 0), area in settled) for area in sorted(due)]
-        missing = sum(max(0, area.homes - area.readings) for area in areas if not area.settled)
-        states.append(ContractState(name, state, len(settled), missing, areas))
+        areas = [
+            AreaState(area, homes, homes - missing, area in settled)
+            for area, (homes, missing) in sorted(counted[name].items())
+        ]
+        open_missing = sum(area.homes - area.readings for area in areas if not area.settled)
+        states.append(ContractState(name, state, len(settled), open_missing, areas))
     return states
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from django.utils.translation import get_language, gettext
+from django.utils.translation import get_language, gettext, ngettext
 from fpdf import FPDF
 from fpdf.enums import XPos, YPos
 
@@ -169,17 +169,7 @@ def _summary(sheet: Sheet, found: Statement, currency: str, language: str) -> No
         write(label, w=110, h=ROW_MM + 0.4)
         write(amount, w=40, h=ROW_MM + 0.4, align="R")
         sheet.line_break(ROW_MM + 0.4)
-    notes = []
-    if found.waiting:
-        notes.append(gettext("Not settled yet and not counted: %(count)s intervals.") % {"count": found.waiting})
-    if sums.estimated:
-        notes.append(gettext("Settled on an estimate: %(count)s intervals.") % {"count": sums.estimated})
-    if sums.corrected:
-        notes.append(gettext("Corrected since they were settled: %(count)s intervals.") % {"count": sums.corrected})
-    if sums.provisional:
-        notes.append(
-            gettext("Provisional, later readings may correct them: %(count)s intervals.") % {"count": sums.provisional}
-        )
+    notes = [text % {"count": count} for text, count in _notes(found) if count]
     for note in notes:
         sheet.ink(MUTED)
         sheet.cell(h=ROW_MM, text=note, new_x=XPos.LMARGIN, new_y=YPos.NEXT)
@@ -205,6 +195,45 @@ def _charge(name: str, percent_bp: int, price_e4: int) -> str:
     if percent_bp:
         return f"{name} {percent_bp // 100}.{percent_bp % 100:02d} %"
     return f"{name} {price_e4 // 10_000}.{price_e4 % 10_000:04d}/kWh"
+
+
+def _notes(found: Statement) -> list[tuple[str, int]]:
+    """Return what is to be said of how many intervals."""
+    waiting, sums = found.waiting, found.total.sums
+    return [
+        (
+            ngettext(
+                "Not settled yet and not counted: %(count)s interval.",
+                "Not settled yet and not counted: %(count)s intervals.",
+                waiting,
+            ),
+            waiting,
+        ),
+        (
+            ngettext(
+                "Settled on an estimate: %(count)s interval.",
+                "Settled on an estimate: %(count)s intervals.",
+                sums.estimated,
+            ),
+            sums.estimated,
+        ),
+        (
+            ngettext(
+                "Corrected since it was settled: %(count)s interval.",
+                "Corrected since they were settled: %(count)s intervals.",
+                sums.corrected,
+            ),
+            sums.corrected,
+        ),
+        (
+            ngettext(
+                "Provisional, later readings may correct it: %(count)s interval.",
+                "Provisional, later readings may correct them: %(count)s intervals.",
+                sums.provisional,
+            ),
+            sums.provisional,
+        ),
+    ]
 
 
 def rows_of(found: Statement, intervals: Sequence[Interval]) -> list[Row]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
@@ -22,6 +22,7 @@ from market.exchange.exchange import Exchange
 from market.households.models import Account
 from market.metering import operations as metering_operations
 from market.metering import queries as metering_queries
+from market.metering.models import Quality
 from market.metering.queries import Outlook, Power
 from market.settlement import estimates
 from market.settlement import operations as settlement_operations
@@ -34,6 +35,9 @@ log = logging.getLogger(__name__)
 
 STANDARD_LOAD = ("H0-A", 2_000)  # profile and W of a household that joined without any data of its own
 MAX_METERED = 1_000  # contracts that are remembered as metered; a delivered one is settled long before that
+READ_LATE_MS = (
+    2 * 3_600_000
+)  # market time from an interval's start in which its meters are read, if they could not be before
 MAX_CONTRACTS_A_CALL = 8  # delivered contracts that are metered in one call
 MAX_POWERS = 200  # homes of persons whose power is noted
 AHEAD_MS = 24 * 3_600_000  # how far a person's home is told what to expect
@@ -157,22 +161,28 @@ class Life:
 
         A battery moves on once for each contract, so contracts come in order and none is read twice.
         """
-        delivered = self._exchange.read(_delivered)
+        delivered = self._exchange.read(lambda engine: _delivered(engine, now_ms))
         recorded = 0
         for contract in [name for name in delivered if name not in self._metered][:MAX_CONTRACTS_A_CALL]:
-            stored = sum(metering_queries.counts(contract).values())
-            if stored < len(self.meters.accounts()):
-                recorded += self._measure_one(contract, now_ms)
+            # An estimate of settlement's is no reason not to read the meter after all.
+            known = {
+                account
+                for some in metering_queries.readings_of(contract).values()
+                for account, metered in some.items()
+                if metered.quality != Quality.ESTIMATED
+            }
+            if len(known) < len(self.meters.accounts()):
+                recorded += self._measure_one(contract, known, now_ms)
             self._metered[contract] = None
             if len(self._metered) > MAX_METERED:
                 del self._metered[next(iter(self._metered))]
         return recorded
 
-    def _measure_one(self, contract: str, now_ms: int) -> int:
+    def _measure_one(self, contract: str, known: Collection[int], now_ms: int) -> int:
         charges = self.meters.charges()
         batches = self.meters.read(contract, contract_start_ms(contract), self._exchange.read)
-        for area, known in metering_queries.readings_of(contract).items():  # a person may have been faster
-            batches[area] = [reading for reading in batches.get(area, ()) if reading.account not in known]
+        for area, some in batches.items():  # a person may have been faster
+            batches[area] = [reading for reading in some if reading.account not in known]
         try:
             result = metering_operations.record_batches(
                 exchange=self._exchange, contract=contract, batches=batches, now_ms=now_ms
@@ -242,8 +252,11 @@ class Life:
         return submit_all(self._exchange, commands)
 
 
-def _delivered(engine: Engine) -> list[str]:
-    return sorted(name for name, contract in engine.contracts.items() if contract.state == "delivered")
+def _delivered(engine: Engine, now_ms: int) -> list[str]:
+    """Return what was delivered and is not settled, or was settled within ``READ_LATE_MS``: by estimates, maybe."""
+    late = contract_name((now_ms - READ_LATE_MS) // 60_000 * 60_000)
+    found = {name for name, contract in engine.contracts.items() if contract.state == "delivered"}
+    return sorted(found | {name for name in engine.provisional if name >= late})
 
 
 def _positions(engine: Engine, start_ms: int, accounts: list[int]) -> dict[int, int]:

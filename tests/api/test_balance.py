@@ -39,7 +39,7 @@ def delivered(city: City) -> list[str]:
 def substation(city: City, area: str, readings: dict[str, int]) -> None:
     """Register an edge's meter and send what flowed into the area."""
     body = {"area": area, "name": area, "rating_w": 400_000}
-    made = shaped(city.olga.request("POST", "/api/v1/operator/substations", json=body), shapes.DeviceAnswer, 201)
+    made = shaped(city.olga.by_hand("POST", "/api/v1/operator/substations", json=body), shapes.DeviceAnswer, 201)
     values = [
         {"start": at_text(contract_start_ms(name)), "import_wh": max(0, wh), "export_wh": max(0, -wh)}
         for name, wh in readings.items()

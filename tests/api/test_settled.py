@@ -14,7 +14,8 @@ from ledger.core.encoding import decode
 from ledger.core.note import parse_vkey
 from ledger.core.receipt import parse_receipt, verify_receipt
 from market.api import shapes
-from market.settlement.operations import DEADLINE_MS, settle_due
+from market.settlement.operations import settle_due
+from market.settlement.waiting import DEADLINE_MS
 from tests.api.conftest import City, Person, refused, shaped
 
 ORDERS = "/api/v1/orders"

@@ -14,7 +14,8 @@ from market.api import shapes
 from market.engine.commands import Agree, Propose
 from market.exchange import models
 from market.metering.operations import ReadingIn, record_batches
-from market.settlement.operations import DEADLINE_MS, adjust_due, settle_due, share_due
+from market.settlement.operations import adjust_due, settle_due, share_due
+from market.settlement.waiting import DEADLINE_MS
 from tests.api.conftest import City, Person, shaped
 from tests.api.test_statement import of
 

@@ -19,8 +19,9 @@ from market.engine.commands import SELL, Agree, Propose
 from market.exchange import operations as exchange_operations
 from market.metering.operations import ReadingIn, record_batches
 from market.settlement import statement_files, statement_queries
-from market.settlement.operations import DEADLINE_MS, adjust_due, finalise_due, settle_due, share_due
+from market.settlement.operations import adjust_due, finalise_due, settle_due, share_due
 from market.settlement.periods import DAY, MONTH, YEAR, Period, period_of
+from market.settlement.waiting import DEADLINE_MS
 from tests.factories import PARAMS, Clock, Market, running_market
 
 pytestmark = pytest.mark.django_db(transaction=True)

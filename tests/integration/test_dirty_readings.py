@@ -12,7 +12,8 @@ from market.engine.commands import BUY, SELL
 from market.exchange import books
 from market.metering.operations import ReadingIn, record_readings
 from market.settlement import operations, queries
-from market.settlement.operations import DEADLINE_MS, adjust_due, run_due, share_due
+from market.settlement.operations import adjust_due, run_due, share_due
+from market.settlement.waiting import DEADLINE_MS
 from tests.factories import Market, running_market
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -13,7 +13,7 @@ from market.engine.contracts import contract_start_ms
 from market.exchange.exchange import Exchange
 from market.metering import estimation
 from market.metering import queries as metering
-from market.settlement import operations
+from market.settlement import operations, rules, waiting
 from market.simulator.life import Life
 from market.simulator.neighbourhood import load_city
 from tests.load import dirty_life, dirty_plan, dirty_week
@@ -80,6 +80,8 @@ def test_two_orders_of_arrival_end_alike_and_clean_where_the_truth_arrived(live:
     assert len(clean(live).trades) > 20
     assert one.bases["same_time"] > 3 and one.bases["profile"] > 50
     assert one.counts["corrected areas"] > 50 and one.counts["above_rating"] > 5 and one.counts["duplicate"] > 10
+    assert one.counts["longest wait"] == waiting.DEADLINE_MS and one.counts["values settled later"] > 50
+    assert clean(live).counts["longest wait"] == 0, "where all meters answer nobody waits"
     assert one.counts["accepted"] != other.counts["accepted"], "another order"
     must = dirty_week.statements_that_must_be_clean(clean(live), what)
     assert dirty_week.lines(clean(live), one, other, what)[-1].startswith(f"A and B: the same {len(one.rows):,} rows")
@@ -129,12 +131,26 @@ def test_late_readings_that_are_ignored_are_noticed(
     assert any("are not final in the end" in text for text in found)
 
 
-def test_homes_that_wait_too_long_are_noticed(live: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
-    settle_due = operations.settle_due
-    monkeypatch.setattr(operations, "settle_due", lambda **how: settle_due(**how, deadline_ms=3 * HOUR_MS))
+def test_homes_that_wait_for_another_homes_meter_are_noticed(
+    live: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it was once: an hour for the whole area, whichever of its meters is silent."""
+    monkeypatch.setattr(waiting, "deadline_ms", lambda _engine, _name: HOUR_MS)
     monkeypatch.setattr(dirty_life._Lived, "audit", lambda _self: None)
     broken = live(1)
     assert any(text.startswith("waiting: LV1.") for text in broken.violations)
+    told = [text for text in broken.violations if text.startswith("home: account")]
+    assert told and "its value arrived 0 min after delivery and it was settled 60 min later" in told[0]
+
+
+def test_a_home_that_is_not_settled_by_its_value_is_noticed(
+    live: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = rules.changes
+    monkeypatch.setattr(rules, "changes", lambda *args: tuple(one for one in changes(*args) if one.row.account % 3))
+    monkeypatch.setattr(dirty_life._Lived, "audit", lambda _self: None)
+    broken = live(1)
+    assert any("never settled by it" in text for text in broken.violations if text.startswith("home: account"))
 
 
 def test_money_that_is_made_is_noticed(tmp_path: Path) -> None:

@@ -14,8 +14,9 @@ from market.exchange import books, operations
 from market.metering.estimation import DAY_MS, Estimate
 from market.metering.models import Reading
 from market.settlement import estimates, queries
-from market.settlement.operations import DEADLINE_MS, FINAL_GRACE_MS, adjust_due, finalise_due, settle_due
+from market.settlement.operations import FINAL_GRACE_MS, adjust_due, finalise_due, settle_due
 from market.settlement.service import SettlementService
+from market.settlement.waiting import DEADLINE_MS
 from tests.factories import PARAMS, Market, running_market
 from tests.integration.test_demo_market import INTERVAL_MS, stepped
 from tests.integration.test_settlement_run import deliver, meter, trade_across_the_city

@@ -18,7 +18,8 @@ from market.metering.committing import commit_due
 from market.metering.formats.values import Value
 from market.metering.models import DeviceValue, Reading
 from market.metering.operations import ReadingIn, record_readings
-from market.settlement.operations import DEADLINE_MS, adjust_due, settle_due
+from market.settlement.operations import adjust_due, settle_due
+from market.settlement.waiting import DEADLINE_MS
 from tests.factories import DEPOSIT_E7, Market, running_market
 
 pytestmark = pytest.mark.django_db(transaction=True)

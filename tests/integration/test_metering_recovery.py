@@ -21,8 +21,9 @@ from market.exchange.outcomes import Outcome, Overloaded
 from market.metering import operations, recovery, storage
 from market.metering.models import Mark, Reading
 from market.metering.operations import InvalidReading, ReadingIn, Recorded, record_own, record_readings
-from market.settlement.operations import DEADLINE_MS, settle_due
+from market.settlement.operations import settle_due
 from market.settlement.queries import line
+from market.settlement.waiting import DEADLINE_MS
 from tests.factories import Market, running_market
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -204,3 +205,18 @@ def test_a_home_corrects_so_often_and_no_more(market: Market, contract: str, mon
     assert (caught.value.code, caught.value.field, caught.value.item) == ("too_many_versions", "account", 1)
     assert len(kept(market.alice)) == 3
     assert not kept(market.bob)
+
+
+def test_why_and_which_revision_are_recovered_too(market: Market, contract: str) -> None:
+    killed(
+        market, contract, ReadingIn(market.alice, 0, 900, revision=2), ReadingIn(market.bob, 70, 0, reason="decided")
+    )
+    # An older correction that comes later replaces nothing, and no device what was decided.
+    later = record(market, contract, ReadingIn(market.alice, 0, 800, revision=1), ReadingIn(market.bob, 90, 0))
+    assert (later.accepted, later.duplicates) == (0, 2)
+    fields = ("account", "version", "import_wh", "export_wh", "quality", "reason", "revision")
+    assert list(Reading.objects.order_by("account").values_list(*fields)) == [
+        (market.alice, 0, 0, 900, "corrected", "", 2),
+        (market.bob, 0, 70, 0, "measured", "decided", 0),
+    ]
+    both_say(contract)

@@ -234,7 +234,7 @@ def settles(market: Market, account: int, contract: str) -> None:
     """Let the interval pass with readings of both sides."""
     market.clock.advance(minutes=30)
     market.member("LV1.2", deposit_e7=0)  # the market's timetable follows
-    readings = [ReadingIn(market.alice, 0, 1_000), ReadingIn(account, 900, 0)]
+    readings = [ReadingIn(market.alice, 0, 1_000), ReadingIn(market.bob, 0, 0), ReadingIn(account, 900, 0)]
     record_batches(exchange=market.exchange, contract=contract, batches={"LV1.1": readings}, now_ms=market.clock.at_ms)
     settle_due(exchange=market.exchange, now_ms=market.clock.at_ms)
 

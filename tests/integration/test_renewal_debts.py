@@ -21,7 +21,8 @@ from market.households.models import Account, Renewal, Role
 from market.households.operations import HouseholdError
 from market.metering.operations import ReadingIn, record_batches
 from market.payments import operations as payments
-from market.settlement.operations import DEADLINE_MS, adjust_due, settle_due
+from market.settlement.operations import adjust_due, settle_due
+from market.settlement.waiting import DEADLINE_MS
 from tests.factories import Market, running_market
 
 pytestmark = pytest.mark.django_db(transaction=True)

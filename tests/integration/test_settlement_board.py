@@ -14,7 +14,8 @@ from market.exchange import operations
 from market.metering.operations import ReadingIn, record_batches
 from market.settlement import board
 from market.settlement.board import AreaMeters, Corrected, Interval, Wait
-from market.settlement.operations import DEADLINE_MS, FINAL_GRACE_MS, adjust_due, finalise_due, settle_due
+from market.settlement.operations import FINAL_GRACE_MS, adjust_due, finalise_due, settle_due
+from market.settlement.waiting import DEADLINE_MS, UNCORRECTED_DEADLINE_MS
 from tests.factories import PARAMS, Market, running_market
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -185,7 +186,7 @@ def test_a_market_that_corrects_nothing_is_final_at_once(market: Market) -> None
     assert market.exchange.call(PARAMS._replace(final_after_min=0, sharing_scope=0)).refused is None
     first = market.contract()
     move(market, 30)
-    market.clock.advance(ms=DEADLINE_MS)
+    market.clock.advance(ms=UNCORRECTED_DEADLINE_MS)
     move(market, 0)
     settle_due(exchange=market.exchange, now_ms=market.clock.at_ms)
     assert by_name(board.page(market.exchange))[first].stage == "final"

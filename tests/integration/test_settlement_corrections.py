@@ -27,15 +27,8 @@ from market.metering.estimation import Estimate
 from market.metering.models import Mark, Reading
 from market.metering.operations import InvalidReading, ReadingIn, record_readings
 from market.settlement import operations, queries
-from market.settlement.operations import (
-    DEADLINE_MS,
-    FINAL_GRACE_MS,
-    Corrections,
-    adjust_due,
-    finalise_due,
-    settle_due,
-    share_due,
-)
+from market.settlement.operations import FINAL_GRACE_MS, Corrections, adjust_due, finalise_due, settle_due, share_due
+from market.settlement.waiting import DEADLINE_MS
 from tests.factories import PARAMS, Market, running_exchange, running_market
 from tests.integration.test_settlement_run import cash, deliver, meter, settle, trade_across_the_city
 

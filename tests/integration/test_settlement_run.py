@@ -14,8 +14,9 @@ from market.engine.commands import BUY, SELL, SettleRow
 from market.exchange.units import parse_at
 from market.metering.operations import ReadingIn, record_batches
 from market.settlement import queries
-from market.settlement.operations import DEADLINE_MS, Settlement, settle_due
+from market.settlement.operations import Settlement, settle_due
 from market.settlement.service import SettlementService
+from market.settlement.waiting import DEADLINE_MS
 from tests.factories import Market, running_market
 
 pytestmark = pytest.mark.django_db(transaction=True)

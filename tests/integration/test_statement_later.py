@@ -10,9 +10,10 @@ from market.engine.commands import SELL, Agree, Propose
 from market.exchange import gateway, models, transfers
 from market.exchange.receipts import has_row
 from market.settlement import queries, statement_queries
-from market.settlement.operations import DEADLINE_MS, FINAL_GRACE_MS, adjust_due, finalise_due, settle_due, share_due
+from market.settlement.operations import FINAL_GRACE_MS, adjust_due, finalise_due, settle_due, share_due
 from market.settlement.periods import MONTH, period_of
 from market.settlement.statements import Interval, Sums
+from market.settlement.waiting import DEADLINE_MS, UNCORRECTED_DEADLINE_MS
 from tests.factories import PARAMS, Clock, Market, running_market
 from tests.integration.test_settlement_run import deliver, meter
 from tests.integration.test_statements import SIXTH, SPILL, TOPUP
@@ -185,7 +186,7 @@ def test_a_market_that_corrects_nothing_is_final_at_once(street: Street) -> None
     market = street.market
     assert market.exchange.call(PARAMS._replace(final_after_min=0, sharing_scope=0)).refused is None
     deliver(market)
-    market.clock.advance(ms=DEADLINE_MS)
+    market.clock.advance(ms=UNCORRECTED_DEADLINE_MS)
     deliver(market, 0)
     settle_due(exchange=market.exchange, now_ms=market.clock.at_ms)
     assert street.interval(market.alice).stage == "final"

@@ -15,8 +15,9 @@ from market.exchange import operations as exchange_operations
 from market.exchange import queries as exchange
 from market.metering.operations import ReadingIn, record_batches
 from market.settlement import statement_queries, statements
-from market.settlement.operations import DEADLINE_MS, settle_due
+from market.settlement.operations import settle_due
 from market.settlement.periods import DAY, MONTH, YEAR, period_of
+from market.settlement.waiting import DEADLINE_MS
 from tests.factories import Clock, Market, running_market
 
 pytestmark = pytest.mark.django_db(transaction=True)

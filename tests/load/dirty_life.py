@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -31,12 +32,11 @@ from market.households import devices
 from market.households import operations as households
 from market.households.models import Account
 from market.metering import estimation, intake
-from market.metering import queries as metering
 from market.metering.committing import commit_due
 from market.metering.estimation import Past
 from market.metering.formats.values import MAX_VALUES
 from market.metering.models import Mark, Reading
-from market.settlement import estimates, operations, queries
+from market.settlement import estimates, operations, queries, waiting
 from market.simulator.cityrun import check_books
 from market.simulator.clock import SteppedClock
 from market.simulator.founding import GUARD_RAILS, connection_of, found_city, submit_all
@@ -100,6 +100,7 @@ class _Lived:
         self.counts: Counter[str] = Counter()
         self.held: set[tuple[str, str]] = set()
         self._estimator = estimator
+        self.look_ms = sys.maxsize  # when the deadline of the last interval passes
 
     # --- beginning --------------------------------------------------------------------------------------------------
     def found(self) -> list[Meter]:
@@ -147,6 +148,14 @@ class _Lived:
             assert time.monotonic() < deadline_s, f"gates do not close at {contract_name(now_ms)}"
             time.sleep(0.001)
 
+    def pass_to(self, now_ms: int) -> None:
+        """Set the clock, and settle on the way what the deadline of the last interval makes due."""
+        if self.look_ms <= now_ms:
+            self.go_to(self.look_ms)
+            self.look_ms = sys.maxsize
+            self.settle()
+        self.clock.set(now_ms)
+
     def send(self, arrived: Sequence[Arrival]) -> None:
         """Take values and put the readings they make on the ledger."""
         now_ms = self.clock.now_ms()
@@ -180,14 +189,12 @@ class _Lived:
         return count
 
     def _look_who_waits(self, now_ms: int) -> None:
-        """An area waits for its own meters, and an hour at most."""
-        for name, end_ms, area, homes in self.exchange.read(_unsettled):
-            if now_ms >= end_ms + operations.DEADLINE_MS:
+        """An area waits for its own meters, and a short time at most."""
+        for name, end_ms, area in self.exchange.read(_unsettled):
+            if now_ms >= end_ms + waiting.DEADLINE_MS:
                 self.wrong(
                     "waiting", f"{area} in {name} is not settled {(now_ms - end_ms) // 60_000} min after delivery"
                 )
-            elif metering.counts(name).get(area, 0) >= homes:
-                self.wrong("waiting", f"{area} in {name} is not settled though all its meters have answered")
             else:
                 self.held.add((name, area))
 
@@ -224,6 +231,54 @@ class _Lived:
                 )
         return bases
 
+    def check_waits(self) -> None:
+        """Look at every value of every home: how long it took from its own arrival until the home was settled by it.
+
+        Arrival is that of the value alone, the end of the interval at the earliest; ``waiting.DEADLINE_MS`` bounds it, whatever
+        the meters of other homes did. A value that another one replaced before is settled with that one.
+        """
+        rows: dict[tuple[str, int], list[tuple[int, int, tuple[int, int, str]]]] = {}
+        for model in (models.SettlementLine, models.Adjustment):
+            fields = ("contract", "account", "seq", "at_ms", "import_wh", "export_wh", "quality")
+            for contract, account, seq, at_ms, *said in model.objects.order_by("seq").values_list(*fields).iterator():
+                rows.setdefault((contract, account), []).append((seq, at_ms, tuple(said)))
+        values: dict[tuple[int, int], list[tuple[int, int, tuple[int, int, str]]]] = {}
+        fields = ("start_ms", "account", "seq", "received_ms", "import_wh", "export_wh", "quality")
+        for start_ms, account, seq, at_ms, taken, given, quality in (
+            Reading.objects.filter(start_ms__lt=self.end_ms).order_by("version").values_list(*fields).iterator()
+        ):
+            said = taken, given, "estimated" if quality == "estimated" else "measured"
+            values.setdefault((start_ms, account), []).append((seq, at_ms, said))
+        for (start_ms, account), some in values.items():
+            end_ms = start_ms + self.length_ms
+            settled = rows.get((contract_name(start_ms), account), [])
+            for n, (seq, arrived_ms, said) in enumerate(some):
+                if said[2] == "estimated":
+                    continue
+                replaced = some[n + 1][0] if n + 1 < len(some) else sys.maxsize
+                standing = next((row for row in reversed(settled) if row[0] < seq), None)
+                if standing is not None and standing[2] == said:
+                    continue  # it says what the home is settled by already
+                after = next((row for row in settled if seq < row[0] < replaced), None)
+                if after is None and replaced < sys.maxsize:
+                    continue
+                arrived_ms = max(arrived_ms, end_ms)
+                waited_ms = sys.maxsize if after is None or after[2] != said else after[1] - arrived_ms
+                self.counts["values settled at once"] += waited_ms == 0
+                self.counts["values settled later"] += waited_ms > 0
+                self.counts["longest wait"] = max(self.counts["longest wait"], waited_ms)
+                if waited_ms > waiting.DEADLINE_MS:
+                    self.wrong(
+                        "home",
+                        f"account {account} in {contract_name(start_ms)}: its value arrived {(arrived_ms - end_ms) // 60_000} "
+                        "min after delivery and it was "
+                        + (
+                            "never settled by it"
+                            if waited_ms == sys.maxsize
+                            else f"settled {waited_ms // 60_000} min later"
+                        ),
+                    )
+
     def audit(self) -> None:
         """Export the ledger and audit it as anybody would, and compare the books with it."""
         log = self.folder / "log"
@@ -236,10 +291,10 @@ class _Lived:
         call_command("check_books", stdout=io.StringIO())
 
 
-def _unsettled(engine: Engine) -> list[tuple[str, int, str, int]]:
-    """Return (contract, end, area, homes) of areas that were delivered and are not settled; runs inside ``Exchange.read``."""
+def _unsettled(engine: Engine) -> list[tuple[str, int, str]]:
+    """Return (contract, end, area) of areas that were delivered and are not settled; runs inside ``Exchange.read``."""
     return [
-        (contract.name, contract.end_ms, area, engine.members_by_area.get(area, 0))
+        (contract.name, contract.end_ms, area)
         for contract in engine.contracts.values()
         if contract.state == "delivered"
         for area in contract.areas_due - contract.settled_areas
@@ -265,10 +320,11 @@ def live(
     try:
         meters = one.found()
         noted = Script([], {}) if script is None else script
-        waiting = [] if script is None or arriving is None else arriving(meters, script)
-        _week(one, noted, waiting, meters, clean=script is None)
-        _tail(one, waiting)
+        to_come = [] if script is None or arriving is None else arriving(meters, script)
+        _week(one, noted, to_come, meters, clean=script is None)
+        _tail(one, to_come)
         bases = one.check_estimates()
+        one.check_waits()
         check_books(one.exchange, until=contract_name(one.end_ms))
         net_e7 = one.exchange.read(lambda engine: [account.net_e7 for account in engine.accounts])
     finally:
@@ -286,7 +342,7 @@ def live(
     )  # fmt: skip
 
 
-def _week(one: _Lived, script: Script, waiting: list[Arrival], meters: list[Meter], *, clean: bool) -> None:
+def _week(one: _Lived, script: Script, to_come: list[Arrival], meters: list[Meter], *, clean: bool) -> None:
     orders = iter(script.orders)
     coming = next(orders, None) if not clean else None
     devices_of = {meter.account: meter.device for meter in meters}
@@ -295,23 +351,26 @@ def _week(one: _Lived, script: Script, waiting: list[Arrival], meters: list[Mete
         one.go_to(now_ms)
         start_ms = now_ms - one.length_ms
         if clean and start_ms >= one.first_ms:
-            waiting += _measured(one, script, start_ms, devices_of)
-        one.send(_due(waiting, now_ms))
+            to_come += _measured(one, script, start_ms, devices_of)
+        one.send(_due(to_come, now_ms))
         one.settle()
+        one.look_ms = now_ms + waiting.DEADLINE_MS
         if step >= one.scenario.intervals:
+            one.pass_to(now_ms + one.length_ms - 1)
             continue  # what is delivered after the week is not traded
         if clean:
             one.exchange.noted = script.orders
             for moment in range(1, one.scenario.moments + 1):
-                one.clock.set(now_ms + one.length_ms * moment // (one.scenario.moments + 1))
+                one.pass_to(now_ms + one.length_ms * moment // (one.scenario.moments + 1))
                 while one.life.trade(one.clock.now_ms()):
                     pass
             one.life.runner.finish()
             one.exchange.noted = None
         while coming is not None and coming[0] < now_ms + one.length_ms:
-            one.clock.set(coming[0])
+            one.pass_to(coming[0])
             one.exchange.submit_many([(command, None) for command in coming[1]]).result(WAIT_S)
             coming = next(orders, None)
+        one.pass_to(now_ms + one.length_ms - 1)
     assert coming is None, "all orders were replayed"
 
 
@@ -328,24 +387,24 @@ def _measured(one: _Lived, script: Script, start_ms: int, devices_of: dict[int, 
     return arrivals(found, {}, meters, length_ms=one.length_ms, longest_ms=one.length_ms, order=0)
 
 
-def _due(waiting: list[Arrival], now_ms: int) -> list[Arrival]:
-    """Take away and return what has arrived by now; ``waiting`` is in the order of arrival."""
+def _due(to_come: list[Arrival], now_ms: int) -> list[Arrival]:
+    """Take away and return what has arrived by now; ``to_come`` is in the order of arrival."""
     count = 0
-    while count < len(waiting) and waiting[count].due_ms <= now_ms:
+    while count < len(to_come) and to_come[count].due_ms <= now_ms:
         count += 1
-    arrived, waiting[:] = waiting[:count], waiting[count:]
+    arrived, to_come[:] = to_come[:count], to_come[count:]
     return arrived
 
 
-def _tail(one: _Lived, waiting: list[Arrival]) -> None:
+def _tail(one: _Lived, to_come: list[Arrival]) -> None:
     """Let the last values arrive and everything become final."""
     now_ms = one.clock.now_ms()
-    until_ms = one.end_ms + max(one.scenario.longest_ms, operations.DEADLINE_MS) + one.length_ms
+    until_ms = one.end_ms + max(one.scenario.longest_ms, waiting.DEADLINE_MS) + one.length_ms
     for step in range(1, TAIL_STEPS + 1):
         one.go_to(now_ms + (until_ms - now_ms) * step // TAIL_STEPS)
-        one.send(_due(waiting, one.clock.now_ms()))
+        one.send(_due(to_come, one.clock.now_ms()))
         one.settle()
-    assert not waiting, "everything has arrived"
+    assert not to_come, "everything has arrived"
     final_ms = one.end_ms + one.scenario.final_after_min * 60_000 + operations.FINAL_GRACE_MS
     one.go_to(max(final_ms, until_ms) + 60_000)
     one.settle()

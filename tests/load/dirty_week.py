@@ -7,7 +7,8 @@ dirt in two orders of arrival. It fails unless
   arrived;
 * every estimate is what the home's own final readings, or its profile, said when it was made: final by the ledger's entries;
 * all balances sum to zero after every call that settles, corrects, shares out or ends;
-* no area waits once its own meters have answered, and none longer than the deadline;
+* every home is settled by each of its values within ``waiting.DEADLINE_MS`` of that value's own arrival, or of the interval's
+  end, whatever other homes' meters do, and every area within it after delivery;
 * the ledger of each life passes ``market.audit``, and its books ``check_books``.
 """
 
@@ -117,8 +118,10 @@ def lines(clean: Result, one: Result, other: Result, what: Mapping[Place, str]) 
         )
         estimated = ", ".join(f"{basis} {count:,}" for basis, count in sorted(life.bases.items())) or "none"
         found.append(
-            f"{name}: {counts['settled']:,} areas settled, {counts['held']:,} of them after waiting for a meter of their own, "
-            f"none beyond the deadline; {counts['corrected areas']:,} corrected, {counts['final']:,} intervals final; "
+            f"{name}: {counts['settled']:,} areas settled, {counts['held']:,} of them after waiting for a meter; values that "
+            f"homes are settled by: {counts['values settled at once']:,} as they arrived, {counts['values settled later']:,} "
+            f"later, at most {counts['longest wait'] / 60_000:.0f} min; "
+            f"{counts['corrected areas']:,} areas corrected, {counts['final']:,} intervals final; "
             f"values {taken}; "
             f"estimates {estimated}; money summed to zero after each of {counts['sums']:,} calls; "
             f"audit and check_books passed; {life.seconds:.0f} s"

@@ -22,7 +22,7 @@ from django.db import connection  # noqa: E402
 
 from market.config import database  # noqa: E402
 from market.engine.commands import BUY, SELL, Fund, OpenAccount, PlaceOrder, SetTariff  # noqa: E402
-from market.engine.contracts import contract_name  # noqa: E402
+from market.engine.contracts import contract_name, contract_start_ms  # noqa: E402
 from market.exchange import models, operations  # noqa: E402
 from market.exchange.exchange import Exchange  # noqa: E402
 from market.metering.operations import ReadingIn, record_batches  # noqa: E402
@@ -106,14 +106,14 @@ def main(parts: int) -> None:
                 for at, account in enumerate(accounts)
             ],
         )
-    clock.at_ms += (INTERVALS + 2) * INTERVAL_MS
-    exchange.call(Fund(accounts[0], 1, "deposit", ""))
     batches: dict[str, list[ReadingIn]] = {}
     for at, account in enumerate(accounts):
         sides = (0, 380 + at % 97) if at // len(lived) % 2 else (380 + at % 97, 0)
         batches.setdefault(lived[at % len(lived)], []).append(ReadingIn(account, *sides))
     seconds, cpu_seconds = [], []
     for name in NAMES:
+        clock.at_ms = contract_start_ms(name) + INTERVAL_MS  # it is delivered now: meters have just answered
+        exchange.call(Fund(accounts[0], 1, "deposit", ""))
         record_batches(exchange=exchange, contract=name, batches=batches, now_ms=clock())
         time.sleep(1.5)  # what was written before is sealed
         began_s, began_cpu_s = time.perf_counter(), time.process_time()

@@ -34,14 +34,8 @@ from market.exchange import books, models, operations  # noqa: E402
 from market.exchange.exchange import Exchange  # noqa: E402
 from market.metering.models import Mark, Quality  # noqa: E402
 from market.metering.operations import ReadingIn, record_batches  # noqa: E402
-from market.settlement.operations import (  # noqa: E402
-    DEADLINE_MS,
-    FINAL_GRACE_MS,
-    adjust_due,
-    finalise_due,
-    settle_due,
-    share_due,
-)
+from market.settlement.operations import FINAL_GRACE_MS, adjust_due, finalise_due, settle_due, share_due  # noqa: E402
+from market.settlement.waiting import DEADLINE_MS  # noqa: E402
 from tests.factories import PARAMS, RULEBOOK, TARIFF  # noqa: E402
 from tests.load.settle_crash import STAGES  # noqa: E402
 

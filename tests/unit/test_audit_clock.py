@@ -12,7 +12,7 @@ from market.audit.judge import Judge, Wrong
 from market.engine import commands as c
 from market.engine.contracts import contract_start_ms
 from market.engine.engine import Engine
-from market.settlement.operations import DEADLINE_MS
+from market.settlement.waiting import UNCORRECTED_DEADLINE_MS
 from tests.unit.audit_market import FIRST, LATER, MINUTE_MS, NOON, Town, a_day, audited, day, of_type, place
 
 HOUR_MS = 60 * MINUTE_MS
@@ -114,7 +114,7 @@ def test_contracts_that_a_command_makes_due_are_waited_for_and_then_missed(resum
 
 @pytest.mark.parametrize("resumed", [False, True])
 def test_what_is_settled_late_or_never_is_counted(resumed: bool) -> None:
-    assert SETTLED_WITHIN_MS == 2 * DEADLINE_MS, "the audit must not import what knows the database"
+    assert SETTLED_WITHIN_MS == 2 * UNCORRECTED_DEADLINE_MS, "the audit must not import what knows the database"
     town = a_day(settled=False)
     end_ms = contract_start_ms(FIRST) + 15 * MINUTE_MS
     town.due(end_ms + SETTLED_WITHIN_MS)

@@ -201,6 +201,8 @@ def test_a_reading_is_passed_over_only_when_it_had_just_come_in(blocks: int, lef
         (lambda row: row.update(quality="guessed"), "quality: expected one of"),
         (lambda row: row.update(export_wh=-900), "export_wh: expected Wh, was -900"),
         (lambda row: row.update(name="x"), "expected the fields"),
+        (lambda row: row.update(reason="Because I say so"), "reason: expected a code"),
+        (lambda row: row.update(revision=0), "revision: expected a number from 1"),
     ],
 )
 def test_readings_that_are_not_what_their_entry_says_are_named(change: Callable[[Any], None], what: str) -> None:

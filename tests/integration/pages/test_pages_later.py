@@ -17,8 +17,9 @@ from market.exchange import models
 from market.metering.operations import ReadingIn, record_batches
 from market.pages.homeview import load
 from market.settlement import queries, statement_queries
-from market.settlement.operations import DEADLINE_MS, adjust_due, settle_due, share_due
+from market.settlement.operations import adjust_due, settle_due, share_due
 from market.settlement.periods import DAY, parse_day, period_of
+from market.settlement.waiting import DEADLINE_MS
 from tests.integration.pages.conftest import Town, Visitor
 from tests.integration.pages.test_pages_household import page_of
 

@@ -33,7 +33,7 @@ def test_who_waits_for_what(town: Town, delivered: str) -> None:
     html = town.olga.html(PATH)
     assert 'href="/operator/areas/LV1.1">LV1.1</a>: 1 meter of 2' in html
     assert "1 of 2 areas" in html
-    assert "estimated from 13:30" in html
+    assert "estimated from 12:35" in html
     assert "€0.40" in html, "Alice's proceeds and margin"
     assert "its delivery" in html, "the interval after it"
     assert 'aria-current="page">Settlement' in html

@@ -10,7 +10,8 @@ import pytest
 from django.test import override_settings
 
 from market.metering.operations import ReadingIn, record_batches
-from market.settlement.operations import DEADLINE_MS, settle_due
+from market.settlement.operations import settle_due
+from market.settlement.waiting import DEADLINE_MS
 from tests.integration.pages.conftest import Town
 
 DATE = "2026-06-06"

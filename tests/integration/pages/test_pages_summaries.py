@@ -19,8 +19,9 @@ from market.metering.operations import ReadingIn, record_batches
 from market.pages.summaries import Sent, send_week
 from market.settlement import statement_queries, subscriptions
 from market.settlement.models import Subscription, Summary
-from market.settlement.operations import DEADLINE_MS, settle_due
+from market.settlement.operations import settle_due
 from market.settlement.periods import parse_week
+from market.settlement.waiting import DEADLINE_MS
 from tests.integration.pages.conftest import Town, Visitor
 
 WEEK = parse_week("2026-W23")
