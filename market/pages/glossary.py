@@ -85,8 +85,8 @@ CHAPTERS = (
             "What your meter counted, less your position. If you used more, the grid's supplier fills it up at the top-up "
             "price; if you left more over, it takes it at the spill price.")),
         Term("settlement", _("settlement"), _(
-            "The moment an interval is paid: when its meters have answered, an hour after its end at the latest. Then sellers "
-            "get their money.")),
+            "The moment an interval is paid: minutes after its end, by estimates where meters are silent. Then sellers get "
+            "their money.")),
         Term("provisional", _("provisional and final"), _(
             "A settled interval is provisional while a late or corrected meter reading may still change it, by a new line and "
             "never by an edit. Some weeks later it is final.")),
