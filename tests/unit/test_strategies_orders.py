@@ -29,7 +29,9 @@ def place(side: str, price_e4: int, energy_wh: int, in_force: str = "gtg") -> Pl
         (RESTING, Intent(BUY, 1_600, 200, "gtg"), [AmendOrder(5, 77, 1_600, 500)]),
         (RESTING, Intent(BUY, 1_500, 450, "gtg"), [AmendOrder(5, 77, 1_500, 750)]),
         (RESTING, Intent(SELL, 1_500, 200, "gtg"), [CANCEL, place(SELL, 1_500, 200)]),
-        (RESTING, Intent(BUY, 1_500, 200, "ioc"), [CANCEL, place(BUY, 1_500, 200, "ioc")]),
+        # What rests is changed rather than placed anew, whatever the new one would be: the same energy is never out twice.
+        (RESTING, Intent(BUY, 1_500, 200, "ioc"), []),
+        (RESTING, Intent(BUY, 1_600, 200, "ioc"), [AmendOrder(5, 77, 1_600, 500)]),
     ],
 )
 def test_commands(stands: Standing, intent: Intent | None, expected: list) -> None:

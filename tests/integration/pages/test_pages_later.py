@@ -151,7 +151,7 @@ def test_the_files_tell_it(town: Town, later: str) -> None:
     assert [row["line"] for row in rows if row["agreement"]] == ["given", "spill"] * 3
     pdf = PdfDocument(town.alice.get("/statement/file.pdf", date=DATE).content)
     text = "\n".join(page.get_textpage().get_text_range() for page in pdf)
-    assert "Corrected since they were settled: 1 intervals." in text
+    assert "Corrected since it was settled: 1 interval." in text
     assert "12:15–12:30 c p" in text
     assert "-0.1200000" in text
     pdf = PdfDocument(town.bob.get("/statement/file.pdf", date=DATE).content)
