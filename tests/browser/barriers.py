@@ -62,5 +62,5 @@ def check(visitor: Visitor, path: str, expected_errors: int = 0) -> None:
     page = visitor.goto(path)
     page.wait_for_load_state("networkidle")
     check_now(page, path)
-    assert len(visitor.errors) == expected_errors, visitor.errors
+    assert len(visitor.errors) == expected_errors, (path, visitor.errors)
     assert page.locator("h1").count() == 1, path

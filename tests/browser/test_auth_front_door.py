@@ -8,7 +8,6 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.barriers import LOOKS, check
 from tests.browser.conftest import PHONE, Visitor
 
 Visit = Callable[..., Visitor]
@@ -100,18 +99,3 @@ def test_a_key_made_in_the_browser_opens_the_api_until_it_is_revoked(visit: Visi
     page.get_by_role("button", name="Revoke my script").click()
     expect(page.locator(".notice.success")).to_contain_text("revoked")
     assert stranger.context.request.get(f"{visitor.url}/api/v1/me", **ask).status == 401
-
-
-@pytest.mark.parametrize(("size", "language", "scheme"), LOOKS)
-def test_the_front_door_has_no_barriers(
-    visit: Visit, size: tuple[int, int], language: str, scheme: str, shoot: Callable[[Page, str], None]
-) -> None:
-    stranger = visit(size=size, language=language, scheme=scheme)
-    for path in ("/sign-in", "/sign-up", "/"):
-        check(stranger, path)
-    shoot(stranger.page, f"front-{language}-{size[0]}-{scheme}")
-    check(stranger, "/nowhere", expected_errors=1)
-    member = visit("household", size=size, language=language, scheme=scheme)
-    check(member, "/account")
-    shoot(member.page, f"account-{language}-{size[0]}-{scheme}")
-    check(member, "/staff", expected_errors=1)

@@ -9,7 +9,7 @@ from statistics import median
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.barriers import LOOKS, check, check_now
+from tests.browser.barriers import check_now
 from tests.browser.conftest import Visitor, join
 
 Visit = Callable[..., Visitor]
@@ -181,12 +181,3 @@ def test_a_halt_of_an_interval_may_end_by_itself(visit: Visit) -> None:
     expect(stopped).to_contain_text("until 23:00")
     desk.get_by_role("button", name="Let it go on").click()
     expect(desk.get_by_text("Trading runs everywhere.")).to_be_visible()
-
-
-@pytest.mark.parametrize(("size", "language", "scheme"), LOOKS)
-def test_halts_have_no_barriers(
-    visit: Visit, size: tuple[int, int], language: str, scheme: str, shoot: Callable[[Page, str], None]
-) -> None:
-    visitor = visit("operator", size=size, language=language, scheme=scheme)
-    check(visitor, "/operator/halts")
-    shoot(visitor.page, f"operator-halts-{language}-{size[0]}-{scheme}")

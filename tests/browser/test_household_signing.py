@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 
 from market.engine import signing
 from market.engine.entries import to_command
-from tests.browser.barriers import LOOKS, check, check_now
+from tests.browser.barriers import check_now
 from tests.browser.conftest import Visitor
 
 Visit = Callable[..., Visitor]
@@ -133,10 +133,3 @@ def test_the_browser_signs_every_kind_as_the_market_reads_it(visit: Visit, kind:
     assert "code" not in answer or kind in ("sweep", "basket"), answer
     card.get_by_role("button", name="Stop signing").click()
     expect(card.get_by_role("status")).to_contain_text("Off")
-
-
-@pytest.mark.parametrize(("size", "language", "scheme"), LOOKS)
-def test_the_switch_has_no_barriers(visit: Visit, size: tuple[int, int], language: str, scheme: str) -> None:
-    household = visit("household", size=size, language=language, scheme=scheme)
-    check(household, "/account")
-    expect(household.page.locator("[data-signing-on]")).to_be_visible()

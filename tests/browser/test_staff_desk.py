@@ -6,9 +6,8 @@ import re
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
-from tests.browser.barriers import LOOKS, check
 from tests.browser.conftest import Visitor
 
 Visit = Callable[..., Visitor]
@@ -55,13 +54,3 @@ def test_a_tariff_is_published_with_its_entry(visit: Visit) -> None:
     expect(desk.locator("table.fields")).to_contain_text("spill_e4")
     expect(desk.locator("table.fields tr", has_text="spill_e4")).to_contain_text("810")
     expect(desk.get_by_text("Decided by sam")).to_be_visible()
-
-
-@pytest.mark.parametrize(("size", "language", "scheme"), LOOKS)
-def test_the_desk_has_no_barriers(
-    visit: Visit, size: tuple[int, int], language: str, scheme: str, shoot: Callable[[Page, str], None]
-) -> None:
-    staff = visit("staff", size=size, language=language, scheme=scheme)
-    for path in ("/staff", "/staff/halts", "/staff/rules"):
-        check(staff, path)
-        shoot(staff.page, f"{path.strip('/').replace('/', '-')}-{language}-{size[0]}-{scheme}")
