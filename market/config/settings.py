@@ -219,6 +219,11 @@ MFA_FORMS = {
     "reauthenticate_webauthn": "market.pages.authforms.PasskeyAgainForm",
 }
 
+# Attempts are counted here: with few places, strangers' wrong names would push the count of a guessed one out.
+CACHES = {
+    "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "OPTIONS": {"MAX_ENTRIES": 50_000}},
+}
+
 LANGUAGE_CODE = "en"
 LANGUAGES = [("en", _("English")), ("zh-hans", _("Simplified Chinese"))]
 LOCALE_PATHS = [BASE_DIR / "locale"]
@@ -252,6 +257,8 @@ HTTPS = envbool("SUNLEDGER_HTTPS", False)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 SESSION_COOKIE_SAMESITE = "Lax"
 SECURE_SSL_REDIRECT = HTTPS
+# Whether a proxy in front adds who reached it to X-Forwarded-For: attempts are then counted for each of them.
+FORWARDED_FOR = envbool("SUNLEDGER_FORWARDED_FOR", False)
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
 SECURE_REFERRER_POLICY = "same-origin"

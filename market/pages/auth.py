@@ -33,7 +33,14 @@ from market.households.operations import HouseholdError
 from market.pages.context import running_exchange
 from market.pages.forms import SignInForm, SignUpForm
 from market.pages.roles import only_for, own_page
-from market.pages.signingin import mails_go_out, remember_language, send_confirmation
+from market.pages.signingin import (
+    client_address,
+    mails_go_out,
+    may_send_link,
+    remember_language,
+    send_confirmation,
+    within_limit,
+)
 from market.streaming.ending import recheck
 
 BACKEND = "django.contrib.auth.backends.ModelBackend"
@@ -174,7 +181,7 @@ def sign_up(request: HttpRequest) -> HttpResponse:
         else:
             login(request, person, backend=BACKEND)
             record_authentication(request, person, "password", reauthenticated=True)
-            if mails_go_out():
+            if person.email and mails_go_out() and may_send_link(request, person):
                 send_confirmation(person, emails.token_of(person))
             messages.success(request, _("Welcome. The market operator opens your account next."))
             return redirect("account")
@@ -189,15 +196,20 @@ def change_password(request: HttpRequest) -> HttpResponse:
     """Let a person change the password; other sessions of theirs end."""
     if not request.user.has_usable_password():
         raise Http404
+    status = 200
     form = PasswordChangeForm(request.user, request.POST or None)
-    if request.method == "POST" and form.is_valid():
+    if request.method == "POST" and not within_limit(request, "change_password"):
+        form = PasswordChangeForm(request.user)
+        messages.error(request, _("Too many attempts. Wait five minutes and try again."))
+        status = 429
+    elif request.method == "POST" and form.is_valid():
         form.save()
         sessions.end_others(user=form.user, session_key=request.session.session_key or "")
         update_session_auth_hash(request, form.user)
         recheck(form.user.pk)
         messages.success(request, _("The password is changed. Other devices have been signed out."))
         return redirect("account")
-    return render(request, "auth/password.html", {"form": form})
+    return render(request, "auth/password.html", {"form": form}, status=status)
 
 
 def _next(request: HttpRequest) -> str:
@@ -208,7 +220,7 @@ def _next(request: HttpRequest) -> str:
 
 
 def _failure_key(request: HttpRequest) -> str:
-    who = f"{request.POST.get('username', '')[:150].lower()}|{request.META.get('REMOTE_ADDR', '')}"
+    who = f"{request.POST.get('username', '')[:150].lower()}|{client_address(request)}"
     return "pages.sign-in." + hashlib.sha256(who.encode("utf-8", "replace")).hexdigest()
 
 
