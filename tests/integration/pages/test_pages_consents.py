@@ -17,8 +17,8 @@ from django.test import override_settings
 from django.utils import timezone
 
 from market.engine.commands import BUY, SELL
-from market.households import consents, queries
-from market.households.models import Access, Consent
+from market.households import consents, operations, queries
+from market.households.models import Access, Consent, Role
 from market.pages import export, zones
 from tests.integration.pages.conftest import Town, Visitor
 from tests.integration.pages.test_pages_security import signed_in
@@ -110,6 +110,35 @@ def test_the_last_day_ends_where_the_household_is(town: Town) -> None:
 def test_what_is_missing_is_said_at_its_field(town: Town, changes: dict[str, Any], field: str) -> None:
     answer = allow(town.charlie, **changes)
     assert answer.status_code == 422 and f'id="id_{field}_error"' in answer.content.decode()
+
+
+def test_a_day_at_the_end_of_the_calendar_is_too_far_and_no_accident(town: Town) -> None:
+    for until in ("9999-12-31", "9999-12-30"):
+        answer = allow(town.charlie, until=until)
+        assert answer.status_code == 422 and 'id="id_until_error"' in answer.content.decode()
+
+
+def test_a_consent_that_holds_is_listed_however_many_ended_since(town: Town) -> None:
+    user, now = town.person("careful").user, timezone.now()
+    end = now + timedelta(days=9)
+    first = consents.grant(user=user, party="The first", scopes=["trade"], expires_at=end, now=now).consent
+    for n in range(consents.SHOWN + 1):
+        row = consents.grant(user=user, party=f"Tried {n}", scopes=["read"], expires_at=end, now=now).consent
+        consents.withdraw(user=user, consent_id=row.id, now=now)
+    rows = consents.consents_of(user, now=now)
+    assert (rows[0].id, rows[0].state, len(rows)) == (first.id, consents.HOLDS, consents.SHOWN)
+    assert [row.id for row in rows[1:]] == sorted((row.id for row in rows[1:]), reverse=True)
+
+
+def test_a_consent_ends_when_who_gave_it_comes_into_office(town: Town) -> None:
+    user, now = town.person("rising", area="LV1.1").user, timezone.now()
+    granted = consents.grant(
+        user=user, party="Sun & Sons", scopes=["read"], expires_at=now + timedelta(days=9), now=now
+    )
+    assert queries.identify_key(granted.token) is not None
+    operations.set_role(user=user, role=Role.REGULATOR, now=now)
+    assert queries.identify_key(granted.token) is None, "what a household allowed opens nothing of an office"
+    assert consents.consents_of(user, now=timezone.now())[0].state == consents.WITHDRAWN
 
 
 # --- the copy -------------------------------------------------------------------------------------------------------
