@@ -71,8 +71,7 @@ LEDGER_OPEN = envbool("SUNLEDGER_LEDGER_OPEN", DEMO)
 LEDGER_ACCESS = "market.api.ledger.key_may_read"  # whether a request for them carries a key that may
 LEDGER_SNAPSHOTS = "market.exchange.snapshots"  # the module that has the states followers may start from
 LEDGER_NOTED = "market.api.ledger.note_read"  # who reads them is noted
-# What else knows something about a person: modules with ``obstacle(accounts)`` and ``forget(accounts)``; where it is more than
-# ``pages.export`` asks for by itself, ``about(user)`` gives it by file name for the copy that the person may take.
+# What else knows something about a person: modules with ``obstacle(accounts)`` and ``forget(accounts)``.
 PAYOUTS = "market.payments.personal"  # pays out who leaves; above the package that closes accounts
 PERSONAL_DATA = ["market.payments.personal", "market.disputes.personal", "market.agents.personal"]
 # The account at the bank that members pay into and are paid from; without it no payout file can be made.

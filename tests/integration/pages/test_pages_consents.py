@@ -16,10 +16,15 @@ from django.core.cache import cache
 from django.test import override_settings
 from django.utils import timezone
 
+from market.agents import operations as agents
+from market.agents.queries import Limits
+from market.disputes.models import Dispute
 from market.engine.commands import BUY, SELL
 from market.households import consents, operations, queries
-from market.households.models import Access, Consent, Role
+from market.households.models import Access, Account, Consent, Role
+from market.notices import operations as notices
 from market.pages import export, zones
+from market.settlement import subscriptions
 from tests.integration.pages.conftest import Town, Visitor
 from tests.integration.pages.test_pages_security import signed_in
 
@@ -176,6 +181,29 @@ def test_a_copy_has_all_of_mine_and_nothing_of_others(town: Town) -> None:
     assert bob.post("/account/export").status_code == 429, "not again at once"
     assert town.alice.get("/account/export").status_code == 302, "who was signed in long ago is asked again"
     assert signed_in(town, "olga").get("/account/export").status_code == 403
+
+
+def test_a_copy_has_what_was_chosen_and_what_was_objected_to_before_leaving(town: Town) -> None:
+    user, now = town.person("leaver", area="LV1.1").user, timezone.now()
+    account = Account.objects.get(user=user)
+    agents.change(None, account=account.index, limits=Limits(sell_from_e4=1_234))
+    notices.choose(user=user, wish=notices.Wanted(frozenset({"sold"}), quiet_from=22, quiet_until=6))
+    notices.PushDevice.objects.create(
+        user=user, digest="d", endpoint="https://push.example/secret", p256dh="p", auth="a", name="Telephone", since=now
+    )
+    subscriptions.subscribe(user=user, now=now)
+    subscriptions.claim(user=user, week="2026-W23", now=now)
+    Dispute.objects.create(account=account, kind="reading", contract="c", seq=1, state="closed", opened_at=now)
+    Account.objects.filter(pk=account.pk).update(closed_at=now)
+    archive = zipfile.ZipFile(io.BytesIO(b"".join(export.packed(user, now))))
+    chosen = orjson.loads(archive.read("choices.json"))
+    assert chosen["autopilot"]["sell_from_e4"] == 1_234
+    assert (chosen["notifications"]["kinds"], chosen["notifications"]["quiet_from"]) == (["sold"], 22)
+    assert [device["name"] for device in chosen["notifications"]["devices"]] == ["Telephone"]
+    assert chosen["weekly_summary"]["since"] and chosen["weekly_summary"]["sent"][0]["week"] == "2026-W23"
+    assert b"push.example" not in archive.read("choices.json"), "with its address anybody could send to the device"
+    (objection,) = orjson.loads(archive.read("objections.json"))
+    assert (objection["account"], objection["state"]) == (account.index, "closed")
 
 
 def test_copies_made_at_once_are_bounded_and_places_come_back(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
