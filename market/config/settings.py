@@ -187,6 +187,7 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
 ]
 
+PASSWORD_RESET_TIMEOUT = 24 * 3_600  # seconds; the page that sends the link says so
 # Sign-in in steps, passkeys, authenticator apps, recovery codes and the reset of passwords are django-allauth's; its tables of
 # e-mail addresses stay empty, as they would hold them in the clear (``households.emails``).
 STAFF_SECOND_FACTOR = envbool("SUNLEDGER_STAFF_SECOND_FACTOR", False)  # whether all in office need a second factor

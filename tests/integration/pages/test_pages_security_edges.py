@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 
 import pytest
+from django.contrib.auth.tokens import PasswordResetTokenGenerator
 from django.core import mail
 from django.core.cache import cache
 from django.test import override_settings
@@ -114,3 +117,17 @@ def test_the_old_address_is_not_written_into_the_log_of_a_market_without_mail(
     with override_settings(EMAIL_BACKEND="django.core.mail.backends.console.EmailBackend"):
         visitor.post(f"{SECURITY}/email", email="")
     assert "private@home.example" not in capsys.readouterr().out
+
+
+def test_a_link_for_a_new_password_is_too_old_after_a_day(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    user = town.person("slow").user
+    emails.confirm(token=emails.token_of(user))
+    mail.outbox.clear()
+    front = Visitor(town, None)
+    front.post("/password/reset", email=user.email)
+    link = re.search(r"http://localhost:8000(/password/reset/\S+)", str(mail.outbox[0].body))
+    assert link
+    for hours, opens in ((23, True), (25, False)):
+        later = datetime.now() + timedelta(hours=hours)
+        monkeypatch.setattr(PasswordResetTokenGenerator, "_now", lambda _self, at=later: at)
+        assert (Visitor(town, None).get(link[1]).status_code == 302) is opens
