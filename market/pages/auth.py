@@ -28,8 +28,9 @@ from market.grid import queries as grid_queries
 from market.households import emails, sessions
 from market.households import operations as households
 from market.households.demo import PEOPLE, SECOND, demo_person, ensure_demo_people
-from market.households.models import Role
+from market.households.models import NAME_LENGTH, Role
 from market.households.operations import HouseholdError
+from market.households.sealed import login_of
 from market.pages.context import running_exchange
 from market.pages.forms import SignInForm, SignUpForm
 from market.pages.roles import only_for, own_page
@@ -220,8 +221,9 @@ def _next(request: HttpRequest) -> str:
 
 
 def _failure_key(request: HttpRequest) -> str:
-    who = f"{request.POST.get('username', '')[:150].lower()}|{client_address(request)}"
-    return "pages.sign-in." + hashlib.sha256(who.encode("utf-8", "replace")).hexdigest()
+    # As the name is looked up: another spelling of it, or a space before it, is no fresh start.
+    name = login_of(request.POST.get("username", "").strip()[:NAME_LENGTH])
+    return "pages.sign-in." + hashlib.sha256(f"{name}|{client_address(request)}".encode()).hexdigest()
 
 
 def _demo_roles() -> list[tuple[str, str, str]]:

@@ -83,6 +83,16 @@ def test_the_old_password_cannot_be_guessed_in_a_borrowed_session(town: Town) ->
     assert visitor.post("/account/password", old_password=PASSWORD, **new).status_code == 302
 
 
+def test_another_spelling_of_a_name_is_no_new_attempt(town: Town) -> None:
+    town.person("spelled")
+    spellings = ["spelled", " spelled", "spelled  ", "SPELLED", "ｓpelled", "\tspelled", "ſpelled"]
+    for n in range(10):
+        Visitor(town, None).post("/sign-in", username=spellings[n % len(spellings)], password=f"guess {n}")
+    for name in spellings:
+        assert Visitor(town, None).post("/sign-in", username=name, password="guess").status_code == 429, name
+    assert Visitor(town, None).post("/sign-in", username="somebody else", password="guess").status_code == 200
+
+
 def test_many_strangers_do_not_push_an_attempt_out_of_memory(town: Town) -> None:
     cache.set("counted", 9, 300)
     for n in range(2_000):
