@@ -117,6 +117,16 @@ def test_what_is_missing_is_said_at_its_field(town: Town, changes: dict[str, Any
     assert answer.status_code == 422 and f'id="id_{field}_error"' in answer.content.decode()
 
 
+def test_what_a_link_asked_for_keeps_its_warning_while_the_form_is_put_right(town: Town) -> None:
+    link = "/consent?name=Sun&scopes=trade"
+    page = town.alice.html(link)
+    action = re.search(r'<form method="post"(?: action="([^"]*)")? class="card"', page)
+    assert action
+    sent = {"once": once(page), "party": "Sun", "scopes": ["trade"], "until": "never", "decision": "yes"}
+    answer = town.alice.post(action[1] or link, page=link, **sent)
+    assert answer.status_code == 422 and "we have not checked it" in answer.content.decode()
+
+
 def test_a_day_at_the_end_of_the_calendar_is_too_far_and_no_accident(town: Town) -> None:
     for until in ("9999-12-31", "9999-12-30"):
         answer = allow(town.charlie, until=until)
