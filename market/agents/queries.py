@@ -14,7 +14,7 @@ from market.engine.engine import Engine
 from market.exchange import history
 from market.exchange.exchange import Exchange
 from market.exchange.models import Recall, Trade
-from market.households.models import Account, Device, DeviceKind
+from market.households.models import Account, Device, DeviceKind, User
 
 MAX_PLACED = 5_000  # orders of one account that are looked at: one a look, six looks an interval, for some days
 MAX_TRADES = 10_000  # of one account and day
@@ -67,6 +67,11 @@ def settings_of(account: int) -> Settings:
         devices = Device.objects.filter(user_id=row.user_id, kind=DeviceKind.BATTERY, revoked_ms=None)
         battery = devices.exists()
     return Settings(row.automatic, _limits(found), battery)
+
+
+def chosen_by(user: User) -> Limits:
+    """Return the limits a person gave their autopilot, whether it is on or not."""
+    return _limits(Autopilot.objects.filter(user=user).first())
 
 
 def limits_of(accounts: Collection[int]) -> dict[int, Limits]:

@@ -51,7 +51,7 @@ class ConsentGranted(Shape):
 
 
 class ConsentPage(Shape):
-    """My consents, newest first, those that ended included."""
+    """My consents: those that hold, then those that ended, the newest first."""
 
     results: list[Consent]
     next: Next

@@ -37,6 +37,7 @@ class Readings(ApiView):
     authentication_classes = [KeyAuthentication, SignatureAuthentication, *ApiView.authentication_classes[1:]]
     write_scope = keys.READINGS_WRITE
     for_devices = True
+    for_parties = True
 
     @describe("Send readings", shapes.ReadingsAnswer, tag="me", body=shapes.ReadingsIn)
     def post(self, request: Request) -> HttpResponse:

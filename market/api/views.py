@@ -44,6 +44,7 @@ class ApiView(APIView):
     identity: Identity | None = None
     schema_tag = ""
     for_devices = False  # whether the key of a device opens it
+    for_parties = False  # whether a third party's key may change something: what it leaves behind outlives its consent
     people_only = False  # whether changes are for people who are signed in: what a stolen key must not do
 
     def get_permissions(self) -> list[Any]:
@@ -61,7 +62,10 @@ class ApiView(APIView):
             return
         if identity.device is not None and not self.for_devices:
             raise Problem(403, "forbidden")
-        if self.people_only and identity.key_id is not None and request.method not in SAFE_METHODS:
+        if request.method not in SAFE_METHODS and (
+            (self.people_only and identity.key_id is not None)
+            or (not self.for_parties and identity.consent is not None)
+        ):
             raise Problem(403, "forbidden")
         if self.roles and identity.role not in self.roles:
             raise Problem(403, "forbidden")

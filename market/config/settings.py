@@ -71,8 +71,7 @@ LEDGER_OPEN = envbool("SUNLEDGER_LEDGER_OPEN", DEMO)
 LEDGER_ACCESS = "market.api.ledger.key_may_read"  # whether a request for them carries a key that may
 LEDGER_SNAPSHOTS = "market.exchange.snapshots"  # the module that has the states followers may start from
 LEDGER_NOTED = "market.api.ledger.note_read"  # who reads them is noted
-# What else knows something about a person: modules with ``obstacle(accounts)`` and ``forget(accounts)``; where it is more than
-# ``pages.export`` asks for by itself, ``about(user)`` gives it by file name for the copy that the person may take.
+# What else knows something about a person: modules with ``obstacle(accounts)`` and ``forget(accounts)``.
 PAYOUTS = "market.payments.personal"  # pays out who leaves; above the package that closes accounts
 PERSONAL_DATA = ["market.payments.personal", "market.disputes.personal", "market.agents.personal"]
 # The account at the bank that members pay into and are paid from; without it no payout file can be made.
@@ -188,6 +187,7 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
 ]
 
+PASSWORD_RESET_TIMEOUT = 24 * 3_600  # seconds; the page that sends the link says so
 # Sign-in in steps, passkeys, authenticator apps, recovery codes and the reset of passwords are django-allauth's; its tables of
 # e-mail addresses stay empty, as they would hold them in the clear (``households.emails``).
 STAFF_SECOND_FACTOR = envbool("SUNLEDGER_STAFF_SECOND_FACTOR", False)  # whether all in office need a second factor
@@ -217,6 +217,11 @@ MFA_FORMS = {
     "login_webauthn": "market.pages.authforms.PasskeyLoginForm",
     "authenticate_webauthn": "market.pages.authforms.PasskeyFactorForm",
     "reauthenticate_webauthn": "market.pages.authforms.PasskeyAgainForm",
+}
+
+# Attempts are counted here: with few places, strangers' wrong names would push the count of a guessed one out.
+CACHES = {
+    "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "OPTIONS": {"MAX_ENTRIES": 50_000}},
 }
 
 LANGUAGE_CODE = "en"
@@ -252,6 +257,8 @@ HTTPS = envbool("SUNLEDGER_HTTPS", False)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 SESSION_COOKIE_SAMESITE = "Lax"
 SECURE_SSL_REDIRECT = HTTPS
+# Whether a proxy in front adds who reached it to X-Forwarded-For: attempts are then counted for each of them.
+FORWARDED_FOR = envbool("SUNLEDGER_FORWARDED_FOR", False)
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
 SECURE_REFERRER_POLICY = "same-origin"

@@ -84,8 +84,10 @@ def withdraw(*, user: User, consent_id: int, now: datetime) -> ConsentView:
 
 
 def consents_of(user: User, *, now: datetime, limit: int = SHOWN) -> list[ConsentView]:
-    """Return a person's consents, newest first, those that ended included."""
-    rows = Consent.objects.filter(user=user).select_related("key", "user").order_by("-pk")[:limit]
+    """Return a person's consents, those that hold before those that ended, newest first: what holds is always shown."""
+    holding = list(_holding(user, now).select_related("key", "user").order_by("-pk")[:limit])
+    ended = Consent.objects.filter(user=user).exclude(pk__in=[consent.pk for consent in holding])
+    rows = [*holding, *ended.select_related("key", "user").order_by("-pk")[: limit - len(holding)]]
     return [_view(consent, now) for consent in rows]
 
 

@@ -151,10 +151,13 @@ def set_language(*, user: User, language: str) -> None:
     CACHE.forget_user(user.pk)
 
 
-def set_role(*, user: User, role: Role) -> None:
-    """Change what a person comes to do; keys keep no scope the new role does not allow."""
-    user.role = role
-    user.save(update_fields=["role"])
+def set_role(*, user: User, role: Role, now: datetime) -> None:
+    """Change what a person comes to do; keys keep no scope the new role does not allow, and consents end in office."""
+    with transaction.atomic():
+        user.role = role
+        user.save(update_fields=["role"])
+        if role != Role.HOUSEHOLD:
+            ApiKey.objects.filter(user=user, revoked_at=None).exclude(consent=None).update(revoked_at=now)
     CACHE.forget_user(user.pk)
 
 

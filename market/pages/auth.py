@@ -28,12 +28,20 @@ from market.grid import queries as grid_queries
 from market.households import emails, sessions
 from market.households import operations as households
 from market.households.demo import PEOPLE, SECOND, demo_person, ensure_demo_people
-from market.households.models import Role
+from market.households.models import NAME_LENGTH, Role
 from market.households.operations import HouseholdError
+from market.households.sealed import login_of
 from market.pages.context import running_exchange
 from market.pages.forms import SignInForm, SignUpForm
 from market.pages.roles import only_for, own_page
-from market.pages.signingin import mails_go_out, remember_language, send_confirmation
+from market.pages.signingin import (
+    client_address,
+    mails_go_out,
+    may_send_link,
+    remember_language,
+    send_confirmation,
+    within_limit,
+)
 from market.streaming.ending import recheck
 
 BACKEND = "django.contrib.auth.backends.ModelBackend"
@@ -174,7 +182,7 @@ def sign_up(request: HttpRequest) -> HttpResponse:
         else:
             login(request, person, backend=BACKEND)
             record_authentication(request, person, "password", reauthenticated=True)
-            if mails_go_out():
+            if person.email and mails_go_out() and may_send_link(request, person):
                 send_confirmation(person, emails.token_of(person))
             messages.success(request, _("Welcome. The market operator opens your account next."))
             return redirect("account")
@@ -189,15 +197,20 @@ def change_password(request: HttpRequest) -> HttpResponse:
     """Let a person change the password; other sessions of theirs end."""
     if not request.user.has_usable_password():
         raise Http404
+    status = 200
     form = PasswordChangeForm(request.user, request.POST or None)
-    if request.method == "POST" and form.is_valid():
+    if request.method == "POST" and not within_limit(request, "change_password"):
+        form = PasswordChangeForm(request.user)
+        messages.error(request, _("Too many attempts. Wait five minutes and try again."))
+        status = 429
+    elif request.method == "POST" and form.is_valid():
         form.save()
         sessions.end_others(user=form.user, session_key=request.session.session_key or "")
         update_session_auth_hash(request, form.user)
         recheck(form.user.pk)
         messages.success(request, _("The password is changed. Other devices have been signed out."))
         return redirect("account")
-    return render(request, "auth/password.html", {"form": form})
+    return render(request, "auth/password.html", {"form": form}, status=status)
 
 
 def _next(request: HttpRequest) -> str:
@@ -208,8 +221,9 @@ def _next(request: HttpRequest) -> str:
 
 
 def _failure_key(request: HttpRequest) -> str:
-    who = f"{request.POST.get('username', '')[:150].lower()}|{request.META.get('REMOTE_ADDR', '')}"
-    return "pages.sign-in." + hashlib.sha256(who.encode("utf-8", "replace")).hexdigest()
+    # As the name is looked up: another spelling of it, or a space before it, is no fresh start.
+    name = login_of(request.POST.get("username", "").strip()[:NAME_LENGTH])
+    return "pages.sign-in." + hashlib.sha256(f"{name}|{client_address(request)}".encode()).hexdigest()
 
 
 def _demo_roles() -> list[tuple[str, str, str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from django import forms
@@ -51,7 +51,9 @@ class ConsentForm(OnceForm):
 
 
 def _end_of(day: date) -> datetime:
-    """Return the end of a day, by the clock of who chose it."""
+    """Return the end of a day, by the clock of who chose it; of one too far away to have one, its beginning."""
+    if day >= date.max - timedelta(days=1):
+        return datetime.combine(day, time.min, tzinfo=UTC)
     return datetime.combine(day + timedelta(days=1), time.min, tzinfo=shown_zone())
 
 
@@ -146,7 +148,7 @@ def change(request: HttpRequest, consent_id: int) -> HttpResponse:
         if day is None:
             raise ValueError("no date")
         consents.extend(user=request.user, consent_id=consent_id, expires_at=_end_of(day), now=now)
-    except (ValueError, OverflowError):
+    except ValueError:
         return _show(request, status=422, wrong=consent_id, error=_("Choose a day."))
     except HouseholdError as error:
         if error.code == "unknown_consent":

@@ -12,7 +12,7 @@ import threading
 import zipfile
 from collections.abc import Callable, Iterator
 from datetime import date, datetime
-from importlib import import_module
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -27,15 +27,17 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
+from market.agents import queries as agents
 from market.disputes import queries as disputes
 from market.exchange import queries as exchange
 from market.households import accesslog, exports, queries
 from market.households.models import Role, User
 from market.metering import exports as metering
+from market.notices import operations as notices
 from market.pages.roles import only_for
 from market.pages.security import freshly
 from market.payments import queries as payments
-from market.settlement import statement_csv, statement_queries
+from market.settlement import statement_csv, statement_queries, subscriptions
 from market.settlement.periods import MONTH, period_of
 
 EVERY_S = 600  # one copy of a person in ten minutes
@@ -120,9 +122,29 @@ def _refusals(account: int) -> Parts:
     return (orjson.dumps(row._asdict(), default=str) + b"\n" for row in rows)
 
 
-def _disputes(account: int) -> Parts:
-    rows = _paged(lambda before: disputes.disputes_of(account, before=before), lambda row: row.id)
-    return _json([{**row._asdict(), "steps": [step._asdict() for step in row.steps]} for row in rows])
+def _disputes(accounts: list[int]) -> Parts:
+    found = {}  # by id: an account shows those of its owner's earlier numbers, too
+    for account in accounts:
+        rows = _paged(partial(_disputes_before, account), lambda row: row.id)
+        found.update({row.id: {**row._asdict(), "steps": [step._asdict() for step in row.steps]} for row in rows})
+    return _json([found[number] for number in sorted(found)])
+
+
+def _disputes_before(account: int, before: int | None) -> list[Any]:
+    return disputes.disputes_of(account, before=before)
+
+
+def _choices(user: User) -> Parts:
+    """Return what a person set: limits of the autopilot, what devices are told, the weekly summary."""
+    wish = notices.wanted(user.pk)
+    told = [{"name": device.name, "since": device.since} for device in notices.devices_of(user)]
+    return _json(
+        {
+            "autopilot": agents.chosen_by(user)._asdict(),
+            "notifications": {**wish._asdict(), "kinds": sorted(wish.kinds), "devices": told},
+            "weekly_summary": subscriptions.about(user),
+        }
+    )
 
 
 def _months(user: User, until: date) -> Iterator[date]:
@@ -146,11 +168,7 @@ def _statement(accounts: list[int], day: date) -> Parts:
 def _files(user: User, now: datetime) -> Iterator[tuple[str, Parts]]:
     for name, value in exports.about(user, now=now).items():
         yield f"{name}.json", _json(value)
-    for place in settings.PERSONAL_DATA:
-        about = getattr(import_module(place), "about", None)
-        if about is not None:
-            for name, value in about(user).items():
-                yield f"{name}.json", _json(value)
+    yield "choices.json", _choices(user)
     accounts = queries.account_indexes(user.pk)
     for account in accounts:
         folder = f"account-{account}"
@@ -159,9 +177,7 @@ def _files(user: User, now: datetime) -> Iterator[tuple[str, Parts]]:
         yield f"{folder}/readings.csv", _csv(metering.READING_COLUMNS, metering.readings(account))
         yield f"{folder}/sent-by-devices.csv", _csv(metering.VALUE_COLUMNS, metering.sent(account))
         yield f"{folder}/payments.csv", _payments(account)
-    present = queries.account_of(user)
-    if present is not None:
-        yield "objections.json", _disputes(present.index)
+    yield "objections.json", _disputes(accounts)
     last = statement_queries.local_day(statement_queries.market_now_ms())
     if accounts:
         for day in _months(user, last):

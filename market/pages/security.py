@@ -30,10 +30,10 @@ from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from market.households import emails, sessions
+from market.households import emails, queries, sessions
 from market.households.operations import HouseholdError
 from market.pages.roles import only_for
-from market.pages.signingin import name_of, send_changed, send_confirmation
+from market.pages.signingin import may_send_link, name_of, send_changed, send_confirmation
 from market.streaming.ending import recheck
 
 View = Callable[..., HttpResponse]
@@ -112,11 +112,15 @@ def end_session(request: HttpRequest, sign_in: int) -> HttpResponse:
 @require_POST
 def end_others(request: HttpRequest) -> HttpResponse:
     """Sign all other browsers of this person out."""
+    _end_others(request)
+    return redirect("security")
+
+
+def _end_others(request: HttpRequest) -> None:
     count = sessions.end_others(user=request.user, session_key=request.session.session_key or "")
     recheck(request.user.pk)
     sentence = ngettext("%(count)s other device is signed out.", "%(count)s other devices are signed out.", count)
     messages.success(request, sentence % {"count": count})
-    return redirect("security")
 
 
 # --- the e-mail address ----------------------------------------------------------------------------------------------
@@ -156,7 +160,7 @@ def send_link(request: HttpRequest) -> HttpResponse:
 
 
 def _send_link(request: HttpRequest) -> None:
-    if not within_limit(request, "confirm_email", str(request.user.pk)):
+    if not may_send_link(request, request.user):
         messages.error(request, _("Too many attempts. Wait five minutes and try again."))
         return
     if send_confirmation(request.user, emails.token_of(request.user)):
@@ -165,23 +169,21 @@ def _send_link(request: HttpRequest) -> None:
         messages.error(request, _("The e-mail could not be sent. Try again later."))
 
 
-def within_limit(request: HttpRequest, action: str, key: str) -> bool:
-    """Return whether something may be done once more now, by allauth's limits."""
-    from allauth.core import ratelimit
-
-    return bool(ratelimit.consume(request, action=action, key=key))
-
-
 @never_cache
+@only_for()
 @require_http_methods(["GET", "POST"])
 def confirm_email(request: HttpRequest, token: str) -> HttpResponse:
-    """Confirm an address. Opening the link only asks: programs that look through mail open links, too."""
+    """Confirm an address of one's own: whoever gets a mail that was mistyped cannot, the account would be theirs.
+
+    Opening the link only asks: programs that look through mail open links, too.
+    """
     owner = emails.owner_of(token)
-    if request.method == "POST" and owner is not None:
+    known = owner is not None and owner.pk == request.user.pk
+    if request.method == "POST" and known:
         emails.confirm(token=token)
         messages.success(request, _("Your e-mail address is confirmed."))
-        return redirect("security" if request.user.is_authenticated else "sign-in")
-    return render(request, "account/confirm_email.html", {"known": owner is not None}, status=200 if owner else 404)
+        return redirect("security")
+    return render(request, "account/confirm_email.html", {"known": known}, status=200 if known else 404)
 
 
 def _limited_passkeys(view: View) -> View:
@@ -192,6 +194,20 @@ def _limited_passkeys(view: View) -> View:
             messages.error(request, _("You have too many passkeys; remove one first."))
             return redirect("security")
         return view(request, *args, **kwargs)
+
+    return checked
+
+
+def _first_factor(view: View) -> View:
+    """End the other sessions of somebody who now has the second factor that was required: none was asked of them."""
+
+    @wraps(view)
+    def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        lacked = queries.lacks_factor(request.user)
+        response = view(request, *args, **kwargs)
+        if lacked and not queries.lacks_factor(request.user):
+            _end_others(request)
+        return response
 
     return checked
 
@@ -236,12 +252,16 @@ urlpatterns = [
         never_cache(only_for()(webauthn_views.reauthenticate_webauthn)),
         name="mfa_reauthenticate_webauthn",
     ),
-    path(f"{_ROOT}/app", _own(totp_views.activate_totp), name="mfa_activate_totp"),
+    path(f"{_ROOT}/app", _own(_first_factor(totp_views.activate_totp)), name="mfa_activate_totp"),
     path(f"{_ROOT}/app/remove", _own(totp_views.deactivate_totp), name="mfa_deactivate_totp"),
     path(f"{_ROOT}/codes", _own(recovery_views.view_recovery_codes), name="mfa_view_recovery_codes"),
     path(f"{_ROOT}/codes/new", _own(recovery_views.generate_recovery_codes), name="mfa_generate_recovery_codes"),
     path(f"{_ROOT}/codes/file", _own(recovery_views.download_recovery_codes), name="mfa_download_recovery_codes"),
-    path(f"{_ROOT}/passkey", _own(_limited_passkeys(webauthn_views.add_webauthn)), name="mfa_add_webauthn"),
+    path(
+        f"{_ROOT}/passkey",
+        _own(_limited_passkeys(_first_factor(webauthn_views.add_webauthn))),
+        name="mfa_add_webauthn",
+    ),
     path(
         f"{_ROOT}/passkey/<int:pk>/remove",
         _own(_lasting_factor(webauthn_views.remove_webauthn)),

@@ -11,7 +11,7 @@ from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.internal.flows.login import get_authentication_records, record_authentication
-from allauth.core import context
+from allauth.core import context, ratelimit
 from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.mfa.models import Authenticator
 from django.conf import settings
@@ -23,7 +23,7 @@ from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from market.households import keystore, sessions
+from market.households import emails, keystore, sessions
 from market.households.models import User
 from market.pages.context import FRONT_PAGES
 from market.streaming.ending import recheck
@@ -31,6 +31,7 @@ from market.streaming.ending import recheck
 log = logging.getLogger(__name__)
 
 PLACE = "mfa.authenticator"  # what its sealed texts are bound to
+MAX_ADDRESS = 64
 UNKNOWN_ADDRESS = "0.0.0.0"  # noqa: S104  (of a request that came through no network: a test's, a command's)
 MAIL = "account/email/"
 
@@ -73,7 +74,7 @@ class AccountAdapter(DefaultAccountAdapter):
         return reverse(FRONT_PAGES[request.user.role])
 
     def get_client_ip(self, request: HttpRequest) -> str:
-        return request.META.get("REMOTE_ADDR") or UNKNOWN_ADDRESS
+        return client_address(request)
 
     def is_safe_url(self, url: str) -> bool:
         # Of allauth's answer only pages of this host: other hosts of ours are no place to be sent to by a link.
@@ -190,6 +191,27 @@ class FactorAdapter(DefaultMFAAdapter):
         return others.exclude(type=Authenticator.Type.RECOVERY_CODES).exists()
 
 
+def client_address(request: HttpRequest) -> str:
+    """Return the address a request came from: that of who reached the proxy where one says it (``FORWARDED_FOR``)."""
+    if settings.FORWARDED_FOR:
+        # The last one is what our proxy saw; those before it are what the client claims.
+        seen: str = request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
+        if seen:
+            return seen[:MAX_ADDRESS]
+    return request.META.get("REMOTE_ADDR") or UNKNOWN_ADDRESS
+
+
+def within_limit(request: HttpRequest, action: str, key: str = "") -> bool:
+    """Return whether something may be done once more now, by allauth's limits."""
+    user = request.user if request.user.is_authenticated else None
+    return bool(ratelimit.consume(request, action=action, key=key or None, user=user))
+
+
+def may_send_link(request: HttpRequest, user: User) -> bool:
+    """Return whether one more link may go out: to a person, and to an address, whoever says that it is theirs."""
+    return all(within_limit(request, "confirm_email", key) for key in (str(user.pk), emails.digest(user.email)))
+
+
 def called(user: User) -> str:
     """Return what a person is called, the name they sign in with where they gave none."""
     return user.first_name or user.username
@@ -224,7 +246,8 @@ def send_confirmation(user: User, token: str) -> bool:
 
 def send_changed(email: str) -> None:
     """Write to an address that it is no longer a person's."""
-    AccountAdapter().send_mail(MAIL + "notice", email, {"sentence": _NEW_ADDRESS, "at": timezone.now()})
+    if mails_go_out():
+        AccountAdapter().send_mail(MAIL + "notice", email, {"sentence": _NEW_ADDRESS, "at": timezone.now()})
 
 
 _NEW_ADDRESS = _(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from django.core import signing
 from django.db import IntegrityError, transaction
@@ -12,6 +13,7 @@ from market.settlement.models import Subscription, Summary
 
 SALT = "settlement.summary"  # of the signed link in every summary; it does not expire, and opens nothing else
 MAX_TOKEN = 200
+MAX_WEEKS = 1_040  # twenty years of them
 
 
 def subscribe(*, user: User, now: datetime) -> None:
@@ -43,6 +45,15 @@ def user_of(token: str) -> int | None:
     except signing.BadSignature:
         return None
     return found if type(found) is int else None
+
+
+def about(user: User) -> dict[str, Any]:
+    """Return since when a person gets the summary, None for who does not, and the weeks of which one was sent, newest first."""
+    rows = Summary.objects.filter(user=user).order_by("-week")[:MAX_WEEKS]
+    return {
+        "since": Subscription.objects.filter(user=user).values_list("since", flat=True).first(),
+        "sent": [{"week": row.week, "state": row.state, "at": row.at} for row in rows],
+    }
 
 
 def subscribers(*, after: int, limit: int) -> list[User]:

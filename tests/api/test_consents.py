@@ -70,6 +70,31 @@ def test_a_party_that_may_trade_trades_as_the_household(city: City, bob: Person)
     assert made.consent.scopes == ["read", "trade"]
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/api/v1/me/signing", {"public_key": "0" * 64, "proof": "0" * 128}),
+        ("PATCH", "/api/v1/me/autopilot", {"on": True}),
+        ("POST", "/api/v1/me/agreements", {"to": "0" * 32, "price": "0.1"}),
+        ("POST", "/api/v1/me/deposits", {"amount": "5.00"}),
+        ("POST", "/api/v1/me/withdrawals", {"amount": "5.00", "iban": "DE75512108001245126199", "holder": "P"}),
+    ],
+)
+def test_a_party_places_orders_and_changes_nothing_that_outlives_its_consent(
+    bob: Person, method: str, path: str, body: dict[str, Any]
+) -> None:
+    made = given(bob, scopes=["read", "trade"])
+    refused(bob.request(method, path, key=made.token, json=body), 403, "forbidden")
+    assert bob.request("GET", path, key=made.token).status_code == 200
+
+
+def test_a_party_that_may_send_readings_gets_to_the_readings(bob: Person) -> None:
+    made = given(bob, scopes=["readings:write"])
+    refused(
+        bob.request("POST", "/api/v1/readings", key=made.token, json={"values": []}), 422, "invalid_value", "values"
+    )
+
+
 def test_a_consent_ends_by_itself_and_can_be_moved(bob: Person) -> None:
     made = given(bob)
     later, sooner = until(days=300), until(days=1)
@@ -79,7 +104,8 @@ def test_a_consent_ends_by_itself_and_can_be_moved(bob: Person) -> None:
     ApiKey.objects.filter(consent=made.consent.id).update(expires_at=timezone.now() - timedelta(seconds=1))
     CACHE.clear()
     refused(bob.request("GET", BALANCE, key=made.token), 401, "invalid_key")
-    assert shaped(bob.get(PATH), shapes.ConsentPage).results[0].state == "expired"
+    states = {row.id: row.state for row in shaped(bob.get(PATH), shapes.ConsentPage).results}
+    assert states[made.consent.id] == "expired"
     answer = bob.by_hand("PATCH", f"{PATH}/{made.consent.id}", json={"expires_at": later})
     refused(answer, 404, "unknown_consent", "consent")
 

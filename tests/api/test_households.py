@@ -176,7 +176,7 @@ def test_bad_keys(city: City) -> None:
 def test_a_demoted_person_loses_the_scopes_of_its_keys(city: City) -> None:
     user = operations.create_person(username="zoe", password=None, role=Role.OPERATOR)
     token = operations.issue_key(user=user, name="k", scopes=["read", "operate"], now=NOW).token
-    operations.set_role(user=user, role=Role.HOUSEHOLD)
+    operations.set_role(user=user, role=Role.HOUSEHOLD, now=NOW)
     assert queries.identify_key(token).scopes == {"read"}
     assert ApiKey.objects.get(user=user).scopes == "read operate"
 

@@ -16,10 +16,15 @@ from django.core.cache import cache
 from django.test import override_settings
 from django.utils import timezone
 
+from market.agents import operations as agents
+from market.agents.queries import Limits
+from market.disputes.models import Dispute
 from market.engine.commands import BUY, SELL
-from market.households import consents, queries
-from market.households.models import Access, Consent
+from market.households import consents, operations, queries
+from market.households.models import Access, Account, Consent, Role
+from market.notices import operations as notices
 from market.pages import export, zones
+from market.settlement import subscriptions
 from tests.integration.pages.conftest import Town, Visitor
 from tests.integration.pages.test_pages_security import signed_in
 
@@ -112,6 +117,45 @@ def test_what_is_missing_is_said_at_its_field(town: Town, changes: dict[str, Any
     assert answer.status_code == 422 and f'id="id_{field}_error"' in answer.content.decode()
 
 
+def test_what_a_link_asked_for_keeps_its_warning_while_the_form_is_put_right(town: Town) -> None:
+    link = "/consent?name=Sun&scopes=trade"
+    page = town.alice.html(link)
+    action = re.search(r'<form method="post"(?: action="([^"]*)")? class="card"', page)
+    assert action
+    sent = {"once": once(page), "party": "Sun", "scopes": ["trade"], "until": "never", "decision": "yes"}
+    answer = town.alice.post(action[1] or link, page=link, **sent)
+    assert answer.status_code == 422 and "we have not checked it" in answer.content.decode()
+
+
+def test_a_day_at_the_end_of_the_calendar_is_too_far_and_no_accident(town: Town) -> None:
+    for until in ("9999-12-31", "9999-12-30"):
+        answer = allow(town.charlie, until=until)
+        assert answer.status_code == 422 and 'id="id_until_error"' in answer.content.decode()
+
+
+def test_a_consent_that_holds_is_listed_however_many_ended_since(town: Town) -> None:
+    user, now = town.person("careful").user, timezone.now()
+    end = now + timedelta(days=9)
+    first = consents.grant(user=user, party="The first", scopes=["trade"], expires_at=end, now=now).consent
+    for n in range(consents.SHOWN + 1):
+        row = consents.grant(user=user, party=f"Tried {n}", scopes=["read"], expires_at=end, now=now).consent
+        consents.withdraw(user=user, consent_id=row.id, now=now)
+    rows = consents.consents_of(user, now=now)
+    assert (rows[0].id, rows[0].state, len(rows)) == (first.id, consents.HOLDS, consents.SHOWN)
+    assert [row.id for row in rows[1:]] == sorted((row.id for row in rows[1:]), reverse=True)
+
+
+def test_a_consent_ends_when_who_gave_it_comes_into_office(town: Town) -> None:
+    user, now = town.person("rising", area="LV1.1").user, timezone.now()
+    granted = consents.grant(
+        user=user, party="Sun & Sons", scopes=["read"], expires_at=now + timedelta(days=9), now=now
+    )
+    assert queries.identify_key(granted.token) is not None
+    operations.set_role(user=user, role=Role.REGULATOR, now=now)
+    assert queries.identify_key(granted.token) is None, "what a household allowed opens nothing of an office"
+    assert consents.consents_of(user, now=timezone.now())[0].state == consents.WITHDRAWN
+
+
 # --- the copy -------------------------------------------------------------------------------------------------------
 def test_a_copy_has_all_of_mine_and_nothing_of_others(town: Town) -> None:
     cache.clear()
@@ -147,6 +191,29 @@ def test_a_copy_has_all_of_mine_and_nothing_of_others(town: Town) -> None:
     assert bob.post("/account/export").status_code == 429, "not again at once"
     assert town.alice.get("/account/export").status_code == 302, "who was signed in long ago is asked again"
     assert signed_in(town, "olga").get("/account/export").status_code == 403
+
+
+def test_a_copy_has_what_was_chosen_and_what_was_objected_to_before_leaving(town: Town) -> None:
+    user, now = town.person("leaver", area="LV1.1").user, timezone.now()
+    account = Account.objects.get(user=user)
+    agents.change(None, account=account.index, limits=Limits(sell_from_e4=1_234))
+    notices.choose(user=user, wish=notices.Wanted(frozenset({"sold"}), quiet_from=22, quiet_until=6))
+    notices.PushDevice.objects.create(
+        user=user, digest="d", endpoint="https://push.example/secret", p256dh="p", auth="a", name="Telephone", since=now
+    )
+    subscriptions.subscribe(user=user, now=now)
+    subscriptions.claim(user=user, week="2026-W23", now=now)
+    Dispute.objects.create(account=account, kind="reading", contract="c", seq=1, state="closed", opened_at=now)
+    Account.objects.filter(pk=account.pk).update(closed_at=now)
+    archive = zipfile.ZipFile(io.BytesIO(b"".join(export.packed(user, now))))
+    chosen = orjson.loads(archive.read("choices.json"))
+    assert chosen["autopilot"]["sell_from_e4"] == 1_234
+    assert (chosen["notifications"]["kinds"], chosen["notifications"]["quiet_from"]) == (["sold"], 22)
+    assert [device["name"] for device in chosen["notifications"]["devices"]] == ["Telephone"]
+    assert chosen["weekly_summary"]["since"] and chosen["weekly_summary"]["sent"][0]["week"] == "2026-W23"
+    assert b"push.example" not in archive.read("choices.json"), "with its address anybody could send to the device"
+    (objection,) = orjson.loads(archive.read("objections.json"))
+    assert (objection["account"], objection["state"]) == (account.index, "closed")
 
 
 def test_copies_made_at_once_are_bounded_and_places_come_back(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -148,9 +148,9 @@ def test_an_address_is_confirmed_by_its_link_and_then_brings_a_password_back(tow
     link = re.search(r"http://localhost:8000(/confirm-email/\S+)", str(mail.outbox[0].body))
     assert link
     assert "not confirmed" in visitor.html(SECURITY)
-    front.html(link[1])
+    visitor.html(link[1])
     assert "not confirmed" in visitor.html(SECURITY), "opening it confirms nothing: programs open links, too"
-    front.post(link[1])
+    visitor.post(link[1])
     assert '<span class="tag good">confirmed</span>' in visitor.html(SECURITY)
     assert not EmailAddress.objects.exists(), "addresses are kept sealed, beside the person"
 
@@ -190,7 +190,7 @@ def test_a_new_address_counts_when_it_is_confirmed_and_the_old_one_hears_of_it(t
     user.refresh_from_db()
     emails.confirm(token=emails.token_of(user))
     assert emails.people_with("old@home.example") == []
-    assert Visitor(town, None).get("/confirm-email/forged:token").status_code == 404
+    assert visitor.get("/confirm-email/forged:token").status_code == 404
 
 
 def test_links_are_not_sent_without_end(town: Town) -> None:

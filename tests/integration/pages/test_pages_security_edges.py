@@ -1,0 +1,143 @@
+"""What must not open by a side door: sessions from before a factor, links that went astray, limits that are pushed aside."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+import pytest
+from django.contrib.auth.tokens import PasswordResetTokenGenerator
+from django.core import mail
+from django.core.cache import cache
+from django.test import override_settings
+
+from market.households import emails
+from market.households.models import Role, User
+from tests.integration.pages.conftest import PASSWORD, Town, Visitor
+from tests.integration.pages.test_pages_security import SECURITY, signed_in, with_app
+
+NEW_PASSWORD = "rain behind the hill"
+
+
+@pytest.fixture(autouse=True)
+def no_limits() -> Iterator[None]:
+    """Let no test stand in the way of the next: attempts are counted in the cache."""
+    cache.clear()
+    yield
+    cache.clear()
+
+
+def test_whoever_signed_in_before_the_required_factor_was_there_signs_in_again(town: Town) -> None:
+    town.person("olaf", role=Role.OPERATOR)
+    with override_settings(STAFF_SECOND_FACTOR=True):
+        thief = signed_in(town, "olaf")  # knows the password, and waits
+        owner = signed_in(town, "olaf")
+        with_app(owner)
+        assert owner.get("/operator").status_code == 200
+        assert thief.get("/operator").headers["Location"].startswith("/sign-in"), "no factor was ever asked of it"
+
+
+def test_a_household_that_adds_a_factor_stays_signed_in_elsewhere(town: Town) -> None:
+    town.person("homely")
+    phone, computer = signed_in(town, "homely"), signed_in(town, "homely")
+    with_app(computer)
+    assert phone.get("/account").status_code == 200
+
+
+def test_a_link_to_a_mistyped_address_gives_the_account_to_nobody(town: Town) -> None:
+    user = town.person("typo").user
+    emails.change(user=user, email="somebody@else.example")
+    link = f"/confirm-email/{emails.token_of(user)}"
+    finder = Visitor(town, None)  # whoever reads that mailbox
+    assert finder.get(link).headers["Location"].startswith("/sign-in?next=/confirm-email/")
+    other = signed_in(town, "alice")
+    assert other.get(link).status_code == 404
+    other.post(link, page="/account")
+    assert emails.people_with("somebody@else.example") == []
+    owner = signed_in(town, "typo")
+    owner.post(link)
+    assert [found.pk for found in emails.people_with("somebody@else.example")] == [user.pk]
+
+
+def test_signing_up_again_and_again_fills_nobodys_mailbox(town: Town) -> None:
+    mail.outbox.clear()
+    for n in range(4):
+        form = {"username": f"flood{n}", "password": PASSWORD, "area": "LV1.1", "address": "Sun Street 1"}
+        front = Visitor(town, None)
+        answer = front.post("/sign-up", **form, meter_number=f"M{n}", email="Victim@else.example")
+        assert answer.status_code == 302, answer.content.decode()
+    assert User.objects.filter(email_lookup="").count() >= 4
+    assert [message.to for message in mail.outbox] == [["Victim@else.example"]]
+
+
+def test_the_old_password_cannot_be_guessed_in_a_borrowed_session(town: Town) -> None:
+    town.person("guessme")
+    visitor = signed_in(town, "guessme")
+    new = {"new_password1": NEW_PASSWORD, "new_password2": NEW_PASSWORD}
+    statuses = [visitor.post("/account/password", old_password=f"wrong {n}", **new).status_code for n in range(8)]
+    assert statuses[0] == 200 and statuses[-1] == 429
+    answer = visitor.post("/account/password", old_password=PASSWORD, **new)
+    assert answer.status_code == 429 and "Too many attempts" in answer.content.decode()
+    cache.clear()
+    assert visitor.post("/account/password", old_password=PASSWORD, **new).status_code == 302
+
+
+def test_another_spelling_of_a_name_is_no_new_attempt(town: Town) -> None:
+    town.person("spelled")
+    spellings = ["spelled", " spelled", "spelled  ", "SPELLED", "ｓpelled", "\tspelled", "ſpelled"]
+    for n in range(10):
+        Visitor(town, None).post("/sign-in", username=spellings[n % len(spellings)], password=f"guess {n}")
+    for name in spellings:
+        assert Visitor(town, None).post("/sign-in", username=name, password="guess").status_code == 429, name
+    assert Visitor(town, None).post("/sign-in", username="somebody else", password="guess").status_code == 200
+
+
+def test_many_strangers_do_not_push_an_attempt_out_of_memory(town: Town) -> None:
+    cache.set("counted", 9, 300)
+    for n in range(2_000):
+        cache.set(f"stranger-{n}", 1, 300)
+    assert cache.get("counted") == 9
+
+
+def test_behind_a_proxy_attempts_are_counted_for_each_client(town: Town) -> None:
+    sent: list[str] = []
+
+    def reset(address: str) -> int:
+        sent.append(address)
+        front = Visitor(town, None)
+        front.client.defaults["HTTP_X_FORWARDED_FOR"] = address
+        return front.post("/password/reset", email=f"{len(sent)}@y.example").status_code
+
+    assert [reset(f"192.0.2.{n}") for n in range(21)][-1] == 429, "nobody believes it unless a proxy is known to say it"
+    cache.clear()
+    with override_settings(FORWARDED_FOR=True):
+        flood = [reset(f"192.0.2.{n}, 198.51.100.7") for n in range(21)]
+        assert flood[0] == 302 and flood[-1] == 429, "what the client claims does not count"
+        assert reset("198.51.100.8") == 302
+
+
+def test_the_old_address_is_not_written_into_the_log_of_a_market_without_mail(
+    town: Town, capsys: pytest.CaptureFixture[str]
+) -> None:
+    user = town.person("unlogged").user
+    emails.change(user=user, email="private@home.example")
+    emails.confirm(token=emails.token_of(user))
+    visitor = signed_in(town, "unlogged")
+    with override_settings(EMAIL_BACKEND="django.core.mail.backends.console.EmailBackend"):
+        visitor.post(f"{SECURITY}/email", email="")
+    assert "private@home.example" not in capsys.readouterr().out
+
+
+def test_a_link_for_a_new_password_is_too_old_after_a_day(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    user = town.person("slow").user
+    emails.confirm(token=emails.token_of(user))
+    mail.outbox.clear()
+    front = Visitor(town, None)
+    front.post("/password/reset", email=user.email)
+    link = re.search(r"http://localhost:8000(/password/reset/\S+)", str(mail.outbox[0].body))
+    assert link
+    for hours, opens in ((23, True), (25, False)):
+        later = datetime.now() + timedelta(hours=hours)
+        monkeypatch.setattr(PasswordResetTokenGenerator, "_now", lambda _self, at=later: at)
+        assert (Visitor(town, None).get(link[1]).status_code == 302) is opens
