@@ -12,7 +12,7 @@ import pytest
 from ledger import queries as ledger
 from market.engine.commands import AmendOrder, CancelOrder, PlaceIceberg, SetHalt
 from market.engine.engine import Engine
-from market.surveillance import past
+from market.surveillance import past, pastbook
 from market.surveillance.past import Past
 from market.surveillance.pastbook import LEVELS, View, view_of
 from market.surveillance.pastviews import Busy, Contradicted, NoSuchEntry, Rebuilding, UnknownArea
@@ -123,6 +123,39 @@ def test_what_an_entry_changed_is_marked(run: Recorded) -> None:
 
 def market_contract(run: Recorded) -> str:
     return run.market.contract(4)
+
+
+def test_what_moves_in_and_out_of_what_is_shown_is_neither_new_nor_gone(
+    run: Recorded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pastbook, "LEVELS", 3)
+    monkeypatch.setattr(pastbook, "ORDERS", 3)
+    market, contract, prices = run.market, market_contract(run), (2_000, 2_010, 2_020, 2_030, 2_040)
+    for side, offers in (("sell", prices), ("buy", [price - 1_000 for price in prices])):
+        for price in offers:
+            market.place(market.alice, side, f"0.{price:04d}", 100, contract=contract)
+    best = {"asks": 1_900, "bids": 1_100}
+    for levels_of, side in (("asks", "sell"), ("bids", "buy")):
+        id_ = market.place(market.alice, side, f"0.{best[levels_of]:04d}", 100, contract=contract).events[0].seq
+        cancel = market.exchange.call(CancelOrder(market.alice, id_, "owner")).events[0].seq
+        for seq, mark, shown, more in ((id_, "new", 3, 5), (cancel, "gone", 4, 4)):
+            moment = Past().book(contract=contract, area="LV1.1", seq=seq)
+            rows = getattr(moment, levels_of)
+            assert [(row.price_e4, row.mark) for row in rows if row.mark] == [(best[levels_of], mark)]
+            assert len(rows) == shown
+            assert [(one.id, one.mark) for one in moment.orders if one.mark] == [(id_, mark)]
+            assert moment.more_orders == more
+
+
+def test_a_halt_of_the_market_or_of_the_area_is_one_of_the_book(run: Recorded) -> None:
+    market = run.market
+    for scope, target, stopped in (
+        ("market", "", {"LV1.1", "LV2.1"}), ("area", "LV1.1", {"LV1.1"}), ("contract", run.contract, {"LV1.1", "LV2.1"})
+    ):  # fmt: skip
+        for on in (1, 0):
+            seq = market.exchange.call(SetHalt(scope, target, on, "grid_fault", 0, 0)).events[-1].seq
+            books = [Past().book(contract=run.contract, area=area, seq=seq) for area in ("LV1.1", "LV2.1")]
+            assert {moment.area for moment in books if moment.halted} == (stopped if on else set()), (scope, on)
 
 
 def test_a_long_command_is_marked_against_the_book_before_all_of_it(run: Recorded) -> None:
