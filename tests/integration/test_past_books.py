@@ -193,7 +193,7 @@ def test_what_is_known_of_another_log_is_forgotten(run: Recorded) -> None:
     check(rebuilt, run, [seq])
 
 
-def test_a_snapshot_is_where_it_starts(run: Recorded) -> None:
+def test_a_snapshot_is_where_it_starts(run: Recorded, monkeypatch: pytest.MonkeyPatch) -> None:
     contract = market_contract(run)
     run.market.place(run.market.alice, "sell", "0.1700", 1_000, contract=contract)
     run.market.exchange.stop()
@@ -205,6 +205,13 @@ def test_a_snapshot_is_where_it_starts(run: Recorded) -> None:
     assert [(one.price_e4, one.energy_wh) for one in moment.asks] == [(1_700, 1_000)]
     Snapshot.objects.filter(seq=start).update(data=b'{"format": 2}')  # not what the ledger committed to: not believed
     assert Past().book(contract=contract, area="LV1.1", seq=start).asks == moment.asks
+    # What then has to be replayed from the beginning is not replayed while somebody waits.
+    monkeypatch.setattr(past, "NEAR", 5)
+    rebuilt = Past(at_once=10)
+    with pytest.raises(Rebuilding):
+        rebuilt.book(contract=contract, area="LV1.1", seq=start)
+    rebuilt.wait(30)
+    assert rebuilt.book(contract=contract, area="LV1.1", seq=start).asks == moment.asks
 
 
 def test_a_ledger_that_does_not_follow_from_the_rules_is_told(run: Recorded, monkeypatch: pytest.MonkeyPatch) -> None:
