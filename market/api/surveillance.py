@@ -303,6 +303,8 @@ class Concentrations(RegulatorView):
             last = date.fromisoformat(values.get("day", ""))
         except ValueError:
             raise Problem(422, "invalid_value", "day") from None
+        if not concentration.FIRST_DAY <= last <= concentration.LAST_DAY:
+            raise Problem(422, "invalid_value", "day")
         days = cursors.integer(values, "days", low=1, high=MAX_DAYS) or 1
         rows = concentration.by_day(last=last, days=days)
         self.note(filters.TRADES, lambda: {one[0] for row in rows for one in row.largest}, what=looks.CHARTS)

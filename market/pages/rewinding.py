@@ -119,7 +119,7 @@ def charts(request: HttpRequest) -> HttpResponse:
         day = date.fromisoformat(request.GET.get("day", ""))
     except ValueError:
         day = local(int(market_now().timestamp() * 1000)).date()
-    day = min(max(day, date(2000, 1, 1)), date(2199, 12, 31))
+    day = min(max(day, concentration.FIRST_DAY), concentration.LAST_DAY)
     area = request.GET.get("area", "").strip()[: filters.MAX_AREA_CHARS]
     rows = concentration.by_day(last=day, days=concentration.MAX_DAYS)
     today = [row for row in rows if row.day == day]

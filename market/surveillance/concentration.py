@@ -21,7 +21,7 @@ from market.exchange import models
 LARGEST = 5  # accounts that are named
 MAX_DAYS = 7
 LOW_HHI, HIGH_HHI = 1_000, 2_000
-DAY_MS = 86_400_000
+FIRST_DAY, LAST_DAY = date(2000, 1, 1), date(2199, 12, 31)  # days around these can be reckoned with, too
 
 
 class Hands(NamedTuple):

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import orjson
 import pytest
@@ -24,7 +25,8 @@ from market.api import shapes
 from market.engine.commands import PlaceIceberg
 from market.exchange import models
 from market.surveillance import exports, formats, past, saved, search
-from market.surveillance.filters import Filter
+from market.surveillance.filters import MAX_AREA_CHARS, MAX_INTEGER, Filter, parse, query_of
+from market.surveillance.models import QUERY_LENGTH
 from tests.api.conftest import City, Person, refused, shaped
 
 BASE = "/api/v1/regulator"
@@ -172,6 +174,7 @@ def test_prices_are_those_of_the_side_asked_for(city: City, rita: Person) -> Non
         ({"price_from": "cheap"}, "price_from", "invalid_value"),
         ({"price_from": "0.2", "price_to": "0.1"}, "price_to", "out_of_range"),
         ({"hash": "abc"}, "hash", "invalid_value"),
+        ({"area": "\u5317\u4eac"}, "area", "invalid_value"),
         ({"from": "yesterday"}, "from", "invalid_value"),
         ({"from": "9999-12-31T23:59Z"}, "from", "invalid_value"),
         ({"type": "iceberg"}, "type", "invalid_value"),
@@ -179,6 +182,17 @@ def test_prices_are_those_of_the_side_asked_for(city: City, rita: Person) -> Non
 )
 def test_bad_searches_name_their_field(rita: Person, fields: dict[str, str], field: str, code: str) -> None:
     refused(rita.get(f"{BASE}/search", **fields), 422, code, field)
+
+
+def test_the_longest_search_fits_where_it_is_kept() -> None:
+    most, price = MAX_INTEGER, MAX_INTEGER
+    longest = Filter(
+        "entries", most, "+" * MAX_AREA_CHARS, "2026-06-06T12:15Z", "sell", "agreement", 7 * 10**12, 7 * 10**12, -price, -price,
+        most, most, most, most, most, "f" * 64,
+    )  # fmt: skip
+    text = query_of(longest)
+    assert parse(dict(parse_qsl(text))) == longest
+    assert len(text) <= QUERY_LENGTH
 
 
 def test_the_book_as_it_stood(city: City, rita: Person, story: dict[str, Any]) -> None:
@@ -332,7 +346,8 @@ def test_concentration_by_day_and_area(city: City, rita: Person, story: dict[str
     assert whole["buy"].largest[0]["share_bp"] == round(Fraction(10_000 * max(bought.values()), total))
     assert (whole["buy"].energy_wh, whole["buy"].accounts) == (total, len(bought))
     assert (whole["sell"].hhi, whole["sell"].largest[0]["account"]) == (10_000, city.alice.account)
-    refused(rita.get(f"{BASE}/concentration", day="x"), 422, "invalid_value", "day")
+    for wrong in ("x", "9999-12-31", "0001-01-01"):
+        refused(rita.get(f"{BASE}/concentration", day=wrong), 422, "invalid_value", "day")
 
 
 @pytest.mark.parametrize("path", ["search", "book", "views", "exports", "accesses", "concentration"])
