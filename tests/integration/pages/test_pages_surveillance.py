@@ -104,7 +104,9 @@ def test_views_are_kept_renamed_and_deleted(town: Town) -> None:
     town.rita.post("/regulator/views", "/regulator/find", name="On offer", view=view[1], query="")
     assert "On offer" in town.rita.html("/regulator/find")
     assert "On offer" not in town.sam.html("/regulator/find")
-    town.sam.post("/regulator/views", "/regulator/find", view=view[1], delete="1", query="")
+    for more in ({"delete": "1"}, {"name": "Mine now"}):
+        response = town.sam.post("/regulator/views", "/regulator/find", view=view[1], query="", **more)
+        assert response.status_code == 404, "what is somebody else's is not said to be done"
     assert "On offer" in town.rita.html("/regulator/find")
     town.rita.post("/regulator/views", "/regulator/find", view=view[1], delete="1", query="")
     town.rita.html("/regulator/find")  # where it says that it is deleted
