@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from ledger import queries as ledger
+from market.config.threaded import THREADS
 from market.engine.commands import AmendOrder, CancelOrder, PlaceIceberg, SetHalt
 from market.engine.engine import Engine
-from market.surveillance import past, pastbook
+from market.surveillance import concentration, exports, past, pastbook
 from market.surveillance.past import Past
 from market.surveillance.pastbook import LEVELS, View, view_of
 from market.surveillance.pastviews import Busy, Contradicted, NoSuchEntry, Rebuilding, UnknownArea
@@ -240,6 +241,11 @@ def test_what_cannot_be_told(run: Recorded) -> None:
         rebuilt.book(contract=run.contract, area="nowhere", seq=run.size - 1)
     assert rebuilt.book(contract="2031-01-01T00:00Z", area="CITY", seq=run.size - 1).state == ""
     assert LEVELS >= 10
+
+
+def test_what_takes_long_here_leaves_threads_for_everybody_else() -> None:
+    rooms = (past.PAST._room, exports._room, concentration._room)
+    assert sum(room._initial_value for room in rooms) <= THREADS - 2  # type: ignore[attr-defined]
 
 
 def test_more_than_may_wait_are_turned_away(run: Recorded, monkeypatch: pytest.MonkeyPatch) -> None:
