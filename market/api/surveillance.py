@@ -303,8 +303,13 @@ class Concentrations(RegulatorView):
             last = date.fromisoformat(values.get("day", ""))
         except ValueError:
             raise Problem(422, "invalid_value", "day") from None
+        if not concentration.FIRST_DAY <= last <= concentration.LAST_DAY:
+            raise Problem(422, "invalid_value", "day")
         days = cursors.integer(values, "days", low=1, high=MAX_DAYS) or 1
-        rows = concentration.by_day(last=last, days=days)
+        try:
+            rows = concentration.by_day(last=last, days=days)
+        except concentration.TooMany:
+            raise Problem(503, "overloaded", headers=(("Retry-After", "5"),)) from None
         self.note(filters.TRADES, lambda: {one[0] for row in rows for one in row.largest}, what=looks.CHARTS)
         return answer({"results": [_concentration(row) for row in rows], "next": None})
 

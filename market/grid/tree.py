@@ -113,7 +113,8 @@ def _rows(
         for child in shown.get(area, ()):
             last = len(rows)
             add(child, depth + 1)
-        folded = [child for child in children[area] if child not in set(shown.get(area, ()))]
+        opened = set(shown.get(area, ()))
+        folded = [child for child in children[area] if child not in opened]
         if folded:
             last = len(rows)
             heat = max(hottest[child] for child in folded)

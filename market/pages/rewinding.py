@@ -119,9 +119,19 @@ def charts(request: HttpRequest) -> HttpResponse:
         day = date.fromisoformat(request.GET.get("day", ""))
     except ValueError:
         day = local(int(market_now().timestamp() * 1000)).date()
-    day = min(max(day, date(2000, 1, 1)), date(2199, 12, 31))
+    day = min(max(day, concentration.FIRST_DAY), concentration.LAST_DAY)
     area = request.GET.get("area", "").strip()[: filters.MAX_AREA_CHARS]
-    rows = concentration.by_day(last=day, days=concentration.MAX_DAYS)
+    asked = {
+        "day": day,
+        "before": day - timedelta(days=1),
+        "after": day + timedelta(days=1),
+        "area": area,
+        "areas": _areas(),
+    }
+    try:
+        rows = concentration.by_day(last=day, days=concentration.MAX_DAYS)
+    except concentration.TooMany:
+        return render(request, "regulator/charts.html", {**asked, "busy": True}, status=503)
     today = [row for row in rows if row.day == day]
     wide = [row for row in today if not row.area]
     by_area = sorted((row for row in today if row.area), key=lambda row: -row.energy_wh)
@@ -132,11 +142,7 @@ def charts(request: HttpRequest) -> HttpResponse:
     privacy.note(request, filters.TRADES, accounts=named, what=looks.CHARTS)
     prices = concentration.prices(day)
     context = {
-        "day": day,
-        "before": day - timedelta(days=1),
-        "after": day + timedelta(days=1),
-        "area": area,
-        "areas": _areas(),
+        **asked,
         "sticks": _sticks(prices),
         "marks": _marks(prices),
         "prices": prices,

@@ -120,10 +120,12 @@ def views(request: HttpRequest) -> HttpResponse:
     view_id = number_of(request.POST.get("view", ""))
     try:
         if "delete" in request.POST and view_id is not None:
-            saved.delete(user_id=request.user.pk, view_id=view_id)
+            if not saved.delete(user_id=request.user.pk, view_id=view_id):
+                raise Http404
             messages.success(request, _("The view is deleted."))
         elif view_id is not None:
-            saved.rename(user_id=request.user.pk, view_id=view_id, name=name)
+            if saved.rename(user_id=request.user.pk, view_id=view_id, name=name) is None:
+                raise Http404
             messages.success(request, _("The view has its new name."))
         else:
             query = filters.query_of(_filter(query))

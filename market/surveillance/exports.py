@@ -35,6 +35,7 @@ FETCHED = 2_000
 WAIT_S = 20.0
 
 _one = threading.Lock()  # files are made one at a time
+_room = threading.BoundedSemaphore(2)  # and one may wait for that: the threads that wait answer everybody's pages, too
 
 COLUMNS = {
     TRADES: (
@@ -92,29 +93,38 @@ class Made(NamedTuple):
 def make(*, reader: int, wanted: Filter, format: str, now: datetime) -> Made:
     """Write what a search finds, at most ``MAX_ROWS``, to a file; raise ``ExportBusy``."""
     assert format in formats.FORMATS, format
-    if not _one.acquire(timeout=WAIT_S):
+    if not _room.acquire(blocking=False):
         raise ExportBusy
     try:
-        folder = _folder()
-        upto = ledger.size()
-        name = f"{secrets.token_hex(16)}.{format}"
-        counted = _Counted(islice(rows_of(wanted), MAX_ROWS + 1))
-        handle = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        if not _one.acquire(timeout=WAIT_S):
+            raise ExportBusy
         try:
-            with os.fdopen(handle, "wb") as file:
-                formats.write(format, file, COLUMNS[wanted.kind], counted, at_text)
-        except BaseException:
-            (folder / name).unlink(missing_ok=True)
-            raise
-        row = Export.objects.create(
-            reader=reader, made_at=now, kind=wanted.kind, format=format, query=query_of(wanted), upto_seq=upto,
-            rows=counted.count, complete=not counted.cut, size=(folder / name).stat().st_size,
-            sha256=_sha256(folder / name), file=name,
-        )  # fmt: skip
-        _drop_old(reader, now)
-        return Made(*(getattr(row, field) for field in Made._fields))
+            return _make(reader, wanted, format, now)
+        finally:
+            _one.release()
     finally:
-        _one.release()
+        _room.release()
+
+
+def _make(reader: int, wanted: Filter, format: str, now: datetime) -> Made:
+    folder = _folder()
+    upto = ledger.size()
+    name = f"{secrets.token_hex(16)}.{format}"
+    counted = _Counted(islice(rows_of(wanted, upto), MAX_ROWS + 1))
+    handle = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            formats.write(format, file, COLUMNS[wanted.kind], counted, at_text)
+    except BaseException:
+        (folder / name).unlink(missing_ok=True)
+        raise
+    row = Export.objects.create(
+        reader=reader, made_at=now, kind=wanted.kind, format=format, query=query_of(wanted), upto_seq=upto,
+        rows=counted.count, complete=not counted.cut, size=(folder / name).stat().st_size,
+        sha256=_sha256(folder / name), file=name,
+    )  # fmt: skip
+    _drop_old(reader, now)
+    return Made(*(getattr(row, field) for field in Made._fields))
 
 
 class _Counted:
@@ -199,21 +209,25 @@ def _drop_old(reader: int, now: datetime) -> None:
 
 
 # --- rows ------------------------------------------------------------------------------------------------------------
-def rows_of(wanted: Filter) -> Iterator[tuple[Any, ...]]:
-    """Yield the rows of a search, oldest first, in the columns of its kind."""
+def rows_of(wanted: Filter, upto: int) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows of a search, oldest first, in the columns of its kind, as they stood at the first ``upto`` entries."""
     within = search.span(wanted)
+    within = within._replace(high=min(within.high, upto))
     if wanted.kind == TRADES:
-        return _trade_rows(search.trades_in(wanted, within))
+        return _trade_rows(search.trades_in(wanted, within), upto)
     if wanted.kind == ORDERS:
         return _order_rows(search.orders_in(wanted, within))
     return _entry_rows(search.entry_seqs(wanted, within))
 
 
-def _trade_rows(rows: Any) -> Iterator[tuple[Any, ...]]:
+def _trade_rows(rows: Any, upto: int) -> Iterator[tuple[Any, ...]]:
     names = [column.name for column in COLUMNS[TRADES]][2:-1]
-    back: dict[int, int] = dict(models.Recall.objects.order_by("-seq").values_list("trade", "seq")[:MAX_ROWS])
-    for row in rows.order_by("id").values_list("id", "at_ms", *names).iterator(FETCHED):
-        yield (*row, back.get(row[0], 0))
+    coming = rows.order_by("id").values_list("id", "at_ms", *names).iterator(FETCHED)
+    while part := list(islice(coming, FETCHED // 4)):
+        recalls = models.Recall.objects.filter(trade__in=[row[0] for row in part], seq__lt=upto)
+        back: dict[int, int] = dict(recalls.values_list("trade", "seq"))
+        for row in part:
+            yield (*row, back.get(row[0], 0))
 
 
 def _order_rows(rows: Any) -> Iterator[tuple[Any, ...]]:

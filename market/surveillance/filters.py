@@ -152,7 +152,7 @@ def _price(given: Mapping[str, str], name: str) -> int | None:
 
 def _area(given: Mapping[str, str]) -> str:
     text = given.get("area", "")
-    if len(text) > MAX_AREA_CHARS or not text.isprintable():
+    if len(text) > MAX_AREA_CHARS or not text.isascii() or not text.isprintable():  # no area has such a name
         raise BadFilter("area")
     return text
 

@@ -39,7 +39,7 @@ KEPT_BYTES = 128 * 2**20  # of all of them, compressed
 KEPT_ANSWERS = 200
 FETCHED = 1_000  # entries of one query
 SHORT = 8  # entries of a command whose view before it is taken in passing; longer ones are replayed twice
-WAITING = 3  # that may wait while somebody else's book is rebuilt: their threads answer pages, too
+WAITING = 1  # that may wait while somebody else's book is rebuilt: their threads answer pages, too
 WAIT_S = 20.0
 BREATHE_S = 0.001  # given away after ``FETCHED`` entries of a long replay: the market's own threads come first
 MAX_ENTRIES = 50  # of one command that are told
@@ -57,6 +57,7 @@ class Past:
         self._kept: OrderedDict[int, bytes] = OrderedDict()  # by entries replayed; least recently used first
         self._kept_bytes = 0
         self._answers: OrderedDict[tuple[str, str, int], Moment] = OrderedDict()
+        self._unfit: set[int] = set()  # stored snapshots that cannot be believed or read
         self._cursor: Engine | None = None
         self._head: tuple[int, str] | None = None  # size and root of the log that all this is about
         self._job: _Job | None = None
@@ -86,11 +87,13 @@ class Past:
         if key in self._answers:
             self._answers.move_to_end(key)
             return self._answers[key]
-        start = self._nearest(seq)
-        if seq - start > self._at_once:
-            raise self._rebuild(start, seq)
+        if seq - self._nearest(seq) > self._at_once:
+            raise self._rebuild(seq)
+        engine = self._known(seq)
+        if seq - engine.seq > self._at_once:  # the snapshot was of no use
+            raise self._rebuild(seq)
         try:
-            moment = self._run(self._engine_at(start), contract, area, seq)
+            moment = self._run(engine, contract, area, seq)
         except Divergence as error:
             self._cursor = None
             raise Contradicted(error.seq) from error
@@ -111,6 +114,7 @@ class Past:
         if not same:
             self._cursor = self._job = None
             self._answers.clear()
+            self._unfit.clear()
             with self._kept_lock:
                 self._kept.clear()
                 self._kept_bytes = 0
@@ -119,15 +123,25 @@ class Past:
 
     def _nearest(self, seq: int) -> int:
         """Return how many entries the nearest known state before an entry has seen."""
-        stored = models.Snapshot.objects.filter(seq__lte=seq).order_by("-seq").values_list("seq", flat=True).first()
+        rows = models.Snapshot.objects.filter(seq__lte=seq).exclude(seq__in=self._unfit)
+        stored = rows.order_by("-seq").values_list("seq", flat=True).first()
         with self._kept_lock:
             known = [kept for kept in self._kept if kept <= seq]
         if self._cursor is not None and self._cursor.seq <= seq:
             known.append(self._cursor.seq)
         return max([*known, stored or 0])
 
-    def _engine_at(self, start: int) -> Engine:
-        """Return an engine that has seen the first ``start`` entries; the last answer's is handed out once."""
+    def _known(self, seq: int) -> Engine:
+        """Return an engine in the nearest known state before an entry, past snapshots that turn out to be unfit."""
+        while (engine := self._engine_at(self._nearest(seq))) is None:
+            pass
+        return engine
+
+    def _engine_at(self, start: int) -> Engine | None:
+        """Return an engine that has seen the first ``start`` entries; the last answer's is handed out once.
+
+        None: a stored snapshot is of no use, which is remembered.
+        """
         if self._cursor is not None and self._cursor.seq == start:
             engine, self._cursor = self._cursor, None
             return engine
@@ -137,7 +151,12 @@ class Past:
                 self._kept.move_to_end(start)
         if data is not None:
             return Engine.load(zlib.decompress(data))
-        return _from_snapshot(start) if start else Engine()
+        if not start:
+            return Engine()
+        engine = _from_snapshot(start)
+        if engine is None:
+            self._unfit.add(start)
+        return engine
 
     def _keep(self, engine: Engine) -> None:
         if engine.seq in self._kept:
@@ -179,7 +198,7 @@ class Past:
 
     def _before(self, first: int, contract: str, area: str) -> View:
         """Return the view before a long command: replayed up to it once more."""
-        engine = self._engine_at(self._nearest(first))
+        engine = self._known(first)
         replayer = Replayer(engine, ledger.rows)
         for leaf in _leaves(engine.seq, first):
             replayer.take((orjson.loads(leaf),))
@@ -187,14 +206,14 @@ class Past:
 
     # --- long replays --------------------------------------------------------------------------------------------------
 
-    def _rebuild(self, start: int, seq: int) -> Exception:
+    def _rebuild(self, seq: int) -> Exception:
         """See that somebody replays up to near an entry, and return what to tell who asked for it."""
         job = self._job
         if job is not None and job.failed:
             self._job = None
             return Contradicted(job.failed)
         if job is None or not job.alive():
-            job = self._job = _Job(self._engine_at(start), seq - NEAR, self._keep)
+            job = self._job = _Job(self._known(seq), seq - NEAR, self._keep)
             job.start()
         return Rebuilding(done=max(0, job.done - job.began), of=job.goal - job.began)
 
@@ -261,15 +280,15 @@ def _leaves(first: int, end: int | None = None) -> Iterator[bytes]:
         time.sleep(BREATHE_S)
 
 
-def _from_snapshot(seq: int) -> Engine:
-    """Return the engine of a stored snapshot that the ledger confirms, else one that has seen nothing."""
+def _from_snapshot(seq: int) -> Engine | None:
+    """Return the engine of a stored snapshot; None when the ledger does not confirm it, or it cannot be read."""
     data = models.Snapshot.objects.filter(seq=seq).values_list("data", flat=True).first()
     if data is not None and hashlib.sha256(bytes(data)).hexdigest() == ledger.snapshot_sha256(seq):
         try:
             return Engine.load(bytes(data))
         except ValueError:  # of another version of this program
             logger.warning("the snapshot after %d entries is of another format", seq)
-    return Engine()
+    return None
 
 
 PAST = Past()

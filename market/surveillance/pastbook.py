@@ -22,7 +22,9 @@ class View(NamedTuple):
     bids: Mapping[int, tuple[int, int]] = {}  # price: energy, fee
     asks: Mapping[int, tuple[int, int]] = {}
     orders: Mapping[int, PastOrder] = {}
-    resting: int = 0
+    resting: Mapping[
+        int, tuple[int, int]
+    ] = {}  # energy left and limit of all orders, those that are not listed included
     known: bool = False  # the area
 
 
@@ -30,9 +32,9 @@ def view_of(engine: Engine, contract: str, area: str) -> View:
     """Return what an area sees of a contract's book now, and which orders rest in it."""
     known = area in engine.areas
     held = engine.contracts.get(contract)
+    halted = held is not None and bool(held.halted or engine.halted or (known and _stopped(engine, area)))
     if held is None or held.book is None or not known:
-        state = "" if held is None else held.state
-        return View(engine.at_ms, state, held is not None and bool(held.halted), known=known)
+        return View(engine.at_ms, "" if held is None else held.state, halted, known=known)
     bids, asks = (
         {level.price_e4: (level.energy_wh, level.fee_wh_e4 // level.energy_wh) for level in side}
         for side in engine.depth(area, contract, LEVELS)
@@ -49,7 +51,13 @@ def view_of(engine: Engine, contract: str, area: str) -> View:
         )
         for one in best
     }  # fmt: skip
-    return View(engine.at_ms, held.state, bool(held.halted), bids, asks, orders, len(resting), True)
+    left = {one.id: (one.left_wh, one.price_e4) for one in resting}
+    return View(engine.at_ms, held.state, halted, bids, asks, orders, left, True)
+
+
+def _stopped(engine: Engine, area: str) -> bool:
+    """Whether an area, or one above it, is halted."""
+    return engine.areas.areas[engine.areas.index[area]].halted_above
 
 
 def marked(
@@ -62,7 +70,7 @@ def marked(
     orders = _orders(before, after)
     return Moment(
         contract, area, seq, first, last, after.at_ms, after.state, after.halted, _levels(before.bids, after.bids, True),
-        _levels(before.asks, after.asks, False), orders, max(0, after.resting - len(after.orders)), entries,
+        _levels(before.asks, after.asks, False), orders, len(after.resting) - len(after.orders), entries,
     )  # fmt: skip
 
 
@@ -79,21 +87,31 @@ def _levels(
 ) -> tuple[PastLevel, ...]:
     found = []
     for price_e4 in sorted({*before, *after}, reverse=falling):
-        was_wh, fee_was_e4 = before.get(price_e4, (0, 0))
-        is_wh, fee_e4 = after.get(price_e4, (0, fee_was_e4))
+        if _beyond(after, price_e4, falling):
+            continue  # better prices pushed it out of what is shown: it is not gone
+        is_wh, fee_e4 = after.get(price_e4, (0, before.get(price_e4, (0, 0))[1]))
+        # What has moved up into what is shown was not new: how much was there is not known, and taken for the same.
+        was_wh = is_wh if _beyond(before, price_e4, falling) else before.get(price_e4, (0, 0))[0]
         found.append(PastLevel(price_e4, is_wh, fee_e4, was_wh, _mark(was_wh, is_wh)))
     return tuple(found)
+
+
+def _beyond(side: Mapping[int, tuple[int, int]], price_e4: int, falling: bool) -> bool:
+    """Whether a price lies behind the last of as many as are shown."""
+    return len(side) >= LEVELS and (price_e4 < min(side) if falling else price_e4 > max(side))
 
 
 def _orders(before: View, after: View) -> tuple[PastOrder, ...]:
     found = []
     for id_, order in {**before.orders, **after.orders}.items():
-        was, now = before.orders.get(id_), after.orders.get(id_)
-        was_wh = 0 if was is None else was.left_wh
+        now = after.orders.get(id_)
+        if now is None and id_ in after.resting:
+            continue  # better ones pushed it out of what is listed: it still rests
+        was_wh, was_e4 = before.resting.get(id_, (0, order.price_e4))
         if now is None:
             found.append(order._replace(shown_wh=0, left_wh=0, was_wh=was_wh, mark=GONE))
-        elif was is not None and was.price_e4 != now.price_e4 and was_wh == now.left_wh:
-            found.append(now._replace(was_wh=was_wh, mark=MORE if now.price_e4 > was.price_e4 else LESS))
+        elif was_wh == now.left_wh and was_e4 != now.price_e4:
+            found.append(now._replace(was_wh=was_wh, mark=MORE if now.price_e4 > was_e4 else LESS))
         else:
             found.append(now._replace(was_wh=was_wh, mark=_mark(was_wh, now.left_wh)))
     # As a ladder: sells from the dearest down to the best, then buys from the best down; by time within a price.

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from ledger import queries as ledger
+from market.config.threaded import THREADS
 from market.engine.commands import AmendOrder, CancelOrder, PlaceIceberg, SetHalt
 from market.engine.engine import Engine
-from market.surveillance import past
+from market.surveillance import concentration, exports, past, pastbook
 from market.surveillance.past import Past
 from market.surveillance.pastbook import LEVELS, View, view_of
 from market.surveillance.pastviews import Busy, Contradicted, NoSuchEntry, Rebuilding, UnknownArea
@@ -125,6 +126,39 @@ def market_contract(run: Recorded) -> str:
     return run.market.contract(4)
 
 
+def test_what_moves_in_and_out_of_what_is_shown_is_neither_new_nor_gone(
+    run: Recorded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pastbook, "LEVELS", 3)
+    monkeypatch.setattr(pastbook, "ORDERS", 3)
+    market, contract, prices = run.market, market_contract(run), (2_000, 2_010, 2_020, 2_030, 2_040)
+    for side, offers in (("sell", prices), ("buy", [price - 1_000 for price in prices])):
+        for price in offers:
+            market.place(market.alice, side, f"0.{price:04d}", 100, contract=contract)
+    best = {"asks": 1_900, "bids": 1_100}
+    for levels_of, side in (("asks", "sell"), ("bids", "buy")):
+        id_ = market.place(market.alice, side, f"0.{best[levels_of]:04d}", 100, contract=contract).events[0].seq
+        cancel = market.exchange.call(CancelOrder(market.alice, id_, "owner")).events[0].seq
+        for seq, mark, shown, more in ((id_, "new", 3, 5), (cancel, "gone", 4, 4)):
+            moment = Past().book(contract=contract, area="LV1.1", seq=seq)
+            rows = getattr(moment, levels_of)
+            assert [(row.price_e4, row.mark) for row in rows if row.mark] == [(best[levels_of], mark)]
+            assert len(rows) == shown
+            assert [(one.id, one.mark) for one in moment.orders if one.mark] == [(id_, mark)]
+            assert moment.more_orders == more
+
+
+def test_a_halt_of_the_market_or_of_the_area_is_one_of_the_book(run: Recorded) -> None:
+    market = run.market
+    for scope, target, stopped in (
+        ("market", "", {"LV1.1", "LV2.1"}), ("area", "LV1.1", {"LV1.1"}), ("contract", run.contract, {"LV1.1", "LV2.1"})
+    ):  # fmt: skip
+        for on in (1, 0):
+            seq = market.exchange.call(SetHalt(scope, target, on, "grid_fault", 0, 0)).events[-1].seq
+            books = [Past().book(contract=run.contract, area=area, seq=seq) for area in ("LV1.1", "LV2.1")]
+            assert {moment.area for moment in books if moment.halted} == (stopped if on else set()), (scope, on)
+
+
 def test_a_long_command_is_marked_against_the_book_before_all_of_it(run: Recorded) -> None:
     market, contract = run.market, market_contract(run)
     for index in range(12):
@@ -160,7 +194,7 @@ def test_what_is_known_of_another_log_is_forgotten(run: Recorded) -> None:
     check(rebuilt, run, [seq])
 
 
-def test_a_snapshot_is_where_it_starts(run: Recorded) -> None:
+def test_a_snapshot_is_where_it_starts(run: Recorded, monkeypatch: pytest.MonkeyPatch) -> None:
     contract = market_contract(run)
     run.market.place(run.market.alice, "sell", "0.1700", 1_000, contract=contract)
     run.market.exchange.stop()
@@ -172,6 +206,13 @@ def test_a_snapshot_is_where_it_starts(run: Recorded) -> None:
     assert [(one.price_e4, one.energy_wh) for one in moment.asks] == [(1_700, 1_000)]
     Snapshot.objects.filter(seq=start).update(data=b'{"format": 2}')  # not what the ledger committed to: not believed
     assert Past().book(contract=contract, area="LV1.1", seq=start).asks == moment.asks
+    # What then has to be replayed from the beginning is not replayed while somebody waits.
+    monkeypatch.setattr(past, "NEAR", 5)
+    rebuilt = Past(at_once=10)
+    with pytest.raises(Rebuilding):
+        rebuilt.book(contract=contract, area="LV1.1", seq=start)
+    rebuilt.wait(30)
+    assert rebuilt.book(contract=contract, area="LV1.1", seq=start).asks == moment.asks
 
 
 def test_a_ledger_that_does_not_follow_from_the_rules_is_told(run: Recorded, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,6 +241,11 @@ def test_what_cannot_be_told(run: Recorded) -> None:
         rebuilt.book(contract=run.contract, area="nowhere", seq=run.size - 1)
     assert rebuilt.book(contract="2031-01-01T00:00Z", area="CITY", seq=run.size - 1).state == ""
     assert LEVELS >= 10
+
+
+def test_what_takes_long_here_leaves_threads_for_everybody_else() -> None:
+    rooms = (past.PAST._room, exports._room, concentration._room)
+    assert sum(room._initial_value for room in rooms) <= THREADS - 2  # type: ignore[attr-defined]
 
 
 def test_more_than_may_wait_are_turned_away(run: Recorded, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import OrderedDict
 from collections.abc import Iterator
+from datetime import date
 from html import unescape
 from pathlib import Path
 from urllib.parse import quote
@@ -16,7 +18,7 @@ from market.engine.commands import AmendOrder, CancelOrder, HibernateOrder, Plac
 from market.exchange import queries
 from market.exchange.operations import recall_trade
 from market.pages.orderlife import life_of
-from market.surveillance import past
+from market.surveillance import concentration, past
 from market.surveillance.past import Past
 from tests.integration.pages.conftest import Town
 
@@ -104,7 +106,9 @@ def test_views_are_kept_renamed_and_deleted(town: Town) -> None:
     town.rita.post("/regulator/views", "/regulator/find", name="On offer", view=view[1], query="")
     assert "On offer" in town.rita.html("/regulator/find")
     assert "On offer" not in town.sam.html("/regulator/find")
-    town.sam.post("/regulator/views", "/regulator/find", view=view[1], delete="1", query="")
+    for more in ({"delete": "1"}, {"name": "Mine now"}):
+        response = town.sam.post("/regulator/views", "/regulator/find", view=view[1], query="", **more)
+        assert response.status_code == 404, "what is somebody else's is not said to be done"
     assert "On offer" in town.rita.html("/regulator/find")
     town.rita.post("/regulator/views", "/regulator/find", view=view[1], delete="1", query="")
     town.rita.html("/regulator/find")  # where it says that it is deleted
@@ -156,6 +160,34 @@ def test_prices_and_concentration_of_a_day(town: Town, trade: int) -> None:
     assert 'class="day-chart"' in html and "10,000" in html and "0.1500" in html
     assert "Nothing was traded" in town.rita.html("/regulator/charts", day="2026-06-01")
     assert town.rita.get("/regulator/charts", day="x").status_code == 200
+
+
+def test_a_day_is_added_up_once_until_its_trades_change(
+    town: Town, trade: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    genuine, made, day = concentration._added_up, [], date(2026, 6, 6)
+
+    def counted(asked: date) -> list[concentration.Hands]:
+        made.append(asked)
+        return genuine(asked)
+
+    monkeypatch.setattr(concentration, "_added_up", counted)
+    monkeypatch.setattr(concentration, "_known", OrderedDict())
+    before = concentration.by_day(last=day, days=7)
+    assert concentration.by_day(last=day, days=7) == before and made == [day]
+    contract = town.market.contract(3)
+    town.market.place(town.alice.account, "sell", "0.1500", 500, contract=contract)
+    newer = town.market.buys(town.bob.account, "0.2000", 500, contract=contract).events[1].seq
+    assert concentration.by_day(last=day)[0].energy_wh == before[0].energy_wh + 500
+    recall_trade(town.exchange, trade=newer, reason="error")
+    assert concentration.by_day(last=day) == before[: len(before)] and made == [day] * 3
+
+
+def test_who_asks_while_others_wait_for_a_sum_is_told_so(town: Town, trade: int) -> None:
+    with concentration._room, concentration._room:
+        response = town.rita.get("/regulator/charts", day="2026-06-06")
+    assert response.status_code == 503 and "try again in a moment" in response.content.decode()
+    assert town.rita.get("/regulator/charts", day="2026-06-06").status_code == 200
 
 
 @pytest.mark.parametrize("page", PAGES)
