@@ -58,7 +58,7 @@ class Money:
     topup_e7: int
     topup_wh: int
     corrected_e7: int  # contained in the others
-    better_e7: int  # than with the grid alone
+    better_e7: int  # than with the grid alone; negative: worse
     free_e7: int
     held_e7: int
     arrears_e7: int
@@ -181,7 +181,7 @@ def _money(account: int, numbers: Collection[int], now_ms: int, price: PriceNow 
         topup_e7=sums.topup_e7,
         topup_wh=sums.topup_wh,
         corrected_e7=sums.corrected_e7,
-        better_e7=max(0, better),
+        better_e7=better,
         free_e7=0 if balance is None else balance.free_e7,
         held_e7=0 if balance is None else balance.held_e7,
         arrears_e7=0 if balance is None else balance.arrears_e7,
@@ -291,6 +291,7 @@ class DayChart:
     bar_w: int
     now_x: int
     peak_w: int
+    labels: list[str]  # the clock at a quarter, half and three quarters of the day; other hours where clocks change
 
 
 def day_chart(home: Home) -> DayChart | None:
@@ -317,4 +318,5 @@ def day_chart(home: Home) -> DayChart | None:
         bar_w=max(1, interval_ms() * CHART_W // span - 1),
         now_x=(home.now_ms - start_ms) * CHART_W // span,
         peak_w=peak_wh * MS_AN_HOUR // interval_ms(),
+        labels=[f"{local(start_ms + span * part // 4):%H:%M}" for part in (1, 2, 3)],
     )
