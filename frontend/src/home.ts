@@ -440,13 +440,10 @@ function news(items: OwnItem[]): string {
 
 // --- live ----------------------------------------------------------------------------------------------------------
 
-/** Show a price; whether it is another one. */
-function quote(id: string, text: string | null): boolean {
+function quote(id: string, text: string | null): void {
   const place = document.getElementById(id);
   const value = text === null ? "–" : unitPrice(priceE4(text));
-  if (!place || place.textContent?.trim() === value) return false;
-  place.textContent = value;
-  return true;
+  if (place && place.textContent?.trim() !== value) place.textContent = value;
 }
 
 watchGuide();
@@ -459,8 +456,9 @@ if (page && meta.running) {
       const name = document.getElementById("prices")?.dataset.contract;
       const line = name ? ticker?.contracts[name] : undefined;
       if (!line) return;
-      const changed = [quote("quote-sell", line.bid), quote("quote-buy", line.ask)];
-      if (changed.includes(true)) soon(); // a busy market elsewhere is no reason to ask
+      // The rest of the page waits for its round: a busy market would have every open page ask once a second.
+      quote("quote-sell", line.bid);
+      quote("quote-buy", line.ask);
     });
   }
   let seen = Infinity; // the snapshot holds what happened before this page was opened

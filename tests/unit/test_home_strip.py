@@ -196,7 +196,23 @@ def test_a_sale_goes_from_agreed_to_paid() -> None:
     assert (paid.contract, paid.seq, paid.amount_e7, paid.paid_e7) == ("c0", 12, 600_000, 595_000)
     assert found[-1].amount_e7 == 50 * 2_100
     lost = paid._replace(contract="2026-06-06T10:00Z", short_e7=1_000_000)  # the grid's price is higher
-    home = SimpleNamespace(paid=lost, sales=[lost], trading=SimpleNamespace(offered_wh=0, asked_wh=0))
+    home = SimpleNamespace(
+        paid=lost, sales=[lost], shown_sales=[lost], trading=SimpleNamespace(offered_wh=0, asked_wh=0)
+    )
     html = render_to_string("home/sales.html", {"home": home})
     assert "Sold and not delivered: it cost €0.04" in html and "<strong>−€0.04</strong>" in html
     assert sales.newest_paid(found[:3]) is None
+
+
+def test_who_has_sold_half_a_day_sees_what_comes_next_and_what_was_paid() -> None:
+    names = [f"c{n:02}" for n in range(20)]
+    starts = {name: START_MS + n * QUARTER_MS for n, name in enumerate(names)}
+    trades = [trade(100 - n, name, 1, 100) for n, name in enumerate(names)]
+    paid = {"c00": settled("c00", 200), "c01": settled("c01", 201)}
+    now_ms = START_MS + 2 * QUARTER_MS
+    found = sales.story(trades, paid, account=1, start_of=starts, interval_ms=QUARTER_MS, now_ms=now_ms)
+    assert [sale.contract for sale in sales.shown(found)] == ["c07", "c06", "c05", "c04", "c03", "c02", "c01", "c00"]
+    later = sales.story(trades, paid, account=1, start_of=starts, interval_ms=QUARTER_MS, now_ms=now_ms + 2**40)
+    assert [sale.contract for sale in sales.shown(later)] == names[:-9:-1]
+    newest = sales.newest_paid(found)
+    assert newest is not None and newest.contract == "c01"

@@ -134,6 +134,7 @@ class Orders extends PageElement {
   }
 
   private async cancelAll(): Promise<void> {
+    if (!this.asking) return; // the second half of a double click
     this.asking = false;
     this.requestUpdate();
     try {
@@ -313,6 +314,15 @@ class Orders extends PageElement {
       </thead>
       ${found.map((row) => this.row(row))}
     </table>`;
+  }
+
+  /** What was asked about has traded or gone meanwhile: a later order is another question. */
+  protected override willUpdate(): void {
+    if (!this.asking || state.orders.some(isOpen)) return;
+    const here = this.querySelector(".ask-all")?.contains(document.activeElement);
+    this.asking = false;
+    announce(t("No open orders."));
+    if (here) void this.updateComplete.then(() => this.focus());
   }
 
   /** Give the keyboard to the list. */
