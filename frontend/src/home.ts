@@ -14,12 +14,14 @@ const REFRESH_MS = 5000; // power and money of today have no channel of their ow
 const MIN_GAP_MS = 1000;
 const STALE_AFTER = 2; // rounds without an answer until the page says so
 const TIMEOUT_MS = 10_000;
+const TOLD_MS = 2000; // after a press its receipt says what was traded; the stream says it as well
 const PENDING = "sunledger.pending"; // what waited to be sent when the page was left: side and the moment it would have gone
 
 const page = document.getElementById("home");
 const rounds = new Rounds();
 let lastRefresh = 0;
 let timer = 0;
+let reportedAt = -Infinity;
 let failures = 0;
 let answeredAt = clock(marketNow());
 
@@ -289,6 +291,7 @@ function report(side: Side, placed: Placed[]): void {
     lines.push(t("Not placed: {energy} for {slot}. {reason}", { energy: energy(energyWh), slot: stretch(contracts), reason: problem }));
   }
   announce(lines.join(" "));
+  reportedAt = performance.now();
   if (found.ids.length) lines.push(receipts(found.ids));
   tell(side, lines, !found.contracts.length);
 }
@@ -464,7 +467,8 @@ if (page && meta.running) {
   let seen = Infinity; // the snapshot holds what happened before this page was opened
   store.watch<Log<OwnItem>>("me", (log) => {
     // A press may trade in a dozen intervals at once: what came together is said together.
-    const text = news((log?.items ?? []).filter((item) => item.seq > seen));
+    const told = cards.some(({ taking }) => taking.phase === "sending") || performance.now() < reportedAt + TOLD_MS;
+    const text = news((log?.items ?? []).filter((item) => item.seq > seen && !(told && item.type === "trade")));
     if (text) announce(text);
     seen = Math.max(log?.items.at(-1)?.seq ?? -1, seen === Infinity ? -1 : seen);
     soon();

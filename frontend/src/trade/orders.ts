@@ -139,7 +139,7 @@ class Orders extends PageElement {
     this.requestUpdate();
     try {
       const answer = await call<{ cancelled: number[] }>("DELETE", "/api/v1/orders");
-      announce(t("{count} orders are cancelled.", { count: answer.cancelled.length }));
+      announce(t("Orders cancelled: {count}.", { count: answer.cancelled.length }));
     } catch (error) {
       announce(error instanceof Problem ? error.message : t("The order could not be cancelled."));
     } finally {
