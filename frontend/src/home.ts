@@ -1,7 +1,8 @@
 // The household's home: the served page kept up to date, two buttons with five seconds to take a tap back, the price strip.
 import { call, newKey, plain, Problem } from "./api";
-import { clock, contractStart, energy, interval, money, moneyE7, priceE4, unitPrice } from "./format";
-import { type Answer, type BatchItem, type Placed, type Plan, read, type Side, send, sum } from "./home/placing";
+import { clock, contractStart, energy, money, moneyE7, priceE4, unitPrice } from "./format";
+import { type Answer, type BatchItem, Keys, type Placed, type Plan, read, reasons, type Side, send, sum } from "./home/placing";
+import { Rounds } from "./home/rounds";
 import { type Phase, type Reason, SECONDS, TakeBack } from "./home/takeback";
 import { connect, mayTrade, socket, store } from "./live";
 import { marketNow, meta } from "./meta";
@@ -13,11 +14,14 @@ const REFRESH_MS = 5000; // power and money of today have no channel of their ow
 const MIN_GAP_MS = 1000;
 const STALE_AFTER = 2; // rounds without an answer until the page says so
 const TIMEOUT_MS = 10_000;
+const TOLD_MS = 2000; // after a press its receipt says what was traded; the stream says it as well
 const PENDING = "sunledger.pending"; // what waited to be sent when the page was left: side and the moment it would have gone
 
 const page = document.getElementById("home");
+const rounds = new Rounds();
 let lastRefresh = 0;
 let timer = 0;
+let reportedAt = -Infinity;
 let failures = 0;
 let answeredAt = clock(marketNow());
 
@@ -26,12 +30,14 @@ let answeredAt = clock(marketNow());
 function sync(fresh: Element, shown: HTMLElement): void {
   // The hours of the strip are kept as they are until one is over: each hour's content is a part of its own.
   if (shown.dataset.first !== undefined && shown.dataset.first === fresh.getAttribute("data-first")) return;
+  const same = shown.innerHTML === fresh.innerHTML;
+  // Somebody reads here with the keyboard; the next round will do. Attributes wait, too: they belong to these words.
+  if (!same && shown.contains(document.activeElement)) return;
   for (const { name, value } of Array.from(fresh.attributes)) {
     if (shown.getAttribute(name) !== value) shown.setAttribute(name, value);
   }
-  if (shown.innerHTML === fresh.innerHTML) return;
+  if (same) return;
   const open = shown.querySelector("details")?.open ?? false;
-  if (shown.contains(document.activeElement)) return; // somebody reads here with the keyboard; the next round will do
   shown.replaceChildren(...Array.from(fresh.childNodes));
   const details = shown.querySelector("details");
   if (details) details.open = open;
@@ -59,11 +65,11 @@ function failed(signedOut: boolean): void {
 
 async function refresh(force = false): Promise<void> {
   lastRefresh = performance.now();
-  if (!page || (document.hidden && !force)) return;
-  const asked = address();
+  if (!page || (!force && (document.hidden || rounds.waits))) return;
+  const [round, where] = [rounds.begin(), address()];
   let text: string;
   try {
-    const response = await fetch(asked, {
+    const response = await fetch(where, {
       credentials: "same-origin",
       redirect: "manual",
       signal: AbortSignal.timeout(TIMEOUT_MS),
@@ -72,16 +78,21 @@ async function refresh(force = false): Promise<void> {
     text = await response.text();
   } catch {
     return failed(false);
+  } finally {
+    rounds.end();
   }
-  if (asked !== address()) return; // another hour was chosen meanwhile
+  if (where !== address()) return; // another hour was chosen meanwhile
+  if (!rounds.take(round)) return;
   failures = 0;
   answeredAt = clock(marketNow());
   sayStale("");
   const fresh = new DOMParser().parseFromString(text, "text/html");
   for (const shown of page.querySelectorAll<HTMLElement>("[data-live]")) {
+    if (cards.some(({ side, taking }) => taking.phase !== "idle" && shown.id === `${side}-plan`)) continue; // it says what is being sent
     const match = fresh.querySelector(`[data-live="${shown.dataset.live}"]`);
     if (match) sync(match, shown);
   }
+  for (const { side, keys, taking } of cards) if (taking.phase === "idle") keys.shown(planOf(side));
   arm();
 }
 
@@ -140,6 +151,7 @@ interface Card {
   button: HTMLButtonElement;
   label: string;
   taking: TakeBack<Plan>;
+  keys: Keys;
 }
 
 const cards: Card[] = [];
@@ -153,8 +165,9 @@ function arm(): void {
   const paused = !mayTrade(socket.state);
   for (const note of document.querySelectorAll<HTMLElement>(".paused-note")) note.hidden = !paused;
   for (const { side, button, taking } of cards) {
-    const mine = taking.phase !== "idle";
-    button.disabled = mine ? taking.phase === "sending" : waiting() || paused || !planOf(side);
+    const off = taking.phase === "idle" ? waiting() || paused || !planOf(side) : taking.phase === "sending";
+    button.ariaDisabled = off ? "true" : null;
+    button.disabled = off && button !== document.activeElement; // who has just pressed it by keyboard stays where they are
   }
 }
 
@@ -274,38 +287,44 @@ function report(side: Side, placed: Placed[]): void {
       );
     }
   }
-  for (const { leg, problem } of found.failed) {
-    lines.push(
-      t("Not placed: {energy} for {slot}. {reason}", {
-        energy: energy(leg.energyWh),
-        slot: interval(leg.contract),
-        reason: plain(problem),
-      }),
-    );
+  for (const { energyWh, contracts, problem } of reasons(found.failed, plain)) {
+    lines.push(t("Not placed: {energy} for {slot}. {reason}", { energy: energy(energyWh), slot: stretch(contracts), reason: problem }));
   }
   announce(lines.join(" "));
+  reportedAt = performance.now();
   if (found.ids.length) lines.push(receipts(found.ids));
   tell(side, lines, !found.contracts.length);
+}
+
+/** Whether nobody knows what became of it: silence, or a market that failed. */
+function unsure(error: unknown): boolean {
+  return !(error instanceof Problem) || error.status === 0 || error.status >= 500;
 }
 
 function refused(error: unknown): string {
   return error instanceof Problem ? error.message : t("Something went wrong. Look at “What became of it” before you try again.");
 }
 
-async function place(plan: Plan): Promise<void> {
+async function place(plan: Plan, keys: Keys): Promise<void> {
+  let known = false; // whether the market has answered for all of it
   try {
     const placed = await send(plan, {
       one: (body, key) => call<Answer>("POST", "/api/v1/orders", body, key),
       batch: (orders, key) => call<{ results: BatchItem[] }>("POST", "/api/v1/orders/batch", { orders }, key),
       signs: localStorage.getItem("sunledger-signs") === "1",
       refused,
-      key: newKey(),
+      unsure,
+      key: keys.of(plan),
     });
+    known = placed.every((one) => !one.unsure);
     report(plan.side, placed);
   } catch (error) {
+    known = !unsure(error);
     say(plan.side, refused(error));
   } finally {
-    await refresh();
+    if (known) keys.used();
+    rounds.overtake();
+    await refresh(true);
   }
 }
 
@@ -346,17 +365,18 @@ function watchButtons(): void {
   for (const side of ["sell", "buy"] as const) {
     const button = document.getElementById(side) as HTMLButtonElement | null;
     if (!button) continue;
-    const card = { side, button, label: button.textContent ?? "" } as Card;
+    const card = { side, button, label: button.textContent ?? "", keys: new Keys(newKey) } as Card;
     card.taking = new TakeBack<Plan>({
       now: () => performance.now(),
       every: (ms, run) => window.setInterval(run, ms),
       stop: (id) => window.clearInterval(id),
       show: (phase, seconds) => show(card, phase, seconds),
-      send: place,
+      send: (plan) => place(plan, card.keys),
       dropped: (reason) => dropped(side, reason),
     });
     cards.push(card);
-    button.addEventListener("click", () => card.taking.press(planOf(side)));
+    button.addEventListener("click", () => button.ariaDisabled !== "true" && card.taking.press(planOf(side)));
+    button.addEventListener("blur", arm);
     button.addEventListener("keydown", (event) => {
       if (event.key === "Escape") card.taking.drop("person");
     });
@@ -407,6 +427,20 @@ const form = document.getElementById("automatic") as HTMLFormElement | null;
 const box = form?.querySelector<HTMLInputElement>("input[name=automatic]");
 if (form && box) box.addEventListener("change", () => void setAutomatic(form, box));
 
+/** What happened to this account, in one sentence a kind; "" for nothing to say. */
+function news(items: OwnItem[]): string {
+  const total = (found: OwnItem[], field: string): number => found.reduce((sum, item) => sum + moneyE7(String(item[field])), 0);
+  const paid = items.filter((item) => item.type === "settle" && moneyE7(String(item.payout)) > 0);
+  const lines = ["sell", "buy"].flatMap((side) => {
+    const traded = items.filter((item) => item.type === "trade" && item.side === side);
+    const wh = traded.reduce((sum, item) => sum + Number(item.energy_wh), 0);
+    const values = { energy: energy(wh), amount: money(total(traded, "amount")) };
+    return wh ? [side === "sell" ? t("Sold {energy} for {amount}.", values) : t("Bought {energy} for {amount}.", values)] : [];
+  });
+  if (paid.length) lines.push(t("Delivered and paid: {amount} for {slot}.", { amount: money(total(paid, "payout")), slot: stretch(paid.map((item) => String(item.contract))) }));
+  return lines.join(" ");
+}
+
 // --- live ----------------------------------------------------------------------------------------------------------
 
 function quote(id: string, text: string | null): void {
@@ -425,24 +459,18 @@ if (page && meta.running) {
       const name = document.getElementById("prices")?.dataset.contract;
       const line = name ? ticker?.contracts[name] : undefined;
       if (!line) return;
+      // The rest of the page waits for its round: a busy market would have every open page ask once a second.
       quote("quote-sell", line.bid);
       quote("quote-buy", line.ask);
-      soon();
     });
   }
   let seen = Infinity; // the snapshot holds what happened before this page was opened
   store.watch<Log<OwnItem>>("me", (log) => {
-    const newest = log?.items.at(-1)?.seq ?? -1;
-    for (const item of log?.items ?? []) {
-      if (item.seq <= seen) continue;
-      if (item.type === "settle" && moneyE7(String(item.payout)) > 0) {
-        announce(t("Delivered and paid: {amount} for {slot}.", { amount: money(moneyE7(String(item.payout))), slot: interval(String(item.contract)) }));
-      }
-      if (item.type !== "trade") continue;
-      const values = { energy: energy(Number(item.energy_wh)), amount: money(moneyE7(String(item.amount))) };
-      announce(item.side === "sell" ? t("Sold {energy} for {amount}.", values) : t("Bought {energy} for {amount}.", values));
-    }
-    seen = newest;
+    // A press may trade in a dozen intervals at once: what came together is said together.
+    const told = cards.some(({ taking }) => taking.phase === "sending") || performance.now() < reportedAt + TOLD_MS;
+    const text = news((log?.items ?? []).filter((item) => item.seq > seen && !(told && item.type === "trade")));
+    if (text) announce(text);
+    seen = Math.max(log?.items.at(-1)?.seq ?? -1, seen === Infinity ? -1 : seen);
     soon();
   });
   window.setInterval(() => void refresh(), REFRESH_MS);

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { read, send, sum, type Answer, type Body } from "../src/home/placing.ts";
+import { Keys, read, reasons, send, sum, type Answer, type Body } from "../src/home/placing.ts";
+import { Rounds } from "../src/home/rounds.ts";
 import { TakeBack, type Phase, type Reason } from "../src/home/takeback.ts";
 
 /** A button whose time a test moves. */
@@ -97,6 +98,7 @@ test("several orders are one batch, and each one's fate is told", async () => {
     },
     signs: false,
     refused: String,
+    unsure: () => false,
     key: "k",
   });
   assert.equal(sent.length, 1);
@@ -120,14 +122,52 @@ test("signed orders go one by one, each with a key of its own", async () => {
     batch: () => assert.fail("a signature is for one order"),
     signs: true,
     refused: (error) => (error as Error).message,
+    unsure: () => true,
     key: "k",
   });
   assert.deepEqual(keys, ["k-0", "k-1"]);
+  assert.deepEqual(placed.map((one) => one.unsure ?? false), [false, true]);
   const found = sum(placed, Number);
   assert.deepEqual([found.restWh, found.failed.length, found.failed[0].problem], [450, 1, "refused"]);
 });
 
 test("a batch that fails as a whole is an error, not a receipt", async () => {
-  const ways = { one: () => assert.fail(), signs: false, refused: String, key: "k" };
+  const ways = { one: () => assert.fail(), signs: false, refused: String, unsure: () => true, key: "k" };
   await assert.rejects(send(PLAN!, { ...ways, batch: () => Promise.reject(new Error("busy")) }), /busy/);
+});
+
+test("who presses again after silence does not sell twice; after an answer the same orders are new ones", () => {
+  let made = 0;
+  const keys = new Keys(() => `key ${(made += 1)}`);
+  const other = { ...PLAN!, legs: PLAN!.legs.slice(1) };
+  assert.equal(keys.of(PLAN!), "key 1");
+  keys.shown(PLAN); // the page could not be told otherwise
+  assert.equal(keys.of(PLAN!), "key 1");
+  assert.equal(keys.of(other), "key 2");
+  keys.used();
+  assert.equal(keys.of(other), "key 3");
+  keys.shown(null); // the page knows that it is sold: should it be on offer again, it is another sale
+  assert.equal(keys.of(other), "key 4");
+});
+
+test("what was not placed for the same reason is said once", () => {
+  const [one, two] = PLAN!.legs;
+  const failed = [one, two, one].map((leg, i) => ({ leg, answer: null, problem: i < 2 ? "halted" : "closed" }));
+  assert.deepEqual(reasons(failed, (text) => `${text}!`), [
+    { energyWh: 850, contracts: [one.contract, two.contract], problem: "halted!" },
+    { energyWh: 450, contracts: [one.contract], problem: "closed!" },
+  ]);
+});
+
+test("an answer that was asked for before a sale is not shown after it", () => {
+  const rounds = new Rounds();
+  const [slow, quick] = [rounds.begin(), rounds.begin()];
+  assert.ok(rounds.take(quick) && !rounds.take(slow));
+  const before = rounds.begin();
+  rounds.overtake();
+  const after = rounds.begin();
+  assert.ok(!rounds.take(before) && rounds.take(after));
+  assert.ok(rounds.waits);
+  for (let i = 0; i < 4; i += 1) rounds.end();
+  assert.ok(!rounds.waits);
 });

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { hours, moved, priceOf, shades } from "../src/trade/heat.ts";
+import { hours, moved, priceOf, shades, standing } from "../src/trade/heat.ts";
 import { action } from "../src/trade/keys.ts";
 import { cumulated, drift, frame, grouped, outline, stepOf, type Rung } from "../src/trade/levels.ts";
 import { takenBack } from "../src/trade/takeback.ts";
@@ -52,6 +52,11 @@ test("hours are those of the market's clock, whatever its offset", () => {
   const at = (offset: number) => hours(names, start, (ms) => (new Date(ms).getUTCMinutes() + offset) % 60).map((hour) => hour.names.length);
   assert.deepEqual(at(0), [3, 1]);
   assert.deepEqual(at(30), [1, 3], "half an hour east of UTC");
+});
+
+test("a strip that stays open for days keeps no yesterday", () => {
+  const startOf = (name: string): number => Number(name) * 3_600_000;
+  assert.deepEqual(standing(["5", "4", "3", "2", "1", "5"], "1", 4 * 3_600_000, startOf), ["1", "4", "5"]);
 });
 
 test("arrow keys stay in the strip", () => {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 
 from django.conf import settings
 from django.core.cache import cache
@@ -121,6 +122,11 @@ def hour_of(at_ms: int) -> int:
     return at_ms - at_ms % 1000 - (there.minute * 60 + there.second) * 1000
 
 
+def day_before_ms(at_ms: int) -> int:
+    """Return the same time by the market's clock a day earlier, ms: 23 or 25 hours where clocks change."""
+    return round((local(at_ms) - timedelta(days=1)).timestamp() * 1000)
+
+
 # --- what the engine knows -------------------------------------------------------------------------------------------
 def _read(engine: Engine, account: AccountInfo, now_ms: int, lead_ms: int, nets: Mapping[int, int]) -> _Live:
     wallet = engine.accounts[account.index]
@@ -160,13 +166,9 @@ def _position(contract: Contract, account: int) -> int:
 
 def _halt(engine: Engine, wallet: Wallet) -> str:
     """Return the code of what stops this account in every interval, "" if nothing does; the widest first."""
-    if engine.halted:
-        return "market_halted"
-    if wallet.closed:
+    if wallet.closed and not engine.halted:
         return "account_closed"
-    if wallet.halted:
-        return "account_halted"
-    return "area_halted" if engine.grid.areas[wallet.node].halted_above else ""
+    return engine.halt_of(wallet.index)
 
 
 def _line(
@@ -265,7 +267,7 @@ def _usual(contracts: list[str]) -> dict[str, int]:
     key = f"pages.usual.{contracts[0]}.{len(contracts)}"
     kept: dict[str, int] | None = cache.get(key)
     if kept is None:
-        before = {contract_name(contract_start_ms(name) - DAY_MS): name for name in contracts}
+        before = {contract_name(day_before_ms(contract_start_ms(name))): name for name in contracts}
         kept = {before[name]: price_e4 for name, (price_e4, _) in exchange.traded(before).items()}
         cache.set(key, kept, LEARNT_KEPT_S)
     return kept

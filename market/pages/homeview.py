@@ -16,7 +16,7 @@ from market.pages import homemarket
 from market.pages.context import Page, day_span_ms, local
 from market.pages.homemarket import PriceNow, Trading, interval_ms
 from market.pages.houseflow import MS_AN_HOUR, House, balance
-from market.pages.sales import Sale, newest_paid, story
+from market.pages.sales import AGREED, Sale, newest_paid, shown, story
 from market.settlement import statement_queries
 from market.settlement.periods import DAY, period_of
 
@@ -57,8 +57,9 @@ class Money:
     received_wh: int
     topup_e7: int
     topup_wh: int
+    coming_e7: int  # contained in what was sold: paid when it is delivered
     corrected_e7: int  # contained in the others
-    better_e7: int  # than with the grid alone
+    better_e7: int  # than with the grid alone; negative: worse
     free_e7: int
     held_e7: int
     arrears_e7: int
@@ -105,6 +106,16 @@ class Home:
     def paid(self) -> Sale | None:
         """The latest sale whose money has arrived."""
         return newest_paid(self.sales)
+
+    @property
+    def shown_sales(self) -> list[Sale]:
+        """Those that have a line of their own."""
+        return shown(self.sales)
+
+    @property
+    def more_sales(self) -> int:
+        """How many more intervals are agreed, later than those shown."""
+        return sum(sale.state == AGREED for sale in self.sales) - sum(s.state == AGREED for s in self.shown_sales)
 
 
 def load(page: Page, account: AccountInfo, numbers: Collection[int] = (), wanted_ms: int = 0) -> Home:
@@ -180,8 +191,9 @@ def _money(account: int, numbers: Collection[int], now_ms: int, price: PriceNow 
         received_wh=sums.received_wh,
         topup_e7=sums.topup_e7,
         topup_wh=sums.topup_wh,
+        coming_e7=waiting.sold_e7,
         corrected_e7=sums.corrected_e7,
-        better_e7=max(0, better),
+        better_e7=better,
         free_e7=0 if balance is None else balance.free_e7,
         held_e7=0 if balance is None else balance.held_e7,
         arrears_e7=0 if balance is None else balance.arrears_e7,
@@ -291,6 +303,7 @@ class DayChart:
     bar_w: int
     now_x: int
     peak_w: int
+    labels: list[str]  # the clock at a quarter, half and three quarters of the day; other hours where clocks change
 
 
 def day_chart(home: Home) -> DayChart | None:
@@ -317,4 +330,5 @@ def day_chart(home: Home) -> DayChart | None:
         bar_w=max(1, interval_ms() * CHART_W // span - 1),
         now_x=(home.now_ms - start_ms) * CHART_W // span,
         peak_w=peak_wh * MS_AN_HOUR // interval_ms(),
+        labels=[f"{local(start_ms + span * part // 4):%H:%M}" for part in (1, 2, 3)],
     )

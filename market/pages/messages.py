@@ -114,7 +114,7 @@ SCRIPTS = (
     _("{spread} apart"),
     _("Order {number} is cancelled."),
     _("The order could not be cancelled."),
-    _("{count} orders are cancelled."),
+    _("Orders cancelled: {count}."),
     _("filled"),
     _("until {time}"),
     _("until the gate closes"),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from market.exchange.views import LineView, TradeView
 
 AGREED, RUNNING, DELIVERED, PAID = "agreed", "running", "delivered", "paid"
 SHOWN = 8  # intervals in the list
+SOONEST = 4  # of those still to be delivered: who has sold half a day sees what comes next and what was paid
 
 
 class Sale(NamedTuple):
@@ -39,7 +40,7 @@ def story(
     interval_ms: int,
     now_ms: int,
 ) -> list[Sale]:
-    """Return the newest intervals of an account's trades, the latest delivery first; trades taken back are left out.
+    """Return the intervals of an account's trades, the latest delivery first; trades taken back are left out.
 
     ``start_of`` knows the start (ms) of each contract among the trades.
     """
@@ -69,7 +70,16 @@ def story(
                 short_e7=line.short_e7 if line is not None and sold else 0,
             )
         )
-    return sorted(sales, key=lambda sale: (sale.start_ms, sale.sold), reverse=True)[:SHOWN]
+    return sorted(sales, key=lambda sale: (sale.start_ms, sale.sold), reverse=True)
+
+
+def shown(sales: Sequence[Sale]) -> list[Sale]:
+    """Return those of a ``story`` that are worth a line: what is delivered next, then what was delivered latest."""
+    agreed = [sale for sale in sales if sale.state == AGREED]
+    rest = [sale for sale in sales if sale.state != AGREED]
+    room = max(SOONEST, SHOWN - len(rest))
+    coming = agreed[-room:]
+    return [*coming, *rest[: SHOWN - len(coming)]]
 
 
 def newest_paid(sales: Iterable[Sale]) -> Sale | None:

@@ -97,3 +97,29 @@ def test_imports_point_one_way() -> None:
 def test_requirements_are_pinned() -> None:
     lines = [line.split("#")[0].strip() for line in (ROOT / "requirements.txt").read_text().splitlines()]
     assert [line for line in lines if line and not re.fullmatch(r"[\w.-]+(\[[\w,]+\])?==[\w.]+", line)] == []
+
+
+def _rules(text: str) -> list[str]:
+    """Return the selectors of a style sheet, without those that are only for paper."""
+    text = re.sub(r"/\*.*?\*/", "", text, flags=re.S)
+    text = re.sub(r"@media print \{(?:[^{}]*\{[^{}]*\})*\s*\}", "", text)
+    found = [group.split(",") for group in re.findall(r"([^{}@;]+)\{", text)]
+    return [selector.strip() for group in found for selector in group]
+
+
+def test_screens_do_not_style_each_other() -> None:
+    """All sheets become one: a class that one screen's sheet makes its own is no other screen's.
+
+    Two screens once had a ``heat`` and a ``key`` each, and the second to be merged broke the first.
+    """
+    styles = ROOT / "frontend" / "src"
+    roots: dict[str, set[str]] = {}
+    own: dict[str, set[str]] = {}
+    for sheet in sorted((styles / "pages").glob("*.css")):
+        for selector in _rules(sheet.read_text()):
+            if found := re.match(r"\.([\w-]+)(?=[\s:\[.]|$)", selector):
+                roots.setdefault(found[1], set()).add(sheet.name)
+                if selector == found[0]:
+                    own.setdefault(found[1], set()).add(sheet.name)
+    shared = set(re.findall(r"\.([\w-]+)", "".join((styles / name).read_text() for name in ("shell.css", "parts.css"))))
+    assert {name: roots[name] for name in own.keys() - shared if len(roots[name]) > 1} == {}

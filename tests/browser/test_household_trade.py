@@ -79,7 +79,7 @@ def test_cancel_all_says_what_it_takes_back_and_asks_once_more(visit: Visit) -> 
     expect(page.locator("market-orders h3")).to_have_text("Open: 2")
     cancel_all(page)
     expect(page.locator("market-orders h3")).to_have_text("Open: 0")
-    expect(page.locator("#status")).to_contain_text("2 orders are cancelled.")
+    expect(page.locator("#status")).to_contain_text("Orders cancelled: 2.")
     expect(page.locator("#positions")).to_contain_text("nothing on offer")
 
 

@@ -14,9 +14,10 @@ from market.agents import outlook
 from market.exchange.views import LineView, TradeView
 from market.pages import sales
 from market.pages.context import local
-from market.pages.homemarket import hour_of
+from market.pages.homemarket import day_before_ms, hour_of
 from market.pages.pricestrip import Moment, Slot, best_to_buy, best_to_sell, slots
 from market.pages.templatetags.home import span, when
+from market.pages.zones import shown_in
 
 HOUR_MS = 3_600_000
 QUARTER_MS = 900_000
@@ -83,6 +84,20 @@ def test_when_is_said_in_words() -> None:
     assert span(START_MS, START_MS + HOUR_MS, START_MS - 60 * HOUR_MS) == "Sat, 6 Jun between 12:00 and 13:00"
     with translation.override("zh-hans"):
         assert when(hour(0), START_MS - 20 * HOUR_MS) == "明天 12:00 至 13:00"
+    assert when(hour(0), START_MS + QUARTER_MS) == "between 12:15 and 13:00"  # of an hour that runs, what is left
+
+
+def test_tomorrow_is_the_reader_s() -> None:
+    with shown_in("Asia/Shanghai"):  # 18:00 there
+        assert span(START_MS, START_MS + HOUR_MS, START_MS - QUARTER_MS) == "between 18:00 and 19:00"
+        late_ms = START_MS + 7 * HOUR_MS  # 01:00 of the next day there, 19:00 here
+        assert span(late_ms, late_ms + HOUR_MS, START_MS) == "tomorrow between 01:00 and 02:00"
+
+
+def test_the_day_before_is_the_clock_s_where_clocks_change() -> None:
+    noon_ms = int(datetime(2026, 3, 29, 10, tzinfo=UTC).timestamp() * 1000)  # 12:00, and the day has 23 hours
+    assert day_before_ms(noon_ms) == noon_ms - 23 * HOUR_MS
+    assert day_before_ms(START_MS) == START_MS - 24 * HOUR_MS
 
 
 @pytest.mark.parametrize(
@@ -180,4 +195,24 @@ def test_a_sale_goes_from_agreed_to_paid() -> None:
     assert paid is not None
     assert (paid.contract, paid.seq, paid.amount_e7, paid.paid_e7) == ("c0", 12, 600_000, 595_000)
     assert found[-1].amount_e7 == 50 * 2_100
+    lost = paid._replace(contract="2026-06-06T10:00Z", short_e7=1_000_000)  # the grid's price is higher
+    home = SimpleNamespace(
+        paid=lost, sales=[lost], shown_sales=[lost], trading=SimpleNamespace(offered_wh=0, asked_wh=0)
+    )
+    html = render_to_string("home/sales.html", {"home": home})
+    assert "Sold and not delivered: it cost €0.04" in html and "<strong>−€0.04</strong>" in html
     assert sales.newest_paid(found[:3]) is None
+
+
+def test_who_has_sold_half_a_day_sees_what_comes_next_and_what_was_paid() -> None:
+    names = [f"c{n:02}" for n in range(20)]
+    starts = {name: START_MS + n * QUARTER_MS for n, name in enumerate(names)}
+    trades = [trade(100 - n, name, 1, 100) for n, name in enumerate(names)]
+    paid = {"c00": settled("c00", 200), "c01": settled("c01", 201)}
+    now_ms = START_MS + 2 * QUARTER_MS
+    found = sales.story(trades, paid, account=1, start_of=starts, interval_ms=QUARTER_MS, now_ms=now_ms)
+    assert [sale.contract for sale in sales.shown(found)] == ["c07", "c06", "c05", "c04", "c03", "c02", "c01", "c00"]
+    later = sales.story(trades, paid, account=1, start_of=starts, interval_ms=QUARTER_MS, now_ms=now_ms + 2**40)
+    assert [sale.contract for sale in sales.shown(later)] == names[:-9:-1]
+    newest = sales.newest_paid(found)
+    assert newest is not None and newest.contract == "c01"

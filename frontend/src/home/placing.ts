@@ -22,6 +22,34 @@ export interface Placed {
   leg: Leg;
   answer: Answer | null;
   problem: string;
+  unsure?: boolean; // the market did not answer: it may have been placed
+}
+
+/** A key belongs to a press until the market has answered it: who presses again after silence repeats it, and does not sell twice. */
+export class Keys {
+  private plan = "";
+  private key = "";
+  private readonly make: () => string;
+
+  constructor(make: () => string) {
+    this.make = make;
+  }
+
+  of(plan: Plan): string {
+    const text = JSON.stringify(plan);
+    if (text !== this.plan || !this.key) [this.plan, this.key] = [text, this.make()];
+    return this.key;
+  }
+
+  /** Another plan stands on the page: the market knows what became of the last one. */
+  shown(plan: Plan | null): void {
+    if (JSON.stringify(plan) !== this.plan) this.key = "";
+  }
+
+  /** The answer is there: the same orders once more are another intention. */
+  used(): void {
+    this.key = "";
+  }
 }
 
 export interface Sum {
@@ -62,6 +90,17 @@ export function sum(placed: Placed[], moneyE7: (text: string) => number): Sum {
   return found;
 }
 
+/** What was not placed, together where the reason is the same. */
+export function reasons(failed: Placed[], words: (problem: string) => string): { energyWh: number; contracts: string[]; problem: string }[] {
+  const found = new Map<string, { energyWh: number; contracts: string[]; problem: string }>();
+  for (const { leg, problem: text } of failed) {
+    const problem = words(text);
+    const one = found.get(problem) ?? { energyWh: 0, contracts: [], problem };
+    found.set(problem, { ...one, energyWh: one.energyWh + leg.energyWh, contracts: [...one.contracts, leg.contract] });
+  }
+  return [...found.values()];
+}
+
 export interface Body {
   contract: string;
   side: Side;
@@ -83,6 +122,7 @@ export interface Ways {
   /** Whether orders of this account are signed in this browser: a signature is for one order. */
   signs: boolean;
   refused(error: unknown): string;
+  unsure(error: unknown): boolean;
   key: string;
 }
 
@@ -111,7 +151,7 @@ export async function send(plan: Plan, ways: Ways): Promise<Placed[]> {
       placed.push({ leg: plan.legs[i], answer: await ways.one(body, `${ways.key}-${i}`), problem: "" });
     } catch (error) {
       if (!placed.length && bodies.length === 1) throw error;
-      placed.push({ leg: plan.legs[i], answer: null, problem: ways.refused(error) });
+      placed.push({ leg: plan.legs[i], answer: null, problem: ways.refused(error), unsure: ways.unsure(error) });
     }
   }
   return placed;

@@ -5,6 +5,7 @@ export const SHADES = 8;
 export type Measure = "price" | "volume";
 
 const MINUTE_MS = 60_000;
+const HOUR_MS = 60 * MINUTE_MS;
 
 /** What an interval costs about: between bid and ask, or the one there is, or the last trade's price; null for none. */
 export function priceOf(line: TickerLine | undefined, e4: (text: string) => number): number | null {
@@ -20,6 +21,11 @@ export function shades(values: (number | null)[]): number[] {
   const low = Math.min(...known);
   const span = Math.max(...known) - low;
   return values.map((value) => (value === null ? 0 : span ? 1 + Math.floor(((value - low) * (SHADES - 1)) / span) : 1));
+}
+
+/** The intervals that stand in the strip, each once and in order: a page that stays open does not keep those of yesterday. */
+export function standing(names: string[], shown: string, nowMs: number, startOf: (name: string) => number): string[] {
+  return [...new Set(names)].filter((name) => name === shown || startOf(name) > nowMs - HOUR_MS).sort();
 }
 
 /** Columns of an hour each: their first minute, and the intervals in it, in order. */

@@ -134,11 +134,12 @@ class Orders extends PageElement {
   }
 
   private async cancelAll(): Promise<void> {
+    if (!this.asking) return; // the second half of a double click
     this.asking = false;
     this.requestUpdate();
     try {
       const answer = await call<{ cancelled: number[] }>("DELETE", "/api/v1/orders");
-      announce(t("{count} orders are cancelled.", { count: answer.cancelled.length }));
+      announce(t("Orders cancelled: {count}.", { count: answer.cancelled.length }));
     } catch (error) {
       announce(error instanceof Problem ? error.message : t("The order could not be cancelled."));
     } finally {
@@ -313,6 +314,15 @@ class Orders extends PageElement {
       </thead>
       ${found.map((row) => this.row(row))}
     </table>`;
+  }
+
+  /** What was asked about has traded or gone meanwhile: a later order is another question. */
+  protected override willUpdate(): void {
+    if (!this.asking || state.orders.some(isOpen)) return;
+    const here = this.querySelector(".ask-all")?.contains(document.activeElement);
+    this.asking = false;
+    announce(t("No open orders."));
+    if (here) void this.updateComplete.then(() => this.focus());
   }
 
   /** Give the keyboard to the list. */

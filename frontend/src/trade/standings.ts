@@ -1,6 +1,6 @@
 // The table of positions comes from the server, where a shared connection is known; asked for again when something is new.
 import { meta } from "../meta";
-import { listen, served, setHalt } from "./state";
+import { listen, served, setHalt, state } from "./state";
 
 const SOON_MS = 400; // a burst of fills is one look
 const POLL_MS = 15_000;
@@ -25,14 +25,21 @@ async function look(place: HTMLElement): Promise<void> {
   }
 }
 
+/** What the table goes by: open orders, and energy bought or sold. */
+const standing = (): string => JSON.stringify([state.orders.map((order) => [order.id, order.status, order.remaining_wh]), state.net]);
+
 export function startStandings(): void {
   const place = document.getElementById("positions");
   if (!place || !meta.running || !served.account) return;
+  let known = standing();
   const soon = (): void => {
+    const now = standing();
+    if (now === known) return; // orders are looked at whenever the book moves; they are rarely others
+    known = now;
     window.clearTimeout(timer);
     timer = window.setTimeout(() => void look(place), SOON_MS);
   };
   listen("orders", soon);
-  listen("position", soon);
+  listen("net", soon);
   timer = window.setTimeout(() => void look(place), POLL_MS);
 }

@@ -4,6 +4,7 @@ import { contractStart } from "../format";
 import { store } from "../live";
 import { marketNow, meta, pageData } from "../meta";
 import { all } from "../paging";
+import { standing } from "./heat";
 import type { Book, Log, OwnItem, Recall, Ticker, TickerLine, Trade } from "../store";
 
 export type Side = "buy" | "sell";
@@ -118,9 +119,10 @@ export function contractState(): string {
 /** When a contract's gate closes, in ms. */
 export const gateMs = (name: string): number => contractStart(name) - served.lead_min * 60_000;
 
-/** All contracts of the strip, by start: those served, and those that opened since. */
+/** All contracts of the strip, by start: those served, and those that opened since; what is over for an hour goes, but for the shown one. */
 export function contracts(): string[] {
-  return [...new Set([...served.strip, ...Object.keys(state.ticker).filter((name) => state.ticker[name].state !== "closed")])].sort();
+  const open = Object.keys(state.ticker).filter((name) => state.ticker[name].state !== "closed");
+  return standing([...served.strip, ...open], served.contract, marketNow(), contractStart);
 }
 
 /** The contracts an order may name now, by start. */

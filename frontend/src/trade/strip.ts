@@ -145,6 +145,7 @@ class Strip extends PageElement {
   protected override render() {
     const names = contracts();
     if (!names.includes(this.at)) this.at = served.contract;
+    for (const name of this.said.keys()) if (!names.includes(name)) this.said.delete(name);
     const own = new Set(state.orders.filter((order) => order.status === "open").map((order) => order.contract));
     const values = names.map((name) => {
       const line = state.ticker[name];

@@ -343,7 +343,7 @@ class Ticket extends PageElement {
       ${this.kind()} ${kind === "basket" ? this.basket() : this.one()}
       <div class="preview" id="preview">${this.preview()}</div>
       ${halt ? html`<p class="notice warning" id="ticket-halt">${halt}</p>` : nothing} ${this.error("")}
-      <button class="main" ?disabled=${!open || paused || this.sending}>
+      <button class="main" ?disabled=${!open || paused} aria-disabled=${this.sending ? "true" : nothing}>
         ${paused ? t("Prices paused") : open ? this.buttonLabel() : t("Not open for trading")}
       </button>
       ${this.result ? html`<p class="receipt" id="ticket-result">${this.result}</p>` : nothing}

@@ -6,7 +6,7 @@ from django import template
 from django.utils.translation import gettext
 
 from market.exchange.units import price_text
-from market.pages.context import local
+from market.pages.context import shown
 from market.pages.plans import Plan
 from market.pages.pricestrip import Slot
 from market.pages.templatetags.market import clock, day
@@ -17,7 +17,7 @@ register = template.Library()
 def span(start_ms: int, end_ms: int, now_ms: int) -> str:
     """Return when something happens, seen from now: "between 11:00 and 12:00", "tomorrow between 09:00 and 12:00"."""
     words = {"start": clock(start_ms), "end": clock(end_ms), "day": day(start_ms)}
-    days = local(start_ms).toordinal() - local(now_ms).toordinal()
+    days = shown(start_ms).toordinal() - shown(now_ms).toordinal()  # of the reader, whose clock it is
     if days == 0:
         return gettext("between %(start)s and %(end)s") % words
     if days == 1:
@@ -28,7 +28,7 @@ def span(start_ms: int, end_ms: int, now_ms: int) -> str:
 @register.filter
 def when(found: Plan | Slot, now_ms: int) -> str:
     """Return when a plan delivers or an hour of the strip is, in words."""
-    return span(found.start_ms, found.end_ms, now_ms)
+    return span(max(found.start_ms, now_ms), found.end_ms, now_ms)  # of an hour that runs, what is left
 
 
 @register.filter

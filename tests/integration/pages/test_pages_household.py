@@ -282,7 +282,7 @@ def test_money_and_trades_are_today_s_own(street: Street) -> None:
     street.market.buys(street.bob.account, "0.2000", 1_000)
     html = street.alice.html("/home")
     assert '<p class="sum">€0.20</p>' in html
-    assert "Neighbours paid €0.20 for 1.00 kWh." in html
+    assert "Neighbours bought 1.00 kWh for €0.20. €0.20 of it arrives after delivery." in html
     assert "in your street" in html
     assert '<p class="sum">€0.00</p>' in street.charlie.html("/home")
 
