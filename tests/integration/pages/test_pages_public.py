@@ -61,7 +61,7 @@ def test_the_chart_breaks_where_nothing_was_traded() -> None:
         for n, (price, wh) in enumerate([(1_000, 400), (None, 0), (3_000, 200), (2_000, 100)])
     )
     health = overview.Health(1, 1, 0, (), "none", None)
-    board = overview.Board(0, "CITY", 12, 4_000, 800, (), behind, None, 0, health)
+    board = overview.Board(0, "CITY", 4_000, 800, (), behind, None, 0, health)
     chart = chart_of(board)
     assert chart is not None
     assert chart.line == "M0 120H240M480 0H720L720 60H960"
