@@ -42,21 +42,20 @@ async function begin(registration: ServiceWorkerRegistration): Promise<void> {
     say(t("The browser does not allow notifications from here. You can change that in its settings for this site."));
     return;
   }
+  // Somebody else of this browser may have asked, or the market has another key by now.
+  await (await registration.pushManager.getSubscription())?.unsubscribe();
   const wish = { userVisibleOnly: true, applicationServerKey: bytes(place?.dataset.key ?? "") };
   const subscription = await registration.pushManager.subscribe(wish);
   const { endpoint, keys } = subscription.toJSON();
   const device = { endpoint, p256dh: keys?.p256dh, auth: keys?.auth, name: nameOfDevice() };
-  const made = await call<{ id: number }>("POST", "/api/v1/me/push", device);
-  localStorage.setItem("sunledger-push", String(made.id));
+  await call("POST", "/api/v1/me/push", device);
   announce(t("This device will be told."));
   window.location.reload();
 }
 
-async function end(subscription: PushSubscription): Promise<void> {
+async function end(subscription: PushSubscription, device: string): Promise<void> {
+  await call("DELETE", `/api/v1/me/push/${device}`);
   await subscription.unsubscribe();
-  const id = localStorage.getItem("sunledger-push");
-  if (id) await call("DELETE", `/api/v1/me/push/${id}`);
-  localStorage.removeItem("sunledger-push");
   announce(t("This device is told no more."));
   window.location.reload();
 }
@@ -69,7 +68,8 @@ async function start(): Promise<void> {
   }
   const registration = await navigator.serviceWorker.ready;
   const subscription = await registration.pushManager.getSubscription();
-  if (subscription) offer(t("This device is told. Stop it"), () => end(subscription));
+  const device = place.dataset.device; // one that the market tells this person by
+  if (subscription && device) offer(t("This device is told. Stop it"), () => end(subscription, device));
   else offer(t("Tell this device"), () => begin(registration));
 }
 

@@ -63,18 +63,22 @@ async function file(request: Request): Promise<Response> {
   return answer;
 }
 
+async function lastLanguage(): Promise<string> {
+  const known = await (await caches.open(STATE)).match(REACHED);
+  return known ? (((await known.json()) as { language?: string }).language ?? "") : "";
+}
+
 async function note(answer: Response): Promise<void> {
-  const language = answer.headers.get("Content-Language") ?? "";
+  if (answer.status >= 500) return; // that may have been whatever stands before the market
+  // A redirect shows us no headers, and so no language.
+  const language = answer.headers.get("Content-Language") ?? (await lastLanguage());
   const state = await caches.open(STATE);
   await state.put(REACHED, new Response(JSON.stringify({ at: Date.now(), language })));
 }
 
 async function sayOffline(): Promise<Response> {
-  const state = await caches.open(STATE);
-  const known = await state.match(REACHED);
-  const { language = "" } = known ? ((await known.json()) as { language?: string }) : {};
   const cache = await caches.open(FILES);
-  const page = await cache.match(offline[language] ?? offline[FALLBACK]);
+  const page = await cache.match(offline[await lastLanguage()] ?? offline[FALLBACK]);
   return page ? new Response(page.body, { status: 503, headers: { "Content-Type": "text/html; charset=utf-8", "Content-Security-Policy": page.headers.get("Content-Security-Policy") ?? "default-src 'self'", "Cache-Control": "no-store" } }) : Response.error();
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.http import HttpResponse
 from django.utils import timezone
 from rest_framework.request import Request
@@ -16,6 +17,8 @@ from market.households import keys
 from market.notices import kinds, operations, queries, webpush, words
 from market.notices.models import PushDevice
 from market.notices.operations import Wanted
+
+COOKIE_S = 400 * 86_400  # browsers keep no cookie longer
 
 
 class Notifications(ApiView):
@@ -124,7 +127,13 @@ class Devices(_Mine):
             user=request.user, endpoint=asked.endpoint, p256dh=asked.p256dh, auth=asked.auth, name=asked.name,
             now=timezone.now(),
         )  # fmt: skip
-        return answer(_device(row), 201)
+        response = answer(_device(row), 201)
+        # By this the browser is told no more once its person signs out, whatever became of the session it asked in.
+        response.set_cookie(
+            operations.THIS_DEVICE, str(row.pk), max_age=COOKIE_S, httponly=True, samesite="Lax",
+            secure=settings.SESSION_COOKIE_SECURE,
+        )  # fmt: skip
+        return response
 
 
 class OneDevice(_Mine):

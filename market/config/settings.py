@@ -73,7 +73,11 @@ LEDGER_SNAPSHOTS = "market.exchange.snapshots"  # the module that has the states
 LEDGER_NOTED = "market.api.ledger.note_read"  # who reads them is noted
 # What else knows something about a person: modules with ``obstacle(accounts)`` and ``forget(accounts)``.
 PAYOUTS = "market.payments.personal"  # pays out who leaves; above the package that closes accounts
-PERSONAL_DATA = ["market.payments.personal", "market.disputes.personal", "market.agents.personal"]
+PERSONAL_DATA = [
+    "market.payments.personal",
+    "market.disputes.personal",
+    "market.agents.personal",
+]
 # The account at the bank that members pay into and are paid from; without it no payout file can be made.
 BANK_IBAN = envstr("SUNLEDGER_BANK_IBAN", "DE75512108001245126199" if DEMO else "").replace(" ", "")
 BANK_BIC = envstr("SUNLEDGER_BANK_BIC", "")

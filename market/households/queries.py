@@ -18,7 +18,7 @@ from django.utils.module_loading import import_string
 from market.households import keys
 from market.households.commitments import commitment_of
 from market.households.identities import CACHE, KEY_TTL_S, Identity
-from market.households.models import Account, AccountRequest, ApiKey, Consent, Home, Role, User
+from market.households.models import Account, AccountRequest, ApiKey, Consent, Home, Renewal, Role, User
 
 MAX_LIST = 500  # rows of a staff list; the oldest come first, so that nothing is overlooked
 
@@ -159,6 +159,12 @@ def periods_since(at_ms: int) -> Periods:
         elif closed_at is not None:
             left.add(index)
     return Periods(frozenset(joined), frozenset(left))
+
+
+def renewal_entries(account: int) -> set[int]:
+    """Return the ledger entries that moved money between a person's one account number and another."""
+    rows = Renewal.objects.filter(Q(old__index=account) | Q(new__index=account)).values_list("out_seq", "in_seq")
+    return {seq for pair in rows for seq in pair if seq is not None}
 
 
 def area_sizes() -> dict[str, int]:

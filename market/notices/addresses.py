@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import ipaddress
+import re
 import socket
 import ssl
 from typing import Final
@@ -17,6 +18,8 @@ from django.conf import settings
 
 TIMEOUT_S: Final = 10.0  # of one step on the socket
 MAX_ENDPOINT: Final = 1_024
+MAX_HOST: Final = 253
+LABEL: Final = re.compile(r"[a-z0-9_-]{1,63}")  # what a name in DNS is made of (RFC 1035)
 HTTPS: Final = 443
 
 
@@ -33,8 +36,10 @@ def allowed(endpoint: str) -> bool:
         port = parts.port
     except ValueError:
         return False
-    host = (parts.hostname or "").rstrip(".")
+    host = parts.hostname or ""
     if parts.scheme != "https" or port not in (None, HTTPS) or "@" in parts.netloc or not parts.path.strip("/"):
+        return False
+    if len(host) > MAX_HOST or not all(LABEL.fullmatch(label) for label in host.split(".")):
         return False
     return any(_is_of(host, service) for service in settings.PUSH_SERVICES)
 

@@ -19,7 +19,9 @@ from market.notices import addresses, kinds
 from market.notices.models import DEVICE_NAME_LENGTH, PushDevice, PushSettings, ReadMark
 from market.notices.queries import unread_key
 
+THIS_DEVICE: Final = "push_device"  # the cookie by which a browser is known to be one of the devices
 MAX_DEVICES: Final = 10  # of one person
+MAX_DIGITS: Final = 15  # of a device's number
 POINT_BYTES: Final = 65  # an uncompressed point of P-256
 AUTH_BYTES: Final = 16
 
@@ -120,6 +122,18 @@ def add_device(*, user: User, endpoint: str, p256dh: str, auth: str, name: str, 
 def remove_device(*, user: User, device: int) -> bool:
     """Tell a device no more; return whether it was told. Safe to repeat."""
     return bool(PushDevice.objects.filter(user=user, pk=device).delete()[0])
+
+
+def told_here(*, user: User, cookie: str) -> int | None:
+    """Return the device of a person that the cookie of a browser names; None when it is none of theirs."""
+    if not (cookie.isascii() and cookie.isdigit()) or len(cookie) > MAX_DIGITS:
+        return None
+    return PushDevice.objects.filter(user=user, pk=int(cookie)).values_list("pk", flat=True).first()
+
+
+def read_up_to(*, user: User) -> dict[str, int] | None:
+    """Return time (ms) and entry of the newest notice that a person has read; None when there is none."""
+    return ReadMark.objects.filter(user=user).values("at_ms", "seq").first()
 
 
 def decoded(text: str) -> bytes | None:

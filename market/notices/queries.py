@@ -97,10 +97,12 @@ def _settled(account: int) -> Iterator[Notice]:
 
 
 def _funds(account: int) -> Iterator[Notice]:
+    moved = households.renewal_entries(account)
     for side, what in (("credit", "deposit"), ("debit", "payout")):
         rows = Transfer.objects.filter(**{side: account}, kind="fund").order_by("-id")[:MAX_LIST]
         for row in rows:
-            yield Notice(kinds.MONEY, what, row.at_ms, row.id // TRANSFERS_AN_ENTRY, "", 0, row.amount)
+            if (seq := row.id // TRANSFERS_AN_ENTRY) not in moved:
+                yield Notice(kinds.MONEY, what, row.at_ms, seq, "", 0, row.amount)
 
 
 def _orders(account: int) -> Iterator[Notice]:

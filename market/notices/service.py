@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 
 from django.conf import settings
 from django.db import close_old_connections, connection
+from django.db.models import Max
 from django.utils import translation
 
 from market.disputes.models import Step
@@ -36,6 +37,8 @@ from market.engine.events import (
 from market.exchange import gateway
 from market.exchange.exchange import Exchange
 from market.exchange.outcomes import Committed, NotRunning
+from market.grid.models import Decision
+from market.households import renewal
 from market.households.models import Account
 from market.notices import addresses, kinds, operations, webpush, words
 from market.notices.kinds import Notice
@@ -53,15 +56,17 @@ RETRIES_S: Final = (30.0, 120.0)
 MAX_FAILURES: Final = 5  # in a row, then a device is forgotten: its address is broken
 SENDERS: Final = 4
 STOP_TIMEOUT_S: Final = 20.0
+FAILED: Final = -1  # instead of a push service's status: the message did not get that far
 
 
 class Member(NamedTuple):
-    """An account whose owner has devices."""
+    """An account whose owner has devices; closed ones too: an earlier number's energy is still settled and corrected."""
 
     account: int
     area: str
     user: int
     language: str
+    closed_at: datetime | None = None
 
 
 class Message(NamedTuple):
@@ -87,7 +92,8 @@ def notices_of(event: Event, members: dict[int, Member]) -> Iterator[tuple[int, 
         if what:
             yield event.account, _notice(kinds.ORDER, what, event, event.remaining_wh)  # type: ignore[union-attr]
     elif kind is Funded:
-        if event.account in members:  # type: ignore[union-attr]
+        # From a person's one number to the next no money comes or goes.
+        if event.account in members and event.reason != renewal.REASON:  # type: ignore[union-attr]
             amount_e7: int = event.amount_e7  # type: ignore[union-attr]
             what = "deposit" if amount_e7 > 0 else "payout"
             yield event.account, Notice(kinds.MONEY, what, event.at_ms, event.seq, "", 0, abs(amount_e7))  # type: ignore[union-attr]
@@ -130,6 +136,8 @@ def _settled(event: Settled, members: dict[int, Member]) -> Iterator[tuple[int, 
 def _halted(event: HaltSet, members: dict[int, Member]) -> Iterator[tuple[int, Notice]]:
     notice = Notice(kinds.CONNECTION, "halted" if event.on else "resumed", event.at_ms, event.seq)
     for member in members.values():
+        if member.closed_at is not None:
+            continue
         mine = {"market": "", "area": member.area, "account": str(member.account)}
         if mine.get(event.scope) == event.target:
             yield member.account, notice
@@ -154,14 +162,14 @@ class PushService:
         self._loaded_s = -RELOAD_S
         self._incoming: deque[Committed] = deque(maxlen=MAX_BATCHES)
         self._retries: deque[tuple[float, Message]] = deque(maxlen=MAX_RETRIES)
-        self._answered: datetime | None = None  # answers to objections up to here have been told
+        self._answered = 0  # steps of objections up to here have been looked at
         self._exchange: Exchange | None = None
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Begin to listen, and to tell in a thread of its own."""
         exchange = gateway.current()
-        self._answered = datetime.fromtimestamp(exchange.now_ms() / 1000, UTC)
+        self._answered = Step.objects.aggregate(newest=Max("pk"))["newest"] or 0
         self._reload()
         exchange.listen(self._heard)
         self._exchange = exchange
@@ -201,7 +209,8 @@ class PushService:
         """Tell what happened since the last round; return how many messages went out."""
         self._reload()
         told = [(account, notice) for account, notice in self._happened() if account in self._members]
-        messages = self._messages(told)[:MAX_MESSAGES] + self._due()
+        messages = self._messages(_decided(told))[:MAX_MESSAGES]
+        messages += self._due({(message.device, message.topic) for message in messages})
         statuses = list(senders.map(self._send, messages))
         for message, status in zip(messages, statuses, strict=True):
             self._note(message, status)
@@ -213,8 +222,8 @@ class PushService:
             return
         self._loaded_s = time.monotonic()
         people = PushDevice.objects.order_by().values("user").distinct()
-        rows = Account.objects.filter(closed_at=None, user__in=people, user__is_active=True)
-        found = rows.values_list("index", "area", "user", "user__language")[:MAX_TOLD]
+        rows = Account.objects.filter(user__in=people, user__is_active=True).order_by("-index")
+        found = rows.values_list("index", "area", "user", "user__language", "closed_at")[:MAX_TOLD]
         self._members = {row[0]: Member(*row) for row in found}
 
     def _happened(self) -> Iterator[tuple[int, Notice]]:
@@ -229,30 +238,34 @@ class PushService:
         yield from self._answers()
 
     def _answers(self) -> Iterator[tuple[int, Notice]]:
-        """Yield answers to objections: they are no events of the exchange."""
-        if not self._members:
-            return
-        rows = Step.objects.filter(at__gt=self._answered, after__in=ANSWERED, dispute__account__index__in=self._members)
-        for step in rows.select_related("dispute__account").order_by("at")[:MAX_MESSAGES]:
-            self._answered = step.at
-            at_ms = round(step.at.timestamp() * 1000)
-            notice = Notice(kinds.OBJECTION, "answered", at_ms, 0, step.dispute.contract)
-            yield step.dispute.account.index, notice
+        """Yield answers to objections: they are no events of the exchange.
+
+        Those to people without devices are passed over, so that a device is not told of what was before it.
+        """
+        rows = Step.objects.filter(pk__gt=self._answered).select_related("dispute__account").order_by("pk")
+        for step in rows[:MAX_MESSAGES]:
+            self._answered = step.pk
+            account = step.dispute.account.index
+            if step.after in ANSWERED and account in self._members:
+                at_ms = round(step.at.timestamp() * 1000)
+                yield account, Notice(kinds.OBJECTION, "answered", at_ms, 0, step.dispute.contract)
 
     def _messages(self, told: list[tuple[int, Notice]]) -> list[Message]:
-        by_account: dict[int, list[Notice]] = {}
+        by_user: dict[int, list[Notice]] = {}
+        languages: dict[int, str] = {}
         for account, notice in told:
-            by_account.setdefault(account, []).append(notice)
+            member = self._members[account]
+            by_user.setdefault(member.user, []).append(notice)
+            languages[member.user] = member.language
         hour = self._now().astimezone(ZoneInfo(settings.MARKET_TIME_ZONE)).hour
         messages: list[Message] = []
-        for account, notices in by_account.items():
-            member = self._members[account]
-            wish = operations.wanted(member.user)
-            wanted = [notice for notice in kinds.together(notices) if notice.kind in wish.kinds]
+        for user, notices in by_user.items():
+            wish = operations.wanted(user)
+            wanted = one_a_kind([notice for notice in notices if notice.kind in wish.kinds])
             if not wanted or wish.quiet_at(hour):
                 continue
-            devices = list(PushDevice.objects.filter(user=member.user).select_related("user"))
-            with translation.override(member.language or settings.LANGUAGE_CODE):
+            devices = list(PushDevice.objects.filter(user=user).select_related("user"))
+            with translation.override(languages[user] or settings.LANGUAGE_CODE):
                 contents = [(notice.kind, content_of(notice, amounts=wish.amounts)) for notice in wanted]
             for device in devices:
                 address = webpush.Address(device.endpoint, device.p256dh, device.auth)
@@ -261,15 +274,28 @@ class PushService:
 
     # --- sending -------------------------------------------------------------------------------------------------------
     def _send(self, message: Message) -> int:
+        if self._stopping.is_set():
+            return webpush.UNREACHED
+        try:
+            return self._sent(message)
+        except Exception:  # one device's address and keys must not keep the others from being told
+            log.exception("a push message could not be made or sent")
+            return FAILED
+
+    def _sent(self, message: Message) -> int:
         return webpush.send(message.content, message.address, topic=message.topic, connect=self._connect)
 
-    def _due(self) -> list[Message]:
+    def _due(self, newer: Collection[tuple[int, str]]) -> list[Message]:
+        """Take the messages whose second try is due; those that a newer one replaces are dropped."""
         now_s = time.monotonic()
-        due = [message for at_s, message in self._retries if at_s <= now_s]
-        waiting = [entry for entry in self._retries if entry[0] > now_s]
+        kept = [entry for entry in self._retries if (entry[1].device, entry[1].topic) not in newer]
+        due = [message for at_s, message in kept if at_s <= now_s]
+        waiting = [entry for entry in kept if entry[0] > now_s]
         self._retries.clear()
         self._retries.extend(waiting)
-        return due
+        # A device may have been removed, or may tell somebody else by now.
+        there = {*PushDevice.objects.filter(pk__in=[message.device for message in due]).values_list("pk", flat=True)}
+        return [message for message in due if message.device in there]
 
     def _note(self, message: Message, status: int) -> None:
         """Do what a push service's answer asks for. The log names neither people nor addresses."""
@@ -288,6 +314,33 @@ class PushService:
                 devices.delete()
             elif row is not None:
                 devices.update(failures=row.failures + 1)
+
+
+def _decided(told: list[tuple[int, Notice]]) -> list[tuple[int, Notice]]:
+    """Leave out limits that nobody decided on: a change of number sets a connection anew with the limits it had."""
+    set_by = [notice.seq for _account, notice in told if notice.what == "limits"]
+    decided = {*Decision.objects.filter(kind="connection", seq__in=set_by).values_list("seq", flat=True)}
+    return [(account, notice) for account, notice in told if notice.what != "limits" or notice.seq in decided]
+
+
+def one_a_kind(notices: list[Notice]) -> list[Notice]:
+    """Return one notice a kind, for a device shows no more than the last of each.
+
+    Trades of several intervals are added up; of all else the newest stands, as with a halt that has ended meanwhile.
+    """
+    found: dict[str, Notice] = {}
+    for notice in kinds.together(notices):  # newest first
+        before = found.get(notice.kind)
+        if before is None:
+            found[notice.kind] = notice
+        elif notice.kind in (kinds.SOLD, kinds.BOUGHT):
+            found[notice.kind] = before._replace(
+                contract="",
+                energy_wh=before.energy_wh + notice.energy_wh,
+                amount_e7=before.amount_e7 + notice.amount_e7,
+                count=before.count + notice.count,
+            )
+    return list(found.values())
 
 
 def content_of(notice: Notice, *, amounts: bool) -> dict[str, str]:

@@ -40,8 +40,10 @@ def title(notice: Notice) -> str:
 def text(notice: Notice, *, amounts: bool = True) -> str:
     """Return a sentence with the interval and, where they may be shown, energy and money; "" when there is no more to say."""
     if notice.kind in (SOLD, BOUGHT) and amounts:
-        values = {"energy": energy(notice.energy_wh), "amount": money(notice.amount_e7), "slot": slot(notice.contract)}
-        return _("%(energy)s for %(slot)s, %(amount)s.") % values
+        values = {"energy": energy(notice.energy_wh), "amount": money(notice.amount_e7)}
+        if not notice.contract:  # of several intervals
+            return _("%(energy)s, %(amount)s.") % values
+        return _("%(energy)s for %(slot)s, %(amount)s.") % {**values, "slot": slot(notice.contract)}
     if notice.kind == MONEY and amounts:
         if notice.contract:
             return _("%(amount)s for %(day)s.") % {"amount": money(notice.amount_e7), "day": day(notice.contract)}

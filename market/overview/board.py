@@ -69,7 +69,6 @@ class Board(NamedTuple):
 
     at_ms: int
     area: str
-    homes: int
     topup_e4: int
     spill_e4: int
     ahead: tuple[Ahead, ...]
@@ -167,7 +166,7 @@ def _make(exchange: Exchange, sums: _Sums) -> Board:
     behind = sums.traded(names)
     measured, settled = sums.measured(names)
     return Board(
-        now_ms, live.root, homes, live.topup_e4, live.spill_e4, live.ahead, tuple(behind),
+        now_ms, live.root, live.topup_e4, live.spill_e4, live.ahead, tuple(behind),
         local_sun(measured) if open_to_all else None, settled, _health(exchange, now_ms),
     )  # fmt: skip
 

@@ -31,6 +31,7 @@ from market.households.demo import PEOPLE, SECOND, demo_person, ensure_demo_peop
 from market.households.models import NAME_LENGTH, Role
 from market.households.operations import HouseholdError
 from market.households.sealed import login_of
+from market.notices import operations as notices
 from market.pages.context import running_exchange
 from market.pages.forms import SignInForm, SignUpForm
 from market.pages.roles import only_for, own_page
@@ -158,6 +159,10 @@ def sign_out(request: HttpRequest) -> HttpResponse:
     """Sign out."""
     person = request.user
     if person.is_authenticated:
+        # Who signs out here does not want the next person at this browser to see what happens.
+        device = notices.told_here(user=person, cookie=request.COOKIES.get(notices.THIS_DEVICE, ""))
+        if device is not None:
+            notices.remove_device(user=person, device=device)
         sessions.signed_out(session_key=request.session.session_key or "")
     logout(request)
     if person.pk is not None:

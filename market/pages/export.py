@@ -141,7 +141,12 @@ def _choices(user: User) -> Parts:
     return _json(
         {
             "autopilot": agents.chosen_by(user)._asdict(),
-            "notifications": {**wish._asdict(), "kinds": sorted(wish.kinds), "devices": told},
+            "notifications": {
+                **wish._asdict(),
+                "kinds": sorted(wish.kinds),
+                "devices": told,
+                "read_up_to": notices.read_up_to(user=user),
+            },
             "weekly_summary": subscriptions.about(user),
         }
     )

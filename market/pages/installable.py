@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any, Final
 
 import orjson
@@ -74,7 +75,7 @@ def _manifest(language: str) -> dict[str, Any]:
 def service_worker(request: HttpRequest) -> HttpResponse:
     """Return the service worker with what it must know of this build in front: another build is another worker."""
     facts = {
-        "build": settings.BUILD,
+        "build": _build(),
         "static": settings.STATIC_URL,
         "shell": [static(name) for name in SHELL],
         "offline": {language: reverse("offline", args=[language]) for language in LANGUAGES},
@@ -88,15 +89,25 @@ def service_worker(request: HttpRequest) -> HttpResponse:
     return response
 
 
+def _build() -> str:
+    """Return what the worker's files and its page without a connection are kept under: their content's digest."""
+    pages = "".join(_offline(language).content.decode() for language in LANGUAGES)
+    return hashlib.sha256(f"{settings.BUILD}{pages}".encode()).hexdigest()[:12]
+
+
 @require_safe
 def offline(request: HttpRequest, language: str) -> HttpResponse:
     """Return the page that stands in when there is no connection: the same for everybody, with nothing of the market."""
     if language not in LANGUAGES:
         raise Http404
-    with translation.override(language):
-        response = render(None, "public/offline.html", {"language": language, "words": _offline_words()})  # type: ignore[arg-type]
+    response = _offline(language)
     response["Cache-Control"] = "no-cache"
     return response
+
+
+def _offline(language: str) -> HttpResponse:
+    with translation.override(language):
+        return render(None, "public/offline.html", {"language": language, "words": _offline_words()})  # type: ignore[arg-type]
 
 
 def _offline_words() -> dict[str, str]:

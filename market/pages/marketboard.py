@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.template.loader import render_to_string
 from django.urls import path
+from django.utils.cache import add_never_cache_headers
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import get_language
 from django.views.decorators.http import require_safe
@@ -77,7 +78,10 @@ def market(request: HttpRequest) -> HttpResponse:
     """Show the market to anybody."""
     exchange = running_exchange()
     content = None if exchange is None else _content(overview.board(exchange))
-    return render(request, "public/market.html", {"content": content})
+    response = render(request, "public/market.html", {"content": content})
+    if request.user.is_authenticated:  # around what is for everybody stands what is theirs
+        add_never_cache_headers(response)
+    return response
 
 
 def _content(board: Board) -> SafeString:

@@ -91,6 +91,7 @@ def _page(request: HttpRequest, form: PushForm) -> HttpResponse:
         "form": form,
         "devices": operations.devices_of(request.user),
         "key": webpush.public_key(),
+        "this_device": operations.told_here(user=request.user, cookie=request.COOKIES.get(operations.THIS_DEVICE, "")),
     }
     return render(request, "account/notifications.html", context)
 

@@ -13,14 +13,14 @@ from market.exchange.models import Contract
 from market.households import queries as households
 from market.metering import queries as metering
 
+MINUTE_MS = 60_000
 # Market time after delivery in which meters answer. Then an area is settled, by estimates where they have not: no home waits
 # longer for its neighbours' meters, whatever these do.
-DEADLINE_MS = 5 * 60_000
-# The same in a market whose settlements are final at once: there a value that comes later is lost.
-UNCORRECTED_DEADLINE_MS = 60 * 60_000
-SILENT_AFTER = (
-    4  # intervals a meter has missed before nobody waits for it at all; it is waited for again once it answers
-)
+DEADLINE_MS = 5 * MINUTE_MS
+# The same where a settlement is final sooner than that, or at once: there a value that comes later is lost.
+UNCORRECTED_DEADLINE_MS = 60 * MINUTE_MS
+# Intervals a meter has missed before nobody waits for it at all; it is waited for again once it answers.
+SILENT_AFTER = 4
 
 
 class Members(NamedTuple):
@@ -32,8 +32,12 @@ class Members(NamedTuple):
 
 def deadline_ms(engine: Engine, contract: str) -> int:
     """Return how long after its end (ms) a contract's areas wait for meters; runs inside ``Exchange.read``."""
-    corrected = contract in engine.provisional or engine.params.final_after_min
-    return DEADLINE_MS if corrected else UNCORRECTED_DEADLINE_MS
+    open_ = engine.provisional.get(contract)  # by the rule that was in force when its first area was settled
+    if open_ is None:
+        corrected_ms = engine.params.final_after_min * MINUTE_MS
+    else:
+        corrected_ms = open_.final_ms - contract_start_ms(contract) - engine.interval_ms
+    return DEADLINE_MS if corrected_ms >= UNCORRECTED_DEADLINE_MS else UNCORRECTED_DEADLINE_MS
 
 
 def members(engine: Engine) -> Members:

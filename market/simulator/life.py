@@ -35,9 +35,8 @@ log = logging.getLogger(__name__)
 
 STANDARD_LOAD = ("H0-A", 2_000)  # profile and W of a household that joined without any data of its own
 MAX_METERED = 1_000  # contracts that are remembered as metered; a delivered one is settled long before that
-READ_LATE_MS = (
-    2 * 3_600_000
-)  # market time from an interval's start in which its meters are read, if they could not be before
+# Market time from an interval's start in which its meters are read, if they could not be before.
+READ_LATE_MS = 2 * 3_600_000
 MAX_CONTRACTS_A_CALL = 8  # delivered contracts that are metered in one call
 MAX_POWERS = 200  # homes of persons whose power is noted
 AHEAD_MS = 24 * 3_600_000  # how far a person's home is told what to expect

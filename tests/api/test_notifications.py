@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from django.test import override_settings
+from django.test import Client, override_settings
 
 from market.api import shapes
+from market.households.models import User
+from market.notices.models import PushDevice
+from market.notices.operations import THIS_DEVICE
 from tests.api.conftest import City, Person, refused, shaped
 from tests.integration.test_push import HOST, Browser
 from tests.integration.witness_http import wait_for
@@ -90,6 +93,23 @@ def test_devices_come_and_go_and_only_by_their_owner(alice: Person, bob: Person)
     assert shaped(alice.by_hand("DELETE", f"{PUSH}/{made.id}"), shapes.PushDevicePage).results == []
     inside = {**wish, "endpoint": "https://169.254.169.254/latest"}
     refused(alice.by_hand("POST", PUSH, json=inside), 422, "invalid_endpoint", "endpoint")
+
+
+def test_who_signs_out_is_not_told_on_this_browser_any_more(alice: Person, bob: Person) -> None:
+    browser, other = Browser("here"), Browser("elsewhere")
+    for one in (other, browser):
+        made = alice.by_hand("POST", PUSH, json={"endpoint": one.endpoint, "name": "", **one.keys})
+    cookie = made.cookies[THIS_DEVICE]
+    theirs = Browser("bob")
+    bobs = bob.by_hand("POST", PUSH, json={"endpoint": theirs.endpoint, "name": "", **theirs.keys}).json()["id"]
+    for sent, left in ((str(bobs), 2), ("x", 2), ("9" * 30, 2), (cookie, 1)):
+        client = Client()
+        client.force_login(User.objects.get(username="alice"))
+        client.cookies[THIS_DEVICE] = sent
+        assert client.post("/sign-out").status_code == 302
+        assert PushDevice.objects.filter(user__username="alice").count() == left, sent
+    assert PushDevice.objects.filter(pk=bobs).exists()
+    assert PushDevice.objects.get(user__username="alice").endpoint == other.endpoint
 
 
 def test_who_may(city: City, alice: Person, rita: Person) -> None:

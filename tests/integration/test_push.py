@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,17 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from django.test import override_settings
 
+from market.disputes.models import Dispute, Step
 from market.engine.commands import BUY, SELL
+from market.engine.events import TradeRecalled
 from market.exchange import operations as exchange_operations
+from market.exchange.outcomes import Committed
+from market.grid import operations as grid
 from market.households import operations as households
-from market.households.models import User
-from market.notices import operations, queries, webpush
-from market.notices.kinds import CONNECTION, MONEY, SOLD
+from market.households import renewal
+from market.households.models import Account, Role, User
+from market.notices import addresses, operations, queries, webpush
+from market.notices.kinds import CONNECTION, CORRECTION, KINDS, MONEY, SOLD
 from market.notices.models import PushDevice, ReadMark
 from market.notices.operations import NoticeError, Wanted
 from market.notices.service import MAX_FAILURES, PushService
@@ -186,8 +191,17 @@ def test_what_a_person_chose_is_kept_to(street: Street) -> None:
 def test_a_halt_is_told_to_those_it_concerns(street: Street) -> None:
     for scope, target in (("area", "LV2.1"), ("account", str(street.market.bob)), ("area", "LV1.1"), ("market", "")):
         exchange_operations.set_halt(street.market.exchange, scope=scope, target=target, on=True, reason="operator")
-    street.round()
+        street.round()
     assert [message["tag"] for message in street.read()] == [CONNECTION, CONNECTION]
+
+
+def test_new_limits_are_told(street: Street) -> None:
+    olga = households.create_person(username="olga", password=None, role=Role.OPERATOR)
+    grid.set_connection(
+        street.market.exchange, by=olga, once="one", account=street.account, import_w=5_000, export_w=5_000
+    )
+    assert street.round() == 1
+    assert street.read()[0]["title"] == "您的并网点有新的限值"
 
 
 @pytest.mark.parametrize("status", [404, 410])
@@ -323,10 +337,131 @@ def test_all_of_it_goes_with_the_person(street: Street) -> None:
     operations.read_up_to(user=street.anna, mark="5.5")
     operations.choose(user=street.anna, wish=operations.DEFAULTS)
     pk = street.anna.pk
-    from market.households.models import Account
-
     Account.objects.filter(user=street.anna).update(user=None)
     User.objects.filter(pk=pk).delete()
     assert not PushDevice.objects.exists()
     assert not ReadMark.objects.exists()
     assert operations.wanted(pk) == operations.DEFAULTS
+
+
+# --- whose, what and in which order -------------------------------------------------------------------------------------
+def test_who_changes_the_number_is_told_of_no_money_and_of_no_limits(street: Street) -> None:
+    street.market.clock.advance(minutes=1)
+    operations.choose(user=street.anna, wish=Wanted(frozenset(KINDS)))
+    street.round()
+    street.service.sent.clear()
+    before = [notice.what for notice in queries.told(street.anna).notices]
+    with override_settings(RENEWAL_DAYS=1):
+        renewal.renew_account(street.market.exchange, user=street.anna, now=NOW + timedelta(days=2))
+    assert [notice.what for notice in queries.told(street.anna).notices] == before == ["deposit"]
+    street.round()
+    assert street.read() == []
+
+
+def test_what_happens_under_an_earlier_number_is_told_too_and_a_halt_once(street: Street) -> None:
+    with override_settings(RENEWAL_DAYS=1):
+        renewal.renew_account(street.market.exchange, user=street.anna, now=NOW + timedelta(days=2))
+    street.push._loaded_s = -1e9
+    street.round()
+    street.service.sent.clear()
+    exchange_operations.set_halt(street.market.exchange, scope="market", target="", on=True, reason="operator")
+    assert street.round() == 1
+    contract = street.market.contract()
+    recalled = TradeRecalled(900, 1, 899, contract, "meter", 500, street.market.bob, street.account, 0, 0)
+    street.push._heard(Committed(900, 901, 1, [recalled], None))
+    assert street.round() == 1
+    assert street.read()[-1]["tag"] == CORRECTION
+
+
+def test_one_message_a_kind_says_the_newest_or_all_of_it(street: Street) -> None:
+    operations.choose(user=street.anna, wish=Wanted(frozenset({SOLD, CONNECTION}), amounts=True))
+    for on in (True, False):
+        exchange_operations.set_halt(street.market.exchange, scope="market", target="", on=on, reason="operator")
+    for ahead in (2, 3):
+        contract = street.market.contract(ahead)
+        street.market.place(street.account, SELL, "0.2000", 1_000, contract=contract)
+        street.market.place(street.market.bob, BUY, "0.2000", 1_000, contract=contract)
+    assert street.round() == 2
+    told = {message["tag"]: message for message in street.read()}
+    assert told[CONNECTION]["title"] == "交易恢复"
+    assert told[SOLD]["body"] == "2.00 kWh，€0.40。"
+
+
+def test_one_bad_address_takes_nothing_from_the_others(street: Street) -> None:
+    with override_settings(PUSH_SERVICES=[HOST, "*.push.example"]):
+        for name in ("a" * 64, "a.", "a" * 300):
+            assert not addresses.allowed(f"https://{name}.push.example/x"), name
+
+    def connect(endpoint: str) -> http.client.HTTPConnection:
+        if endpoint.endswith("bad"):
+            raise ValueError("what nobody thought of")
+        return street.service.connect(endpoint)
+
+    bert = households.create_person(username="bert", password=None)
+    households.open_account(street.market.exchange, now=NOW, user=bert, area="LV1.1")
+    bad = Browser("bad")
+    operations.add_device(user=bert, endpoint=bad.endpoint, name="", now=NOW, **bad.keys)
+    street.push._connect = connect
+    street.push._loaded_s = -1e9
+    street.round()
+    exchange_operations.set_halt(street.market.exchange, scope="market", target="", on=True, reason="operator")
+    assert street.round() == 2
+    assert [message["tag"] for message in street.read()] == [CONNECTION]
+
+
+def test_a_device_that_was_removed_gets_no_second_try(street: Street, monkeypatch: pytest.MonkeyPatch) -> None:
+    street.service.status = 503
+    street.trade()
+    assert street.round() == 1
+    PushDevice.objects.all().delete()
+    later = time.monotonic() + 60
+    monkeypatch.setattr("market.notices.service.time.monotonic", lambda: later)
+    assert street.round() == 0
+
+
+def test_who_stops_does_not_wait_for_push_services(street: Street) -> None:
+    street.push._stopping.set()
+    street.trade()
+    street.round()
+    assert street.service.sent == []
+
+
+def test_a_device_is_not_told_of_answers_from_before_it_was_there(street: Street) -> None:
+    contract = street.market.contract()
+    street.trade()
+    account = Account.objects.get(index=street.account)
+    dispute = Dispute.objects.create(
+        account=account, kind="line", contract=contract, seq=1, opened_at=NOW, steps=2, state="accepted"
+    )
+    at = datetime.fromtimestamp(street.market.clock.at_ms / 1000, UTC) + timedelta(seconds=1)
+
+    def answer(n: int) -> None:
+        Step.objects.create(dispute=dispute, n=n, before="open", after="accepted", at=at, code="accepted")
+
+    street.round()
+    PushDevice.objects.all().delete()
+    street.push._loaded_s = -1e9
+    street.round()
+    answer(1)
+    street.round()
+    street.device()
+    street.push._loaded_s = -1e9
+    street.service.sent.clear()
+    assert street.round() == 0
+    answer(2)
+    assert street.round() == 1
+    assert street.read()[0]["tag"] == "objection"
+    assert street.round() == 0
+
+
+def test_a_second_try_does_not_follow_what_has_happened_since(street: Street, monkeypatch: pytest.MonkeyPatch) -> None:
+    street.service.status = 503
+    exchange_operations.set_halt(street.market.exchange, scope="market", target="", on=True, reason="operator")
+    assert street.round() == 1
+    street.service.status = 201
+    exchange_operations.set_halt(street.market.exchange, scope="market", target="", on=False, reason="operator")
+    assert street.round() == 1
+    later = time.monotonic() + 60
+    monkeypatch.setattr("market.notices.service.time.monotonic", lambda: later)
+    assert street.round() == 0
+    assert street.read()[-1]["title"] == "交易恢复"

@@ -151,9 +151,11 @@ def test_who_joins_after_delivery_holds_nobody_up() -> None:
         assert settled(market, market.alice, contract) == (0, "measured")
 
 
-def test_where_nothing_can_be_corrected_meters_have_an_hour() -> None:
+@pytest.mark.parametrize("final_after_min", [0, 3, 59])
+def test_where_little_or_nothing_can_be_corrected_meters_have_an_hour(final_after_min: int) -> None:
     with running_market() as market:
-        assert market.exchange.call(PARAMS._replace(final_after_min=0, sharing_scope=0)).refused is None
+        params = PARAMS._replace(final_after_min=final_after_min, sharing_scope=0)
+        assert market.exchange.call(params).refused is None
         contract = market.contract()
         delivered_at_once(market, contract)
         meter(market, contract, bob=(300, 0))

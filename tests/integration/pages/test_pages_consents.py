@@ -23,10 +23,12 @@ from market.engine.commands import BUY, SELL
 from market.households import consents, operations, queries
 from market.households.models import Access, Account, Consent, Role
 from market.notices import operations as notices
+from market.notices.operations import Wanted
 from market.pages import export, zones
 from market.settlement import subscriptions
 from tests.integration.pages.conftest import Town, Visitor
 from tests.integration.pages.test_pages_security import signed_in
+from tests.integration.test_push import HOST, NOW, Browser
 
 PAGE = "/account/consents"
 
@@ -163,6 +165,11 @@ def test_a_copy_has_all_of_mine_and_nothing_of_others(town: Town) -> None:
     town.market.place(town.alice.account, SELL, "0.2000", 1_000, contract=name)
     town.market.place(town.bob.account, BUY, "0.3000", 400, contract=name)
     bob = signed_in(town, "bob")
+    notices.choose(user=town.bob.user, wish=Wanted(frozenset({"sold"}), quiet_from=22, quiet_until=7))
+    notices.read_up_to(user=town.bob.user, mark="5.7")
+    browser = Browser("bob")
+    with override_settings(PUSH_SERVICES=[HOST]):
+        notices.add_device(user=town.bob.user, endpoint=browser.endpoint, name="Phone", now=NOW, **browser.keys)
     assert "Load the copy" in bob.html("/account/export")
     answer: Any = bob.post("/account/export")
     assert answer["Content-Type"] == "application/zip" and answer.streaming
@@ -177,6 +184,10 @@ def test_a_copy_has_all_of_mine_and_nothing_of_others(town: Town) -> None:
     assert {"README.txt", "profile.json", "keys.json", f"{folder}/events.jsonl", f"{folder}/readings.csv"} <= names
     profile = orjson.loads(archive.read("profile.json"))
     assert (profile["name"], profile["email"]) == ("bob", "bob@sunledger.example")
+    told = orjson.loads(archive.read("choices.json"))["notifications"]
+    assert (told["kinds"], told["quiet_from"], told["read_up_to"]) == (["sold"], 22, {"at_ms": 5, "seq": 7})
+    assert [device["name"] for device in told["devices"]] == ["Phone"]
+    assert browser.keys["auth"].encode() not in archive.read("choices.json")
     events = [orjson.loads(line) for line in archive.read(f"{folder}/events.jsonl").splitlines()]
     assert [event["energy_wh"] for event in events if event["type"] == "trade"] == [400]
     everything = b"".join(archive.read(file) for file in names)

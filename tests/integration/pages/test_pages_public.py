@@ -11,9 +11,12 @@ import pytest
 from django.conf import settings
 from django.test import override_settings
 
+from market.households.models import User
+from market.notices import operations
 from market.overview import board as overview
 from market.pages.marketboard import chart_of
 from tests.integration.pages.conftest import Town
+from tests.integration.test_push import HOST, NOW, Browser
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +61,7 @@ def test_the_chart_breaks_where_nothing_was_traded() -> None:
         for n, (price, wh) in enumerate([(1_000, 400), (None, 0), (3_000, 200), (2_000, 100)])
     )
     health = overview.Health(1, 1, 0, (), "none", None)
-    board = overview.Board(0, "CITY", 12, 4_000, 800, (), behind, None, 0, health)
+    board = overview.Board(0, "CITY", 4_000, 800, (), behind, None, 0, health)
     chart = chart_of(board)
     assert chart is not None
     assert chart.line == "M0 120H240M480 0H720L720 60H960"
@@ -101,6 +104,31 @@ def test_the_service_worker_is_that_of_this_build(town: Town) -> None:
     for address in [*facts["shell"], *facts["offline"].values()]:
         assert town.nobody.get(address).status_code == 200, address
     assert "import" not in code[code.index(";\n") :]
+
+
+def test_another_text_of_the_page_without_a_connection_is_another_service_worker(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = town.nobody.get("/sw.js").content
+    assert town.nobody.get("/sw.js").content == before
+    monkeypatch.setattr("market.pages.installable._offline_words", lambda: {"since": "Said better"})
+    assert town.nobody.get("/sw.js").content != before
+
+
+def test_the_market_page_of_somebody_signed_in_is_not_kept(town: Town) -> None:
+    assert "no-store" in town.alice.get("/market")["Cache-Control"]
+    assert not town.nobody.get("/market").has_header("Cache-Control")
+
+
+def test_only_a_device_that_tells_this_person_counts_as_told(town: Town) -> None:
+    alice, bert = (User.objects.get(username=name) for name in ("alice", "bob"))
+    with override_settings(PUSH_SERVICES=[HOST]):
+        browser = Browser("here")
+        mine = operations.add_device(user=alice, endpoint=browser.endpoint, name="", now=NOW, **browser.keys)
+        town.alice.client.cookies[operations.THIS_DEVICE] = str(mine.pk)
+        assert f'data-device="{mine.pk}"' in town.alice.html("/notifications")
+        operations.add_device(user=bert, endpoint=browser.endpoint, name="", now=NOW, **browser.keys)
+        assert 'data-device=""' in town.alice.html("/notifications")
 
 
 def test_static_files_may_be_kept_for_ever(town: Town) -> None:
