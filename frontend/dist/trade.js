@@ -174,7 +174,7 @@ import{a as e,d as t,f as n,l as r,n as i,o as a,p as o,r as s,s as c,t as l,u}f
             </tbody>
           </table>
         </div>
-      </details>`}};customElements.define(`market-chart`,On);var J=360,Y=150,kn=18,An=class extends U{constructor(...e){super(...e),this.parts=[`book`,`contract`],this.tableOpen=!1}picture(e,n,r){let i=e.length&&n.length?(e[0].e4+n[0].e4)/2:(e[0]??n[0]).e4,a=(i-r.lowE4)*J/(r.highE4-r.lowE4);return k`<svg class="steps" viewBox="0 0 ${J} ${188}" aria-hidden="true">
+      </details>`}};customElements.define(`market-chart`,On);var J=360,Y=150,kn=18,An=class extends U{constructor(...e){super(...e),this.parts=[`book`,`contract`],this.tableOpen=!1}picture(e,n,r){let i=e.length&&n.length?(e[0].e4+n[0].e4)/2:(e[0]??n[0]).e4,a=(i-r.lowE4)*J/(r.highE4-r.lowE4);return k`<svg class="depth-steps" viewBox="0 0 ${J} ${188}" aria-hidden="true">
       <g transform="translate(0 ${kn})">
         ${He`<path class="bids" d=${Xt(n,`bid`,r,J,Y)} /><path class="asks" d=${Xt(e,`ask`,r,J,Y)} />
         <line x1="0" x2=${J} y1=${Y} y2=${Y} />`}

@@ -19,7 +19,7 @@ class Depth extends PageElement {
   private picture(asks: Step[], bids: Step[], of: Frame): TemplateResult {
     const middle = asks.length && bids.length ? (asks[0].e4 + bids[0].e4) / 2 : (asks[0] ?? bids[0]).e4;
     const x = ((middle - of.lowE4) * WIDTH) / (of.highE4 - of.lowE4);
-    return html`<svg class="steps" viewBox="0 0 ${WIDTH} ${HEIGHT + TOP + BOTTOM}" aria-hidden="true">
+    return html`<svg class="depth-steps" viewBox="0 0 ${WIDTH} ${HEIGHT + TOP + BOTTOM}" aria-hidden="true">
       <g transform="translate(0 ${TOP})">
         ${svg`<path class="bids" d=${outline(bids, "bid", of, WIDTH, HEIGHT)} /><path class="asks" d=${outline(asks, "ask", of, WIDTH, HEIGHT)} />
         <line x1="0" x2=${WIDTH} y1=${HEIGHT} y2=${HEIGHT} />`}
