@@ -23,7 +23,8 @@ async function saySince(): Promise<void> {
     return;
   }
   const minutes = Math.floor((Date.now() - at) / 60_000);
-  const time = new Intl.DateTimeFormat(document.documentElement.lang, { dateStyle: minutes > 720 ? "medium" : undefined, timeStyle: "short" }).format(at);
+  const language = document.documentElement.lang === "en" ? "en-GB" : document.documentElement.lang; // 24 hours, as everywhere
+  const time = new Intl.DateTimeFormat(language, { dateStyle: minutes > 720 ? "medium" : undefined, timeStyle: "short" }).format(at);
   since.textContent = fill(minutes ? words.since : words.now, { time, minutes });
 }
 

@@ -31,20 +31,20 @@ class Replay {
 
   private key(event: KeyboardEvent): void {
     const rel = event.key === "PageUp" ? "next" : event.key === "PageDown" ? "prev" : "";
-    const link = rel && this.moment.querySelector<HTMLAnchorElement>(`.steps a[rel="${rel}"]`);
+    const link = rel && this.moment.querySelector<HTMLAnchorElement>(`.entry-steps a[rel="${rel}"]`);
     if (!link) return;
     event.preventDefault();
     void this.show(link.href, true);
   }
 
   private click(event: MouseEvent): void {
-    const link = (event.target as Element).closest<HTMLAnchorElement>(".steps a");
+    const link = (event.target as Element).closest<HTMLAnchorElement>(".entry-steps a");
     if (!link || event.button !== 0 || event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
     const label = link.textContent;
     void this.show(link.href, true).then(() => {
       // The link is a new one now: the keyboard stays where it was, or as near as there is.
-      const links = Array.from(this.moment.querySelectorAll<HTMLAnchorElement>(".steps a"));
+      const links = Array.from(this.moment.querySelectorAll<HTMLAnchorElement>(".entry-steps a"));
       (links.find((one) => one.textContent === label) ?? links[0])?.focus();
     });
   }

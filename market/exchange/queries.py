@@ -47,8 +47,8 @@ from market.exchange.views import (
 __all__ = [
     "DETAIL", "ChangeView", "OrderView", "account_by_id", "alert", "alerts", "balance", "balances", "candles",
     "changes_of_order", "contract", "contract_states", "contracts", "counts", "events", "fund_seq", "legs",
-    "money_by_kind", "order", "orders", "orders_by_id", "positions", "recalled_at", "refusals", "search_orders", "seq_before",
-    "settlement_lines", "trade_totals", "traded", "trades", "trades_of_order", "transfers", "unsettled",
+    "money_by_kind", "order", "orders", "orders_by_id", "positions", "recalled_at", "refusals", "search_orders", "security",
+    "seq_before", "settlement_lines", "trade_totals", "traded", "trades", "trades_of_order", "transfers", "unsettled",
 ]  # fmt: skip
 
 MAX_FUNDS = 1_000  # fund entries of one account that are looked through
@@ -202,6 +202,16 @@ def positions(account: int, *, contracts: Iterable[str] | None = None) -> list[P
             tally[1] += energy_wh
             tally[3] += energy_wh * sell_e4
     return [PositionView(name, *found[name]) for name in sorted(found)]
+
+
+def security(account: int) -> int:
+    """Return what an account left in clearing against not delivering what it sold and what is not settled yet, e7."""
+    opened = dict(models.Contract.objects.exclude(state="settled").values_list("name", "opened_seq"))
+    if not opened:
+        return 0
+    rows = _standing(models.Trade.objects.filter(seller=account, contract__in=opened, id__gt=min(opened.values())))
+    settled = models.SettlementLine.objects.filter(account=account, contract__in=opened).values("contract")
+    return int(rows.exclude(contract__in=settled).aggregate(total=Sum("margin_e7"))["total"] or 0)
 
 
 def transfers(

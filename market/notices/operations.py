@@ -131,7 +131,7 @@ def told_here(*, user: User, cookie: str) -> int | None:
     return PushDevice.objects.filter(user=user, pk=int(cookie)).values_list("pk", flat=True).first()
 
 
-def read_up_to(*, user: User) -> dict[str, int] | None:
+def read_mark(*, user: User) -> dict[str, int] | None:
     """Return time (ms) and entry of the newest notice that a person has read; None when there is none."""
     return ReadMark.objects.filter(user=user).values("at_ms", "seq").first()
 

@@ -91,9 +91,10 @@ def _settled(account: int) -> Iterator[Notice]:
     for row in rows:
         if _day(row.contract) == cut:
             continue
-        amount_e7 = row.payout_e7 + row.spill_e7 - row.short_e7
-        if row.payout_e7 + row.spill_e7 > 0 and amount_e7 > 0:
-            yield Notice(kinds.MONEY, "settled", row.at_ms, row.seq, row.contract, 0, amount_e7)
+        amount_e7 = row.payout_e7 + row.spill_e7  # what was not delivered is already taken off the payout
+        if amount_e7 > 0:
+            sold_wh = max(0, -row.position_wh)
+            yield Notice(kinds.MONEY, "settled", row.at_ms, row.seq, row.contract, sold_wh, amount_e7)
 
 
 def _funds(account: int) -> Iterator[Notice]:

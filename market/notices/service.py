@@ -128,9 +128,9 @@ def _traded(event: Traded, members: dict[int, Member]) -> Iterator[tuple[int, No
 
 def _settled(event: Settled, members: dict[int, Member]) -> Iterator[tuple[int, Notice]]:
     for row in event.rows:
-        amount_e7 = row.payout_e7 + row.spill_e7 - row.short_e7
-        if row.account in members and row.payout_e7 + row.spill_e7 > 0 and amount_e7 > 0:
-            yield row.account, _notice(kinds.MONEY, "settled", event, 0, amount_e7)
+        amount_e7 = row.payout_e7 + row.spill_e7  # what was not delivered is already taken off the payout
+        if row.account in members and amount_e7 > 0:
+            yield row.account, _notice(kinds.MONEY, "settled", event, max(0, -row.position_wh), amount_e7)
 
 
 def _halted(event: HaltSet, members: dict[int, Member]) -> Iterator[tuple[int, Notice]]:

@@ -46,7 +46,10 @@ def text(notice: Notice, *, amounts: bool = True) -> str:
         return _("%(energy)s for %(slot)s, %(amount)s.") % {**values, "slot": slot(notice.contract)}
     if notice.kind == MONEY and amounts:
         if notice.contract:
-            return _("%(amount)s for %(day)s.") % {"amount": money(notice.amount_e7), "day": day(notice.contract)}
+            values = {"amount": money(notice.amount_e7), "day": day(notice.contract)}
+            if notice.energy_wh:  # sold: what was left as security comes back with the money
+                return _("%(amount)s for %(day)s, security given back included.") % values
+            return _("%(amount)s for %(day)s.") % values
         return money(notice.amount_e7)
     if notice.kind == CORRECTION and amounts and notice.amount_e7:
         sign = "+" if notice.amount_e7 > 0 else ""

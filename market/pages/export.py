@@ -145,7 +145,7 @@ def _choices(user: User) -> Parts:
                 **wish._asdict(),
                 "kinds": sorted(wish.kinds),
                 "devices": told,
-                "read_up_to": notices.read_up_to(user=user),
+                "read_up_to": notices.read_mark(user=user),
             },
             "weekly_summary": subscriptions.about(user),
         }

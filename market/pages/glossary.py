@@ -62,7 +62,8 @@ CHAPTERS = (
             "in, and what the wires cannot carry is left out.")),
         Term("hold", _("set aside"), _(
             "Money that an open order keeps ready in your wallet. It is free again as soon as the order trades for less, ends "
-            "or is taken back.")),
+            "or is taken back. What you sold leaves a part with the market as security: it comes back with the money after "
+            "delivery.")),
         Term("position", _("position"), _(
             "What you bought less what you sold for an interval. You have promised to use, or to deliver, about that much.")),
         Term("iceberg", _("iceberg"), _(

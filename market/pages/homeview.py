@@ -62,6 +62,7 @@ class Money:
     better_e7: int  # than with the grid alone; negative: worse
     free_e7: int
     held_e7: int
+    security_e7: int  # left in clearing until what was sold is delivered
     arrears_e7: int
 
     @property
@@ -196,6 +197,7 @@ def _money(account: int, numbers: Collection[int], now_ms: int, price: PriceNow 
         better_e7=better,
         free_e7=0 if balance is None else balance.free_e7,
         held_e7=0 if balance is None else balance.held_e7,
+        security_e7=exchange.security(account),
         arrears_e7=0 if balance is None else balance.arrears_e7,
     )
 

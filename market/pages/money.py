@@ -125,6 +125,7 @@ def _show(
     payments = queries.payments_of(mine.index, limit=SHOWN)
     context: dict[str, Any] = {
         "balance": exchange_queries.balance(mine.index),
+        "security_e7": exchange_queries.security(mine.index),
         "deposit": deposit or DepositForm(),
         "withdrawal": withdrawal or WithdrawalForm(),
         "announced": [one for one in payments if one.direction == Direction.IN and one.state in OPEN],

@@ -116,6 +116,7 @@ def movements(request: HttpRequest) -> HttpResponse:
         "lines": found,
         "older": older,
         "balance": exchange.balance(account.index),
+        "security_e7": exchange.security(account.index),
         "newest": before is None,
         "tab": "movements",
     }

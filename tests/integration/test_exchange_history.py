@@ -165,6 +165,18 @@ def test_positions_of_an_account() -> None:
     assert queries.positions(market.charlie) == []
 
 
+def test_security_is_out_from_the_sale_until_the_settlement() -> None:
+    with running_market() as market:
+        contract = market.contract(7)
+        market.place(market.alice, SELL, "0.1500", 2_000, contract=contract)
+        market.place(market.bob, BUY, "0.2500", 1_500, contract=contract)
+        margin_e7 = queries.trades(account=market.alice)[0].margin_e7
+        assert queries.security(market.alice) == margin_e7 > 0
+        assert queries.security(market.bob) == queries.security(market.charlie) == 0
+        settled_market(market)  # another interval: what it left comes back, the security of this one stays out
+        assert queries.security(market.alice) == margin_e7
+
+
 def test_trades_in_pages() -> None:
     with running_market() as market:
         for _ in range(5):

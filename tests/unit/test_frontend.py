@@ -35,6 +35,19 @@ def test_no_build_machine_shows(build: ModuleType) -> None:
         assert not re.search(rb"file://|/(home/\w+|root)/|node_modules/", content), path.name
 
 
+def test_no_two_pages_styles_mean_different_things_by_one_class() -> None:
+    """All styles are one file: a bare class that two pages' styles define changes the page that came first."""
+    homes: dict[str, set[str]] = {}
+    for path in (FRONTEND / "src" / "pages").glob("*.css"):
+        styles = re.sub(r"/\*.*?\*/", "", path.read_text(), flags=re.S)
+        for selectors in re.findall(r"([^{}]+)\{", styles):
+            for selector in selectors.split(","):
+                if re.fullmatch(r"\.[\w-]+", selector.strip()):
+                    homes.setdefault(selector.strip(), set()).add(path.name)
+    print_rules = {".band", ".notices", ".skip"}  # the printed statement hides what every page has
+    assert {name: files for name, files in homes.items() if len(files) > 1 and name not in print_rules} == {}
+
+
 def test_templates_hold_no_inline_script_or_style() -> None:
     forbidden = re.compile(
         r"""\sstyle=|<style|\son\w+=["']|<script(?![^>]*\bsrc=)(?![^>]*application/json)|javascript:"""

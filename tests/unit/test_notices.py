@@ -71,6 +71,12 @@ def test_without_amounts_no_number_is_said() -> None:
         assert "0.9" not in said and "3.24" not in said
 
 
+def test_money_says_when_security_is_in_it() -> None:
+    sold, left_over = (Notice(kinds.MONEY, "settled", 1, 1, NOON, sold_wh, 9_000_000) for sold_wh in (100, 0))
+    assert text(sold) == "€0.90 for Sat, 6 Jun, security given back included."
+    assert text(left_over) == "€0.90 for Sat, 6 Jun."
+
+
 # --- where messages may go -----------------------------------------------------------------------------------------------
 @override_settings(PUSH_SERVICES=["push.example", "*.push.example"])
 @pytest.mark.parametrize(

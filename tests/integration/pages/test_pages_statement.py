@@ -5,11 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 
 import pytest
 from django.test import override_settings
 
+from market.exchange import queries as exchange
 from market.metering.operations import ReadingIn, record_batches
+from market.notices import kinds, queries
 from market.settlement.operations import settle_due
 from market.settlement.waiting import DEADLINE_MS
 from tests.integration.pages.conftest import Town
@@ -58,6 +61,21 @@ def test_money_first_and_every_line_with_its_receipt(town: Town, settled: str) -
     town.sealed(max(int(row["ledger entry"]) for row in rows(town, settled) if row["ledger entry"]))
     for seq in (row["ledger entry"] for row in rows(town, settled) if row["ledger entry"]):
         assert town.alice.get(f"/receipts/{seq}").status_code == 200
+
+
+@pytest.mark.usefixtures("settled")
+def test_the_security_of_a_sale_is_named_until_it_comes_back(town: Town) -> None:
+    html = town.alice.html("/statement/movements")
+    assert "with your security back · 100 Wh sold were not delivered" in html
+    security = re.search(r"Security until delivery</dt><dd>(€[\d.]+)</dd>", html)
+    assert security is not None
+    assert f"{security[1]}</dd>" in town.alice.html("/money")
+    assert f"and {security[1]} as security until delivery" in town.alice.html("/home")
+    assert "Security until delivery" not in town.bob.html("/money")
+    # Of the 0.20 that came for 1,000 Wh, 100 Wh were missing; with the security that is what the wallet got, once.
+    (line,) = exchange.settlement_lines(account=town.alice.account)
+    money = [one for one in queries.told(town.alice.user).notices if one.kind == kinds.MONEY and one.contract]
+    assert [one.amount_e7 for one in money] == [line.payout_e7 + line.spill_e7]
 
 
 def rows(town: Town, settled: str) -> list[dict[str, str]]:

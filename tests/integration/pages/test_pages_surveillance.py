@@ -157,7 +157,7 @@ def test_an_export_shows_the_hash_of_its_bytes(town: Town, trade: int) -> None:
 
 def test_prices_and_concentration_of_a_day(town: Town, trade: int) -> None:
     html = town.rita.html("/regulator/charts", day="2026-06-06")
-    assert 'class="day-chart"' in html and "10,000" in html and "0.1500" in html
+    assert 'class="price-days"' in html and "10,000" in html and "0.1500" in html
     assert "Nothing was traded" in town.rita.html("/regulator/charts", day="2026-06-01")
     assert town.rita.get("/regulator/charts", day="x").status_code == 200
 
