@@ -27,6 +27,7 @@ class Consents(ApiView):
 
     roles = HOUSEHOLDS
     people_only = True
+    private = True
 
     @describe("My consents", shapes.ConsentPage, tag="me")
     def get(self, request: Request) -> HttpResponse:

@@ -101,6 +101,7 @@ class Withdrawals(Payments):
     """Money I take out. Only a person who is signed in may: a stolen key must not empty a wallet."""
 
     direction = Direction.OUT
+    private = True
 
     @describe("My withdrawals", shapes.WithdrawalPage, tag="me", parameters=PAGE)
     def get(self, request: Request) -> HttpResponse:

@@ -45,6 +45,9 @@ class ApiView(APIView):
     schema_tag = ""
     for_devices = False  # whether the key of a device opens it
     for_parties = False  # whether a third party's key may change something: what it leaves behind outlives its consent
+    private = (
+        False  # whether third parties may not even read it: names of others who act here, numbers of bank accounts
+    )
     people_only = False  # whether changes are for people who are signed in: what a stolen key must not do
 
     def get_permissions(self) -> list[Any]:
@@ -61,6 +64,8 @@ class ApiView(APIView):
         if self.public and request.method in SAFE_METHODS:
             return
         if identity.device is not None and not self.for_devices:
+            raise Problem(403, "forbidden")
+        if self.private and identity.consent is not None:
             raise Problem(403, "forbidden")
         if request.method not in SAFE_METHODS and (
             (self.people_only and identity.key_id is not None)

@@ -37,6 +37,7 @@ NAVIGATION: dict[str, tuple[tuple[str, Any], ...]] = {
     "regulator": (("regulator", _("Ledger")), ("account", _("Account"))),
     "staff": (("staff", _("Market")), ("operator", _("Grid")), ("regulator", _("Ledger")), ("account", _("Account"))),
 }  # fmt: skip
+BELONGS = {"/autopilot": "home", "/history": "statement", "/disputes": "statement"}  # pages below another's tab
 FRONT_PAGES = {"household": "home", "operator": "operator", "regulator": "regulator", "staff": "staff"}
 
 
@@ -175,8 +176,9 @@ class Page:
             except NoReverseMatch:
                 continue
             path = self._request.path
+            here = path == url or path.startswith(url + "/") or BELONGS.get(path) == name
             count = self.open_alerts if name == "operator" else 0
-            links.append(Link(url, label, path == url or path.startswith(url + "/"), count))
+            links.append(Link(url, label, here, count))
         return links
 
     @cached_property

@@ -57,6 +57,13 @@ def test_a_party_may_do_what_was_allowed_until_it_is_withdrawn(city: City, bob: 
     refused(bob.by_hand("DELETE", f"{PATH}/{made.consent.id}"), 404, "unknown_consent", "consent")
 
 
+@pytest.mark.parametrize("path", [PATH, "/api/v1/me/withdrawals"])
+def test_a_party_reads_neither_who_else_acts_here_nor_bank_accounts(bob: Person, path: str) -> None:
+    made = given(bob)
+    refused(bob.request("GET", path, key=made.token), 403, "forbidden")
+    assert bob.get(path).status_code == 200
+
+
 def test_a_party_that_may_trade_trades_as_the_household(city: City, bob: Person) -> None:
     made = given(bob, scopes=["trade", "read"], party="Trader")
     order = {
@@ -85,7 +92,8 @@ def test_a_party_places_orders_and_changes_nothing_that_outlives_its_consent(
 ) -> None:
     made = given(bob, scopes=["read", "trade"])
     refused(bob.request(method, path, key=made.token, json=body), 403, "forbidden")
-    assert bob.request("GET", path, key=made.token).status_code == 200
+    if not path.endswith("/withdrawals"):  # which it may not read either
+        assert bob.request("GET", path, key=made.token).status_code == 200
 
 
 def test_a_party_that_may_send_readings_gets_to_the_readings(bob: Person) -> None:
