@@ -101,6 +101,7 @@ def test_two_orders_of_arrival_end_alike_and_clean_where_the_truth_arrived(live:
     assert bool(found) == arrived
 
 
+@pytest.mark.once
 def test_an_estimate_that_leans_on_what_is_not_final_is_noticed(live: Callable[..., Result]) -> None:
     def hasty(exchange: Exchange, life: Life) -> Any:
         def estimates(contract: str, area: str, accounts: Sequence[int]) -> dict[int, estimation.Estimate]:
@@ -121,6 +122,7 @@ def test_an_estimate_that_leans_on_what_is_not_final_is_noticed(live: Callable[.
     assert any(text.startswith("estimates: account") for text in broken.violations)
 
 
+@pytest.mark.once
 def test_late_readings_that_are_ignored_are_noticed(
     live: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,6 +133,7 @@ def test_late_readings_that_are_ignored_are_noticed(
     assert any("are not final in the end" in text for text in found)
 
 
+@pytest.mark.once
 def test_homes_that_wait_for_another_homes_meter_are_noticed(
     live: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,6 +146,7 @@ def test_homes_that_wait_for_another_homes_meter_are_noticed(
     assert told and "its value arrived 0 min after delivery and it was settled 60 min later" in told[0]
 
 
+@pytest.mark.once
 def test_a_home_that_is_not_settled_by_its_value_is_noticed(
     live: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,6 +157,7 @@ def test_a_home_that_is_not_settled_by_its_value_is_noticed(
     assert any("never settled by it" in text for text in broken.violations if text.startswith("home: account"))
 
 
+@pytest.mark.once
 def test_money_that_is_made_is_noticed(tmp_path: Path) -> None:
     """The books would stop an exchange before; here the sum alone is looked at."""
     one = dirty_life._Lived(scenario(), tmp_path, dirty_life.plain)
