@@ -11,7 +11,8 @@ trap 'rm -rf "$data"' EXIT
 export SUNLEDGER_DATA="$data/sqlite"
 unset DATABASE_URL SUNLEDGER_DEMO
 
-workers=${TEST_WORKERS:-$(nproc)}
+# Servers, browsers and the database make tests wait: one more than there are cores keeps the cores busy.
+workers=${TEST_WORKERS:-$(($(nproc) + 1))}
 echo "== SQLite =="
 "$python" -m pytest -n "$workers" --dist loadfile "$@"
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import gzip
 import re
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Page, Response, expect
+from playwright.sync_api import Page, expect
 
 from tests.browser.barriers import check_now
 from tests.browser.conftest import DESKTOP, PHONE, Visitor, join
 
 Visit = Callable[..., Visitor]
-HOME_BUDGET = 40_000  # bytes of JavaScript, gzip (DESIGN section 11)
-TRADE_BUDGET = 130_000
 
 pytestmark = pytest.mark.browser
 
@@ -250,22 +247,3 @@ def test_what_opens_on_the_page_has_no_barriers(visit: Visit, size: tuple[int, i
     check_now(page, "sheet")
     visitor.send("DELETE", "/api/v1/orders")
     assert visitor.errors == []
-
-
-@pytest.mark.parametrize(("path", "budget"), [("/home", HOME_BUDGET), ("/trade", TRADE_BUDGET)])
-def test_scripts_stay_small(visit: Visit, path: str, budget: int) -> None:
-    visitor = visit("household")
-    scripts: dict[str, int] = {}
-
-    def weigh(response: Response) -> None:
-        if response.url.endswith(".js"):
-            scripts[response.url] = len(gzip.compress(response.body(), 9))
-
-    visitor.page.on("response", weigh)
-    page = visitor.goto(path)
-    page.mouse.wheel(0, 4000)  # what comes only when it is in sight counts as well
-    page.wait_for_load_state("networkidle") if path != "/home" else page.wait_for_load_state()
-    if path == "/trade":
-        expect(page.locator(".chart-inside canvas").first).to_be_visible()
-    assert scripts
-    assert sum(scripts.values()) < budget, scripts
