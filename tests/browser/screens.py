@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
+from urllib.parse import urljoin
 
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -40,7 +41,7 @@ def follow(selector: str) -> Callable[[Page], object]:
     """Return a step that follows the first link of a kind."""
 
     def go(page: Page) -> None:
-        page.goto(page.locator(selector).first.evaluate("(link) => link.href"))
+        page.goto(urljoin(page.url, page.locator(selector).first.get_attribute("href") or ""))
 
     return go
 
@@ -56,21 +57,31 @@ SCREENS: Final = (
     Screen("front", "", "/"),
     Screen("market", "", "/market"),
     Screen("sign-in", "", "/sign-in"),
+    Screen("help", "", "/help"),
     Screen("check-receipt", "", "/ledger/check"),
     Screen("home", "household", "/home"),
     Screen("trade", "household", "/trade"),
+    Screen("autopilot", "household", "/autopilot"),
+    Screen("history", "household", "/history"),
     Screen("statement", "household", "/statement"),
     Screen("money", "household", "/money"),
     Screen("account", "household", "/account"),
+    Screen("security", "household", "/account/security"),
     Screen("devices", "household", "/account/devices"),
     Screen("notifications", "household", "/notifications"),
     Screen("bell", "household", "/home", lambda page: page.locator("#bell summary").click()),
     Screen("operator", "operator", "/operator"),
     Screen("operator-area", "operator", "/operator", follow('a[href^="/operator/areas/"]')),
+    Screen("operator-ahead", "operator", "/operator/ahead"),
+    Screen("operator-alerts", "operator", "/operator/alerts"),
+    Screen("operator-health", "operator", "/operator/health"),
     Screen("operator-settlement", "operator", "/operator/settlement"),
     Screen("operator-halts", "operator", "/operator/halts"),
     Screen("operator-balance", "operator", "/operator/balance"),
     Screen("regulator", "regulator", "/regulator"),
+    Screen("regulator-find", "regulator", "/regulator/find"),
+    Screen("regulator-book", "regulator", "/regulator/book"),
+    Screen("regulator-charts", "regulator", "/regulator/charts"),
     Screen("regulator-block", "regulator", "/regulator", follow('a[href^="/regulator/blocks/"]')),
     Screen("regulator-entry", "regulator", "/regulator/entries/20"),
     Screen("regulator-order", "regulator", "/regulator", an_order),
