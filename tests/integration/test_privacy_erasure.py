@@ -13,7 +13,7 @@ import zlib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote_plus
 
 import pytest
 from allauth.account.models import EmailAddress
@@ -57,6 +57,7 @@ from market.payments import operations as payments
 from market.settlement.operations import settle_due
 from tests.bank import pay_out
 from tests.factories import DEPOSIT_E7, Market, running_market
+from tests.integration.coats import let_readers_end, traces, unpacked
 from tests.integration.witness_http import wait_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -80,7 +81,6 @@ PHONE_ADDRESS = "https://fcm.googleapis.com/fcm/send/quittenbaum-phone-7f3a"
 PHONE_POINT = (
     "BGsX0fLhLEJH-Lzm5WOkQPJ3A32BLeszoPShOUXYmMKWT-NC4v4af5uO5-tKfA-eFivOM1drMV7Oy7ZAaDe_UfU"  # a point of P-256
 )
-MAX_UNPACKED = 1 << 24
 SECRETS = [*TEXTS.values(), CALLED, KEY_NAME, DEVICE_NAME, CLIENT_KEY, PARTY, PASSKEY_NAME, PHONE_NAME, PHONE_ADDRESS]
 
 
@@ -98,18 +98,6 @@ def own_files(tmp_path: Path) -> Any:
         yield
 
 
-def traces(text: str) -> list[bytes]:
-    """Return what a text looks like in plain, in hex and in base64, wherever in a stream it begins."""
-    raw = text.encode()
-    found = [raw, raw.lower(), raw.hex().encode(), raw.hex().upper().encode(), text.encode("utf-16-le")]
-    found += [quote(text).encode(), quote_plus(text).encode()]
-    for shift in range(3):
-        encoded = base64.b64encode(b"\0" * shift + raw)
-        start, end = (4 if shift else 0), len(encoded) - 4
-        found += [encoded[start:end], encoded[start:end].replace(b"+", b"-").replace(b"/", b"_")]
-    return found
-
-
 TRACES = {text: traces(text) for text in SECRETS}
 
 
@@ -121,17 +109,6 @@ def test_traces_are_found_in_every_coat() -> None:
     assert leaks(b"GET /?q=" + quote_plus(TEXTS["address"]).encode()) == [TEXTS["address"]]
     for wrapped in (NAME.encode(), NAME.encode().hex().encode(), base64.b64encode(b"ab" + NAME.encode() + b"c")):
         assert any(trace in b"x" + wrapped for trace in traces(NAME))
-
-
-def unpacked(data: bytes) -> bytes:
-    """Return what is packed in some bytes, as a signed session or a file may be; b"" where nothing is."""
-    payload = data.strip(b'"').lstrip(b".").split(b":")[0]
-    for packed in (lambda: data, lambda: base64.urlsafe_b64decode(payload + b"=" * (-len(payload) % 4))):
-        try:
-            return zlib.decompressobj(wbits=47).decompress(packed(), MAX_UNPACKED)
-        except (zlib.error, ValueError):
-            continue
-    return b""
 
 
 def leaks(data: bytes) -> list[str]:
@@ -168,17 +145,6 @@ def file_leaks(*folders: Path) -> dict[str, list[str]]:
             if there := leaks(data + unpacked(data)):
                 found[str(path)] = there
     return found
-
-
-def let_readers_end() -> None:
-    """Empty SQLite's log; while a thread still reads, the log waits, as it does in the product, for the next commit."""
-    if connection.vendor == "sqlite":
-        for _attempt in range(100):
-            with connection.cursor() as cursor:
-                cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-                if cursor.fetchone()[0] == 0:
-                    return
-            time.sleep(0.1)
 
 
 def joins(market: Market) -> tuple[User, int, Client]:
