@@ -1,6 +1,6 @@
 """How fast the regulator's searches are over a million made-up orders and trades, on SQLite and, with DATABASE_URL, PostgreSQL.
 
-Prints one line a search: seconds of its first page, of its totals. `python -m tests.load.bench_search [ROWS]`
+Prints one line a search: seconds of its first page, of its totals. `python -m tests.load.search_sizes [ROWS]`
 """
 
 from __future__ import annotations
