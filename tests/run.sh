@@ -11,15 +11,17 @@ trap 'rm -rf "$data"' EXIT
 export SUNLEDGER_DATA="$data/sqlite"
 unset DATABASE_URL SUNLEDGER_DEMO
 
-# Servers, browsers and the database make tests wait: one more than there are cores keeps the cores busy.
-workers=${TEST_WORKERS:-$(($(nproc) + 1))}
+# Servers, browsers and the database make tests wait: two more than there are cores keep the cores busy.
+workers=${TEST_WORKERS:-$(($(nproc) + 2))}
+# In the order of their names: the long files of browsers come early, and the short ones of tests/unit fill the end.
+parallel=(-n "$workers" --dist loadfile --no-loadscope-reorder)
 echo "== SQLite =="
-"$python" -m pytest -n "$workers" --dist loadfile "$@"
+"$python" -m pytest "${parallel[@]}" "$@"
 
 if [ -n "${TEST_POSTGRES_URL:-}" ]; then
   echo "== PostgreSQL =="
   export DATABASE_URL="$TEST_POSTGRES_URL" SUNLEDGER_DATA="$data/postgres"
-  "$python" -m pytest -n "$workers" --dist loadfile tests/integration tests/api tests/streaming
+  "$python" -m pytest "${parallel[@]}" tests/integration tests/streaming tests/api
 elif [ -n "${CI:-}" ]; then
   echo "TEST_POSTGRES_URL is not set: in CI nothing may be left out" >&2
   exit 1

@@ -22,7 +22,8 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
-CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+# The headless shell is the same Chromium without its windows, which nobody would look at: a quarter less work a page.
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium-headless-shell") or "/usr/bin/chromium"
 # The sandbox needs rights that containers lack; the rest keeps the browser from calling home during a test.
 CHROMIUM_ARGS = [
     "--no-sandbox",
