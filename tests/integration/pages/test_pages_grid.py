@@ -82,7 +82,8 @@ def test_a_cut_is_foreseen_and_does_just_that(town: Town) -> None:
         found = foreseen[name]
         assert (found.bids_after.energy_wh, found.offers_after.energy_wh) == depth_wh(town, name)
     decision = grid.decisions(kinds=("capacity",), target="LV1.1")[0]
-    assert (decision.reason, decision.note) == ("fault", "Cable 7 is burning")
+    assert decision.reason == "fault" and decision.said is not None
+    assert (decision.said.text, decision.said.state) == ("Cable 7 is burning", "matches")
     assert "Cable" not in str(ledger.entry(decision.seq)), "free text never enters the ledger"
 
 
