@@ -59,7 +59,7 @@ def test_a_command_kept_before_its_type_got_more_fields_is_the_same_command() ->
     command = SetCapacity("LV1", 5, 5, "fault")
     assert differing_field(kept, command) is None
     assert differing_field(kept, command._replace(import_w=6)) == "import_w"
-    assert differing_field(kept, command._replace(commitment="ab" * 32)) == "commitment"
+    assert differing_field(kept, command._replace(commitment="ab" * 32)) == "text"
 
 
 def test_a_quote_cannot_imitate_another_order() -> None:

@@ -11,7 +11,7 @@ import pytest
 from ledger import queries as ledger
 from market.disputes.models import Kind, State
 from market.disputes.queries import DisputeView, StepView
-from market.engine.commands import CancelAll
+from market.engine.commands import CancelAll, PlaceBlock
 from market.engine.events import Traded
 from market.exchange import operations
 from market.grid import outlook, preview
@@ -93,7 +93,7 @@ def test_an_opening_is_foreseen_with_the_trades_it_makes(town: Town) -> None:
     town.market.place(town.charlie.account, "sell", "0.1000", 2_000, contract=contract)
     town.market.place(town.alice.account, "buy", "0.5000", 1_500, contract=contract)
     html = cut(town, "c2", into="100", out="100")
-    assert "1 trade is made at once between orders that rest: 1.50 kWh." in html
+    assert "1 trade is made at once between orders that wait: 1.50 kWh." in html
     seq = town.exchange.read(lambda engine: engine.seq)
     confirm(town, html)
     trades = [event for event in operations_since(town, seq) if event["type"] == "trade"]
@@ -285,3 +285,21 @@ def test_an_objection_offers_what_the_household_claims(monkeypatch: pytest.Monke
     html = town.olga.html("/operator/disputes")
     assert re.search(r'was 1\.5\d*</small></span><input name="import_wh" value="1\.1', html)
     assert re.search(r'was 0\.2\d*</small></span><input name="export_wh" value="0\.25', html)
+
+
+def test_a_block_that_waits_is_played_along(town: Town) -> None:
+    first, last = town.market.contract(5), town.market.contract(6)
+    operations.set_capacity(town.exchange, area="LV1.1", import_w=0, export_w=0, reason="fault")
+    for contract in (first, last):
+        town.market.place(town.charlie.account, "sell", "0.1000", 2_000, contract=contract)
+    assert town.alice.account is not None
+    block = PlaceBlock(town.alice.account, first, last, "buy", 5_000, 1_000, "gtg", 0)
+    assert town.exchange.call(block, key=None).refused is None
+    html = cut(town, "c2b", into="100", out="100")
+    assert "2 trades are made at once between orders that wait: 2.00 kWh." in html
+    assert "Among them 1 waiting block trades whole, with 2 legs." in html
+    assert "More would happen" not in html
+    seq = town.exchange.read(lambda engine: engine.seq)
+    confirm(town, html)
+    trades = [event for event in operations_since(town, seq) if event["type"] == "trade"]
+    assert [(trade["contract"], trade["energy_wh"]) for trade in trades] == [(first, 1_000), (last, 1_000)]
