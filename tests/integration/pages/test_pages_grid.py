@@ -289,7 +289,9 @@ def test_an_objection_offers_what_the_household_claims(monkeypatch: pytest.Monke
 
 def test_a_block_that_waits_is_played_along(town: Town) -> None:
     first, last = town.market.contract(5), town.market.contract(6)
-    for area in [info.area for info in grid.areas(town.exchange) if info.parent]:  # whatever other tests have left closed
+    for area in [
+        info.area for info in grid.areas(town.exchange) if info.parent
+    ]:  # whatever other tests have left closed
         power_w = 0 if area == "LV1.1" else 1_000_000
         operations.set_capacity(town.exchange, area=area, import_w=power_w, export_w=power_w, reason="works")
     for contract in (first, last):
