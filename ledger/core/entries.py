@@ -1,4 +1,6 @@
-"""What every entry must have, whatever its type: version, index, known type, time, salt."""
+"""What every entry must have, whatever its type: version, index, known type, time, salt.
+
+And what ``reason`` and ``commitment`` must be where there are any: a code, a hash. No words of anybody enter the ledger."""
 
 from __future__ import annotations
 
@@ -15,9 +17,11 @@ TYPES = frozenset(
     )
 )  # fmt: skip
 SALT_DIGITS = 32
+COMMITMENT_DIGITS = 64
 
 _AT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z", re.ASCII)
-_SALTS = re.compile(r"[0-9a-f]*", re.ASCII)
+_HEX = re.compile(r"[0-9a-f]*", re.ASCII)
+_CODE = re.compile(r"[a-z0-9_]{1,32}", re.ASCII)
 
 Fields = dict[str, int | str]
 
@@ -52,12 +56,17 @@ def check_entries(entries: Sequence[Fields], first: int, last_at: str) -> str:
     try:
         times = [entry["at"] for entry in entries]
         salts = [entry["salt"] for entry in entries]
+        commitments = [entry["commitment"] for entry in entries if "commitment" in entry]
+        reasons = {entry["reason"] for entry in entries if "reason" in entry}
         if (
             [entry["seq"] for entry in entries] == list(range(first, first + len(entries)))
             and {entry["v"] for entry in entries} == {VERSION}
             and TYPES.issuperset([entry["type"] for entry in entries])
             and set(map(len, salts)) == {SALT_DIGITS}  # type: ignore[arg-type]
-            and _SALTS.fullmatch("".join(salts)) is not None  # type: ignore[arg-type]
+            and _HEX.fullmatch("".join(salts)) is not None  # type: ignore[arg-type]
+            and {COMMITMENT_DIGITS}.issuperset(map(len, commitments))  # type: ignore[arg-type]
+            and _HEX.fullmatch("".join(commitments)) is not None  # type: ignore[arg-type]
+            and all(map(_CODE.fullmatch, reasons))  # type: ignore[arg-type]
             and times == sorted(times)
             and times[0] >= last_at  # type: ignore[operator]
             and all(map(is_time, set(times)))
@@ -81,6 +90,12 @@ def _check_entry(entry: Fields, seq: int, last_at: str) -> str:
         raise EntryError(seq, f"at: expected a time like 2026-06-06T12:15:00.000Z, was {at!r:.60}")
     if at < last_at:
         raise EntryError(seq, f"at: expected {last_at} (of entry {seq - 1}) or later, was {at}", seq - 1)
-    if type(salt) is not str or len(salt) != SALT_DIGITS or _SALTS.fullmatch(salt) is None:
+    if type(salt) is not str or len(salt) != SALT_DIGITS or _HEX.fullmatch(salt) is None:
         raise EntryError(seq, f"salt: expected {SALT_DIGITS} hex digits, was {salt!r:.60}")
+    words = entry.get("commitment", "0" * COMMITMENT_DIGITS)
+    if type(words) is not str or len(words) != COMMITMENT_DIGITS or _HEX.fullmatch(words) is None:
+        raise EntryError(seq, f"commitment: expected {COMMITMENT_DIGITS} hex digits, was {words!r:.60}")
+    reason = entry.get("reason", "none")
+    if type(reason) is not str or _CODE.fullmatch(reason) is None:
+        raise EntryError(seq, f"reason: expected a code, was {reason!r:.60}")
     return at

@@ -8,14 +8,27 @@ from msgspec import Meta
 
 from market.api.order_shapes import Order, Trade
 from market.api.shaping import Contract, Instant, Money, Next, Seq, Shape
+from market.engine.reasons import CODES, OPERATOR
+
+
+def _reason(kind: str) -> object:
+    return Annotated[str, Meta(description=f"why, on the ledger; one of {', '.join(sorted(CODES[kind]))}")]
+
+
+CapacityReason, FeeReason, TariffReason, ParamsReason = map(_reason, ("capacity", "fee", "tariff", "params"))
+HaltReason, ConnectionReason, RecallReason = map(_reason, ("halt", "connection", "recall"))
+Words = Annotated[
+    str, Meta(description="at most 200 characters in your own words, sealed; the ledger gets a salted hash of them")
+]
 
 
 class CapacityIn(Shape):
-    """What the edge between an area and its parent can carry, in W each way. ``reason`` is a code."""
+    """What the edge between an area and its parent can carry, in W each way."""
 
     import_w: int
     export_w: int
-    reason: str = "operator"
+    reason: CapacityReason = OPERATOR
+    text: Words = ""
 
 
 class AcknowledgeIn(Shape):
@@ -28,6 +41,8 @@ class FeeIn(Shape):
     """Grid fee of the edge between an area and its parent, for contracts opened from now on."""
 
     fee: str
+    reason: FeeReason = OPERATOR
+    text: Words = ""
 
 
 class TariffIn(Shape):
@@ -35,6 +50,8 @@ class TariffIn(Shape):
 
     topup_price: str
     spill_price: str
+    reason: TariffReason = OPERATOR
+    text: Words = ""
 
 
 class HaltIn(Shape):
@@ -43,11 +60,12 @@ class HaltIn(Shape):
     scope: Literal["market", "contract", "area", "account"]
     on: bool
     target: str = ""
-    reason: str = "operator"
     until: Annotated[
         str | None, Meta(description="of a contract's halt: when it ends by itself, an RFC 3339 instant in the future")
     ] = None
     cancel: Annotated[bool, Meta(description="kill switch: all open orders in the scope are taken back, too")] = False
+    reason: HaltReason = OPERATOR
+    text: Words = ""
 
 
 class Limits(Shape):
@@ -94,6 +112,8 @@ class ParamsIn(Limits):
     connection_export_w: int | None = None
     final_after_min: int | None = None
     sharing_scope: int | None = None
+    reason: ParamsReason = OPERATOR
+    text: Words = ""
 
 
 class ConnectionIn(Shape):
@@ -104,12 +124,15 @@ class ConnectionIn(Shape):
     connection: Annotated[
         str, Meta(description="commitment of the connection to tie the account to, hex; absent: the one it has")
     ] = ""
+    reason: ConnectionReason = OPERATOR
+    text: Words = ""
 
 
 class RecallIn(Shape):
-    """Why a trade is taken back: a code."""
+    """Why a trade is taken back."""
 
-    reason: str
+    reason: RecallReason
+    text: Words = ""
 
 
 class Overload(Shape):

@@ -20,13 +20,13 @@ from market.exchange.outcomes import Outcome
 from market.exchange.units import at_text, money_text, parse_at, price_text
 from market.grid import operations as grid
 from market.grid import queries as grid_queries
+from market.grid.operations import GridError
 from market.households import keys
 from market.households.models import Role
 from market.settlement import board
 from market.settlement import queries as settlement
 
 MAX_INTEGER = 2**53 - 1
-MAX_CODE = 32  # characters of a reason
 MAX_HEX = 64  # characters of a commitment
 ACCOUNT_ID_LENGTH = 32
 HEX = frozenset("0123456789abcdef")
@@ -49,6 +49,16 @@ class OperatorView(ApiView):
         made = grid.note(outcome, by=self.request.user, kind=kind, target=target, reason=reason, values=values)
         return answer({"seq": made.seq})
 
+    def why(self, kind: str, body: Any) -> dict[str, Any]:
+        """Return what goes with a decision: its reason, the commitment to its words, the Idempotency-Key.
+
+        Raise ``Problem`` for a code that is not of the list, or words that are too long.
+        """
+        try:
+            return grid.why_of(kind, reason=body.reason, text=body.text, key=self.idempotency_key())
+        except GridError as error:
+            raise Problem(422, error.code, error.field) from None
+
 
 def _price(text: str, field: str) -> int:
     try:
@@ -61,13 +71,6 @@ def _bounded(value: int, field: str) -> int:
     if not 0 <= value <= MAX_INTEGER:
         raise Problem(422, "invalid_value", field)
     return value
-
-
-def _reason(text: str) -> str:
-    # A code, never free text: whatever enters the ledger stays there for ever.
-    if not (0 < len(text) <= MAX_CODE and text.isascii() and text.replace("_", "").isalnum()):
-        raise Problem(422, "invalid_value", "reason")
-    return text
 
 
 def _until(text: str | None) -> int:
@@ -90,16 +93,11 @@ class Capacity(OperatorView):
         """Set what the edge between an area and its parent can carry."""
         body = self.decode(shapes.CapacityIn)
         import_w, export_w = _bounded(body.import_w, "import_w"), _bounded(body.export_w, "export_w")
-        reason, name = _reason(body.reason), area_of(area)
+        name = area_of(area)
         outcome = operations.set_capacity(
-            self.exchange(),
-            area=name,
-            import_w=import_w,
-            export_w=export_w,
-            reason=reason,
-            key=self.idempotency_key(),
+            self.exchange(), area=name, import_w=import_w, export_w=export_w, **self.why("capacity", body)
         )
-        return self.decided(outcome, "capacity", target=name, reason=reason, import_w=import_w, export_w=export_w)
+        return self.decided(outcome, "capacity", target=name, reason=body.reason, import_w=import_w, export_w=export_w)
 
 
 class Fee(OperatorView):
@@ -111,8 +109,8 @@ class Fee(OperatorView):
         body = self.decode(shapes.FeeIn)
         fee_e4 = _price(body.fee, "fee")
         name = area_of(area)
-        outcome = operations.set_fee(self.exchange(), area=name, fee_e4=fee_e4, key=self.idempotency_key())
-        return self.decided(outcome, "fee", target=name, fee_e4=fee_e4)
+        outcome = operations.set_fee(self.exchange(), area=name, fee_e4=fee_e4, **self.why("fee", body))
+        return self.decided(outcome, "fee", target=name, reason=body.reason, fee_e4=fee_e4)
 
 
 class Tariff(OperatorView):
@@ -124,9 +122,9 @@ class Tariff(OperatorView):
         body = self.decode(shapes.TariffIn)
         topup_e4, spill_e4 = _price(body.topup_price, "topup_price"), _price(body.spill_price, "spill_price")
         outcome = operations.set_tariff(
-            self.exchange(), topup_e4=topup_e4, spill_e4=spill_e4, key=self.idempotency_key()
+            self.exchange(), topup_e4=topup_e4, spill_e4=spill_e4, **self.why("tariff", body)
         )
-        return self.decided(outcome, "tariff", topup_e4=topup_e4, spill_e4=spill_e4)
+        return self.decided(outcome, "tariff", reason=body.reason, topup_e4=topup_e4, spill_e4=spill_e4)
 
 
 class Halts(OperatorView):
@@ -142,10 +140,10 @@ class Halts(OperatorView):
         target = body.target
         if len(target) > 64 or not (target.isprintable() or not target):
             raise Problem(422, "invalid_value", "target")
-        reason, until_ms = _reason(body.reason), _until(body.until)
+        until_ms = _until(body.until)
         halt: dict[str, Any] = {"scope": body.scope, "on": body.on, "until_ms": until_ms, "cancel": body.cancel}
-        outcome = operations.set_halt(self.exchange(), target=target, reason=reason, key=self.idempotency_key(), **halt)
-        return self.decided(outcome, "halt", target=target, reason=reason, **grid.halt_values(**halt))
+        outcome = operations.set_halt(self.exchange(), target=target, **halt, **self.why("halt", body))
+        return self.decided(outcome, "halt", target=target, reason=body.reason, **grid.halt_values(**halt))
 
 
 _LATER_LIMITS = (
@@ -197,8 +195,8 @@ class Params(OperatorView):
             netting_permille=_bounded(body.netting_permille, "netting_permille"),
             **later,
         )
-        outcome = operations.set_params(self.exchange(), params=params, key=self.idempotency_key())
-        return self.decided(outcome, "params", **params._asdict())
+        outcome = operations.set_params(self.exchange(), params=params, **self.why("params", body))
+        return self.decided(outcome, "params", reason=body.reason, **grid.limits_of(params))
 
 
 class Connection(OperatorView):
@@ -221,10 +219,10 @@ class Connection(OperatorView):
             connection=body.connection,
             import_w=import_w,
             export_w=export_w,
-            key=self.idempotency_key(),
+            **self.why("connection", body),
         )
-        limits = {"import_w": import_w, "export_w": export_w}
-        return self.decided(outcome, "connection", target=str(account), connection=body.connection, **limits)
+        limits: dict[str, int | str] = {"connection": body.connection, "import_w": import_w, "export_w": export_w}
+        return self.decided(outcome, "connection", target=str(account), reason=body.reason, **limits)
 
 
 class Recall(OperatorView):
@@ -236,14 +234,14 @@ class Recall(OperatorView):
     def post(self, request: Request, seq: int) -> HttpResponse:
         """Take a trade back before its delivery: money, positions and capacity are as if it had not been."""
         body = self.decode(shapes.RecallIn)
-        reason = _reason(body.reason)
+        why = self.why("recall", body)
         if seq > MAX_INTEGER:
             raise Problem(404, "unknown_trade", "trade")
-        outcome = operations.recall_trade(self.exchange(), trade=seq, reason=reason, key=self.idempotency_key())
+        outcome = operations.recall_trade(self.exchange(), trade=seq, **why)
         refusal = outcome.refused
         if refusal is not None and refusal.code == "unknown_trade" and queries.trades(after=seq - 1, before=seq + 1):
             raise Problem(409, "contract_state", "contract")  # the engine forgets settled ones
-        return self.decided(outcome, "recall", target=str(seq), reason=reason)
+        return self.decided(outcome, "recall", target=str(seq), reason=body.reason)
 
 
 class Alerts(OperatorView):

@@ -25,7 +25,7 @@ from ledger.core.quorum import Cosigned, NoQuorum, find, under
 from ledger.core.source import Missing, Source
 from ledger.core.verify import CHECKPOINT, verify_log
 from ledger.files import SourceFailed, open_files, read_policy
-from market.audit import resume, stating
+from market.audit import decisions, resume, stating
 from market.audit.clock import SETTLED_WITHIN_MS, Lateness
 from market.audit.judge import Figures, Judge, Wrong
 from market.audit.older import Kept, Unusable, any_of
@@ -303,6 +303,7 @@ def told(
         f"rulebooks {report.rulebooks} verified, {report.rulebooks_missing} not in this source",
         *clock_told(f.lateness),
         *signing_told(f),
+        *decisions.told(f.decided),
         f"time {f.first_at} to {f.last_at}",
         f"root {report.root}",
         f"key {report.vkey} ({trusted})",
@@ -448,7 +449,7 @@ def judged(options: argparse.Namespace) -> tuple[int, str, dict[str, object]]:
     seconds = time.monotonic() - started_s
     values: dict[str, object] = {"verdict": "passed", "seconds": round(seconds, 3), "resumed": audit.began}
     values |= figures._asdict() | {"unsigned": [unsigned_values(one) for one in figures.unsigned]}
-    values |= {"held": len(held), "lateness": figures.lateness._asdict()}
+    values |= {"held": len(held), "lateness": figures.lateness._asdict(), "decided": figures.decided._asdict()}
     values |= {"blocks": report.blocks, "origin": report.origin, "root": report.root}
     values |= {"vkey": report.vkey, "trusted": report.trusted, "kept": len(kept)}
     values |= {"cosigned": sum(one.quorum for one in kept), "witnesses": [line.key.name for line in audit.cosignatures]}

@@ -15,6 +15,7 @@ from ledger.core.blocks import totals_text
 from ledger.core.encoding import EncodingError, decode_many
 from ledger.core.findings import Bundle
 from market.audit.clock import Clock, Lateness
+from market.audit.decisions import DECIDED, Decided, Decisions
 from market.audit.meters import Meters
 from market.audit.signatures import Claim, Signatures, SignedText, Unsigned
 from market.audit.statements import Statements
@@ -78,6 +79,7 @@ class Figures(NamedTuple):
     signing: int  # accounts whose orders are signed at the end
     key_changes: int  # how often such an account's key was registered, replaced or removed
     lateness: Lateness
+    decided: Decided
     unsigned: list[Unsigned]  # what happened to accounts that sign without their signature
     first_at: str
     last_at: str
@@ -102,6 +104,7 @@ class Judge:
         )
         self._meters = Meters()
         self._clock = Clock(self.engine)
+        self._decisions = Decisions()
         self._types: Counter[str] = Counter()
         self._currency = ""
         self._first_at = self._last_at = ""
@@ -154,6 +157,8 @@ class Judge:
                     start = at + 1
         take(entries[start:] if start else entries)
         self._types.update(kinds)  # type: ignore[arg-type]
+        if not DECIDED.isdisjoint(kinds):
+            self._decisions.take(entries)
         self._first_at = self._first_at or str(entries[0]["at"])
         self._last_at = str(entries[-1]["at"])
 
@@ -372,7 +377,8 @@ class Judge:
         return Figures(
             size, dict(sorted(types.items())), self._currency, members, contracts, *sums, meters.readings, meters.rows,
             meters.corrected, meters.passed_over, meters.unseen, sum(bool(account.key) for account in engine.accounts),
-            self._signatures.changes, self._clock.lateness(), self._signatures.unsigned(), self._first_at, self._last_at,
+            self._signatures.changes, self._clock.lateness(), self._decisions.found, self._signatures.unsigned(),
+            self._first_at, self._last_at,
         )  # fmt: skip
 
     # --- stopping and going on ---------------------------------------------------------------------------------------
@@ -416,6 +422,7 @@ class Judge:
             "sums": list(self._sums),
             "meters": self._meters.values(),
             "clock": self._clock.values(),
+            "decisions": list(self._decisions.found),
             "signatures": self._signatures.values(),
         }
 
@@ -430,6 +437,7 @@ class Judge:
         judge._sums = energy_wh, paid_e7, fee_e7
         judge._meters = Meters.restore(values["meters"])
         judge._clock = Clock.restore(engine, values["clock"])
+        judge._decisions = Decisions.restore(values["decisions"])
         judge._signatures = Signatures.restore(engine, values["signatures"])
         return judge
 

@@ -16,7 +16,7 @@ from ledger.core.findings import Position
 from market.audit.judge import Judge
 from market.engine.engine import Engine
 
-HEADER = b"sunledger audit 2\n"
+HEADER = b"sunledger audit 3\n"
 _DIGITS = 64
 
 

@@ -3,7 +3,9 @@
 A command carries no time and no identity of its own: ``Engine.apply(command, at_ms)`` gets the time from outside, the
 engine numbers what follows. Energy is in watt-hours (``_wh``), power in watts (``_w``), prices in 0.0001 currency per kWh
 (``_e4``), money in 0.0000001 currency (``_e7``); ``amount_e7 = price_e4 * energy_wh`` exactly. A contract is named by its
-start in UTC, ``2026-06-06T12:15Z``; an account by its dense index; an order by the ledger sequence of its entry.
+start in UTC, ``2026-06-06T12:15Z``; an account by its dense index; an order by the ledger sequence of its entry. What an
+official decides has a ``reason``, a code, and where they said more in words a ``commitment`` to these
+(``households.commitments.commitment_of``).
 """
 
 from __future__ import annotations
@@ -41,6 +43,8 @@ class PublishRulebook(NamedTuple):
 
     version: int
     sha256: str
+    reason: str = ""  # code; entries of older logs have none
+    commitment: str = ""  # to what was said in words, hex or ""
 
 
 class RegisterKey(NamedTuple):
@@ -76,6 +80,8 @@ class SetParams(NamedTuple):
     connection_export_w: int = 0
     final_after_min: int = 0
     sharing_scope: int = 0
+    reason: str = ""  # code; entries of older logs have none
+    commitment: str = ""  # to what was said in words, hex or ""
 
 
 class SetArea(NamedTuple):
@@ -93,6 +99,7 @@ class SetCapacity(NamedTuple):
     import_w: int  # from the parent into the area
     export_w: int  # from the area to the parent
     reason: str  # code
+    commitment: str = ""
 
 
 class SetFee(NamedTuple):
@@ -100,6 +107,8 @@ class SetFee(NamedTuple):
 
     area: str
     fee_e4: int
+    reason: str = ""  # code; entries of older logs have none
+    commitment: str = ""  # to what was said in words, hex or ""
 
 
 class SetTariff(NamedTuple):
@@ -107,6 +116,8 @@ class SetTariff(NamedTuple):
 
     topup_e4: int
     spill_e4: int
+    reason: str = ""  # code; entries of older logs have none
+    commitment: str = ""  # to what was said in words, hex or ""
 
 
 class OpenAccount(NamedTuple):
@@ -136,6 +147,8 @@ class SetConnection(NamedTuple):
     connection: str  # commitment of the grid connection, hex or ""
     import_w: int
     export_w: int
+    reason: str = ""  # code; entries of older logs have none
+    commitment: str = ""  # to what was said in words, hex or ""
 
 
 class SetAccountKey(NamedTuple):
@@ -190,6 +203,7 @@ class SetHalt(NamedTuple):
     reason: str  # code
     until_ms: int = 0  # of a contract's halt: when it ends by itself; 0 = when somebody ends it
     cancel: int = 0
+    commitment: str = ""
 
 
 class PlaceOrder(NamedTuple):
@@ -330,6 +344,7 @@ class RecallTrade(NamedTuple):
 
     trade: int
     reason: str  # code
+    commitment: str = ""
 
 
 class Expire(NamedTuple):

@@ -376,8 +376,7 @@ class ComplexTrading(Changing):
         while True:
             self._wake(events[seen:], woken)
             seen = len(events)
-            while woken:
-                group = min(woken.values(), key=lambda found: found.priority)
+            for group in sorted(woken.values(), key=lambda found: found.priority):  # a capacity wakes all there are
                 del woken[group.id]
                 if group.id in self.waiting and self._settles(group):
                     self._unblock(group)

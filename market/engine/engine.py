@@ -9,9 +9,9 @@ from market.engine import commands as c
 from market.engine.book import NOTHING, PRIORITY_MASK, UNLIMITED_WH
 from market.engine.events import Event, Refused
 from market.engine.foreseeing import Foreseeing
-from market.engine.governing import is_hex
 from market.engine.grid import PRIORITY_BITS, EdgeFlow
 from market.engine.signing import KINDS, ONCE_MS, first_contract
+from market.engine.trading import is_hex
 
 MAX_LEVELS = 100  # prices a depth view shows at the most
 MAX_DEPTH_FILLS = 5_000  # resting orders a depth view looks through at the most, a side: some 10 ms

@@ -24,30 +24,32 @@ WAS_FIELDS = tuple(f"was_{name}" for name in c.SettleRow._fields[1:])  # of a co
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
 
+_WHY = ("reason", "commitment")  # of what an official decides
+
 # Event -> entry type, action of types that have several, names of its entry fields after seq and at_ms. Fields beyond
 # these are derived. An empty text, a time of 0 and a 0 in ``OPTIONAL`` are left out of the entry.
 _ENTRIES: dict[type, tuple[str, str, tuple[str, ...]]] = {
     ev.Founded: (
         "genesis", "", ("origin", "currency", "interval_min", "vkey", "rulebook_version", "rulebook_sha256"),
     ),
-    ev.RulebookPublished: ("rulebook", "", ("version", "sha256")),
+    ev.RulebookPublished: ("rulebook", "", ("version", "sha256", *_WHY)),
     ev.KeyRegistered: ("key", "", ("action", "vkey", "possession", "approval")),
     ev.ParamsSet: ("params", "", c.SetParams._fields),
     ev.AreaSet: ("area", "", ("area", "parent", "level")),
-    ev.CapacitySet: ("capacity", "", ("area", "import_w", "export_w", "reason")),
-    ev.FeeSet: ("fee", "", ("area", "fee_e4")),
-    ev.TariffSet: ("tariff", "", ("topup_e4", "spill_e4")),
+    ev.CapacitySet: ("capacity", "", ("area", "import_w", "export_w", *_WHY)),
+    ev.FeeSet: ("fee", "", ("area", "fee_e4", *_WHY)),
+    ev.TariffSet: ("tariff", "", ("topup_e4", "spill_e4", *_WHY)),
     ev.AccountOpened: (
         "account", "opened", ("account", "account_id", "kind", "area", "group", "connection", "commitment"),
     ),
     ev.AccountClosed: ("account", "closed", ("account",)),
-    ev.ConnectionSet: ("account", "connection", ("account", "connection", "import_w", "export_w")),
+    ev.ConnectionSet: ("account", "connection", ("account", "connection", "import_w", "export_w", *_WHY)),
     ev.AccountKeySet: ("account", "key", c.SetAccountKey._fields[:-1]),
     ev.Funded: ("fund", "", ("account", "amount_e7", "reason", "reference")),
     ev.ContractOpened: ("contract", "opened", ("contract", "account", "account_id", "topup_e4", "spill_e4")),
     ev.ContractClosed: ("contract", "closed", ("contract",)),
     ev.ContractDelivered: ("contract", "delivered", ("contract",)),
-    ev.HaltSet: ("halt", "", ("scope", "target", "on", "reason", "until_ms", "cancel")),
+    ev.HaltSet: ("halt", "", ("scope", "target", "on", "reason", "until_ms", "cancel", "commitment")),
     ev.OrderPlaced: (
         "order", "",
         ("account", "area", "contract", "side", "price_e4", "energy_wh", "time_in_force", "expires_at_ms"),
@@ -58,7 +60,7 @@ _ENTRIES: dict[type, tuple[str, str, tuple[str, ...]]] = {
     ev.OrderAmended: ("amend", "", ("order", "price_e4", "energy_wh", "requeued")),
     ev.OrderCancelled: ("cancel", "", ("order", "remaining_wh", "reason")),
     ev.Traded: ("trade", "", ("contract", "maker", "taker", "energy_wh", "buy_e4", "sell_e4")),
-    ev.TradeRecalled: ("recall", "", ("trade", "contract", "reason")),
+    ev.TradeRecalled: ("recall", "", ("trade", "contract", *_WHY)),
     ev.ReadingsCommitted: ("readings", "", ("contract", "area", "count", "import_wh", "export_wh", "root")),
     ev.Settled: (
         "settle", "",
@@ -144,7 +146,8 @@ def _account(leaf: Leaf) -> c.Command | None:
         return c.CloseAccount(int(leaf["account"]))
     if leaf["action"] == "connection":
         connection = str(leaf.get("connection", ""))
-        return c.SetConnection(int(leaf["account"]), connection, int(leaf["import_w"]), int(leaf["export_w"]))
+        why = (str(leaf.get(name, "")) for name in _WHY)
+        return c.SetConnection(int(leaf["account"]), connection, int(leaf["import_w"]), int(leaf["export_w"]), *why)
     if leaf["action"] == "key":
         key, proof, approval, rules, reason = (str(leaf.get(name, "")) for name in c.SetAccountKey._fields[1:-1])
         return c.SetAccountKey(int(leaf["account"]), key, proof, approval, rules, reason)
@@ -232,7 +235,7 @@ def _amend(leaf: Leaf) -> c.Command:
 def _halt(leaf: Leaf) -> c.Command:
     return c.SetHalt(
         str(leaf["scope"]), str(leaf.get("target", "")), int(leaf["on"]), str(leaf["reason"]), _time(leaf, "until"),
-        int(leaf.get("cancel", 0)),
+        int(leaf.get("cancel", 0)), str(leaf.get("commitment", "")),
     )  # fmt: skip
 
 

@@ -35,6 +35,8 @@ class RulebookPublished(NamedTuple):
     at_ms: int
     version: int
     sha256: str
+    reason: str = ""
+    commitment: str = ""
 
 
 class KeyRegistered(NamedTuple):
@@ -66,6 +68,8 @@ class ParamsSet(NamedTuple):
     connection_export_w: int = 0
     final_after_min: int = 0
     sharing_scope: int = 0
+    reason: str = ""
+    commitment: str = ""
 
 
 class AreaSet(NamedTuple):
@@ -83,6 +87,7 @@ class CapacitySet(NamedTuple):
     import_w: int
     export_w: int
     reason: str
+    commitment: str = ""
 
 
 class FeeSet(NamedTuple):
@@ -90,6 +95,8 @@ class FeeSet(NamedTuple):
     at_ms: int
     area: str
     fee_e4: int
+    reason: str = ""
+    commitment: str = ""
 
 
 class TariffSet(NamedTuple):
@@ -97,6 +104,8 @@ class TariffSet(NamedTuple):
     at_ms: int
     topup_e4: int
     spill_e4: int
+    reason: str = ""
+    commitment: str = ""
 
 
 class AccountOpened(NamedTuple):
@@ -124,6 +133,8 @@ class ConnectionSet(NamedTuple):
     connection: str
     import_w: int
     export_w: int
+    reason: str = ""
+    commitment: str = ""
 
 
 class AccountKeySet(NamedTuple):
@@ -179,6 +190,7 @@ class HaltSet(NamedTuple):
     reason: str
     until_ms: int = 0
     cancel: int = 0
+    commitment: str = ""
 
 
 class OrderPlaced(NamedTuple):
@@ -295,6 +307,7 @@ class TradeRecalled(NamedTuple):
     seller: int
     cost_e7: int  # clearing -> buyer's wallet
     margin_e7: int  # clearing -> seller's wallet
+    commitment: str = ""  # of the entry, though it stands last
 
 
 class ReadingsCommitted(NamedTuple):

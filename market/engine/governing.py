@@ -44,9 +44,10 @@ from market.engine.commands import (
 from market.engine.contracts import MINUTE_MS, Contract, contract_name, contract_start_ms
 from market.engine.grid import MAX_AREAS
 from market.engine.halting import Halting
+from market.engine.reasons import is_commitment, why_problem
 from market.engine.signing import RESETS
 from market.engine.state import SETTLED_KEPT
-from market.engine.trading import is_code
+from market.engine.trading import is_code, is_hex
 
 INTERVALS_MIN = (15, 30, 60)
 LEVELS = ("EHV", "HV", "MV", "LV")
@@ -66,11 +67,6 @@ def is_name(text: object) -> bool:
         and '"' not in text
         and "\\" not in text
     )
-
-
-def is_hex(text: object, digits: int) -> bool:
-    """Return whether a text is so many lower-case hex digits."""
-    return type(text) is str and len(text) == digits and all(digit in "0123456789abcdef" for digit in text)
 
 
 def _proof_problem(command: SetAccountKey, before: str) -> str:
@@ -136,6 +132,8 @@ class Governing(Halting):
             return self.refuse("invalid_value", "version")
         if not is_hex(command.sha256, 64):
             return self.refuse("invalid_value", "sha256")
+        if problem := why_problem(command.reason, command.commitment):
+            return self.refuse("invalid_value", problem)
         return self._one(ev.RulebookPublished, *command)
 
     def _register_key(self, command: RegisterKey) -> list[Any]:
@@ -149,8 +147,8 @@ class Governing(Halting):
         return self._one(ev.KeyRegistered, *command)
 
     def _set_params(self, command: SetParams) -> list[Any]:
-        params = Params(*command)
-        problem = params_problem(params)
+        params = Params(*command[: len(Params._fields)])  # type: ignore[arg-type]  # reason and commitment follow
+        problem = params_problem(params) or why_problem(command.reason, command.commitment)
         if problem:
             return self.refuse("invalid_value", problem)
         if self.topup_e4 > params.max_price_e4:
@@ -173,11 +171,13 @@ class Governing(Halting):
         return events
 
     def _set_tariff(self, command: SetTariff) -> list[Any]:
-        topup_e4, spill_e4 = command
+        topup_e4, spill_e4, reason, commitment = command
         if type(topup_e4) is not int or not 0 <= topup_e4 <= self.params.max_price_e4:
             return self.refuse("invalid_value", "topup")
         if type(spill_e4) is not int or not 0 <= spill_e4 <= topup_e4:
             return self.refuse("invalid_value", "spill")
+        if problem := why_problem(reason, commitment):
+            return self.refuse("invalid_value", problem)
         self.topup_e4, self.spill_e4 = topup_e4, spill_e4
         self._schedule_from_ms = 0
         return self._one(ev.TariffSet, *command)
@@ -212,6 +212,8 @@ class Governing(Halting):
                 return self.refuse("invalid_value", field)
         if not is_code(command.reason):
             return self.refuse("invalid_value", "reason")
+        if not is_commitment(command.commitment):
+            return self.refuse("invalid_value", "commitment")
         area.import_w, area.export_w = command.import_w, command.export_w
         events = self._one(ev.CapacitySet, *command)
         import_wh, export_wh = self.capacity_wh(area.import_w), self.capacity_wh(area.export_w)
@@ -228,6 +230,8 @@ class Governing(Halting):
             return self.refuse("unknown_area", "area")
         if type(command.fee_e4) is not int or not 0 <= command.fee_e4 <= self.params.max_price_e4:
             return self.refuse("invalid_value", "fee")
+        if problem := why_problem(command.reason, command.commitment):
+            return self.refuse("invalid_value", problem)
         self.grid.set_fee(area, command.fee_e4)
         return self._one(ev.FeeSet, *command)
 
@@ -265,7 +269,7 @@ class Governing(Halting):
         return events
 
     def _set_connection(self, command: SetConnection) -> list[Any]:
-        index, connection, import_w, export_w = command
+        index, connection, import_w, export_w = command[:4]
         if problem := self._member_problem(index):
             return problem
         if connection != "" and not is_hex(connection, 64):
@@ -274,6 +278,8 @@ class Governing(Halting):
             value = getattr(command, field)
             if type(value) is not int or not 0 <= value <= MAX_CONNECTION_W:
                 return self.refuse("invalid_value", field)
+        if field := why_problem(command.reason, command.commitment):
+            return self.refuse("invalid_value", field)
         account = self.accounts[index]
         if connection and connection != account.connection:
             self._move(account, connection)

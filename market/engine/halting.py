@@ -12,6 +12,7 @@ from market.engine.commands import RecallTrade, SetHalt
 from market.engine.complex import ComplexTrading
 from market.engine.contracts import TRADE, Contract
 from market.engine.orders import Order
+from market.engine.reasons import is_commitment
 from market.engine.trading import MAX_AT_MS, is_code, is_reason
 
 KILL = "kill"
@@ -28,7 +29,7 @@ class Halting(ComplexTrading):
         return events
 
     def _halt(self, command: SetHalt) -> list[Any]:
-        scope, target, on, reason, until_ms, cancel = command
+        scope, target, on, reason, until_ms, cancel, commitment = command
         if on not in (0, 1) or type(on) is not int:
             return self.refuse("invalid_value", "on")
         if not is_reason(reason):
@@ -38,6 +39,8 @@ class Halting(ComplexTrading):
             return self.refuse("invalid_value", "until")
         if type(cancel) is not int or cancel not in (0, on):
             return self.refuse("invalid_value", "cancel")
+        if not is_commitment(commitment):
+            return self.refuse("invalid_value", "commitment")
         if scope == "market" and target == "":
             return self._halt_market(command)
         if scope == "contract":
@@ -119,7 +122,7 @@ class Halting(ComplexTrading):
     # --- recall ----------------------------------------------------------------------------------------------------
 
     def _recall(self, command: RecallTrade) -> list[Any]:
-        seq, reason = command
+        seq, reason, commitment = command
         contract, at = self._find_trade(seq)
         if contract is None:
             return self.refuse("unknown_trade", "trade")
@@ -130,6 +133,8 @@ class Halting(ComplexTrading):
             return self.refuse("already_recalled", "trade")
         if not is_code(reason):
             return self.refuse("invalid_value", "reason")
+        if not is_commitment(commitment):
+            return self.refuse("invalid_value", "commitment")
         buyer, seller, clearing = self.accounts[bought_by], self.accounts[sold_by], self.accounts[contract.account]
         cost_e7, margin_e7 = buy_e4 * energy_wh, max(0, contract.topup_e4 - sell_e4) * energy_wh
         for account, amount_e7 in ((buyer, cost_e7), (seller, margin_e7)):
@@ -154,7 +159,17 @@ class Halting(ComplexTrading):
         contract.last_e4 = contract.last_price_e4()
         events: list[Any] = [
             ev.TradeRecalled(
-                self.seq, self.at_ms, seq, contract.name, reason, energy_wh, bought_by, sold_by, cost_e7, margin_e7
+                self.seq,
+                self.at_ms,
+                seq,
+                contract.name,
+                reason,
+                energy_wh,
+                bought_by,
+                sold_by,
+                cost_e7,
+                margin_e7,
+                commitment,
             )
         ]
         self.seq += 1

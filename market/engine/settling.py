@@ -9,8 +9,9 @@ from market.engine import events as ev
 from market.engine.accounts import BILLING_INDEX, MAX_INT, MEMBER, OPERATOR_INDEX, SUPPLIER_INDEX
 from market.engine.commands import NO_QUALITY, Adjust, AdjustRow, CommitReadings, Final, Settle, SettleRow
 from market.engine.contracts import MINUTE_MS, Contract, Provisional, Tally
-from market.engine.governing import Governing, is_hex
+from market.engine.governing import Governing
 from market.engine.state import SETTLED_KEPT
+from market.engine.trading import is_hex
 
 QUALITIES = ("measured", "estimated", "corrected")
 MAX_ROWS = 100_000  # accounts of one area: three times the homes of a city in a single street's area

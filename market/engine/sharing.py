@@ -17,8 +17,8 @@ from market.engine.accounts import (
 )
 from market.engine.commands import Agree, Final, Propose, Revoke, Share, ShareRow
 from market.engine.contracts import Agreement, Provisional, contract_start_ms
-from market.engine.governing import is_hex
 from market.engine.settling import Settling
+from market.engine.trading import is_hex
 
 MAX_AGREEMENTS = 100  # of one account that are not revoked, proposals included
 

@@ -54,6 +54,11 @@ def is_reason(text: object) -> bool:
     return is_code(text) and text not in RULES_REASONS
 
 
+def is_hex(text: object, digits: int) -> bool:
+    """Return whether a text is so many lower-case hex digits."""
+    return type(text) is str and len(text) == digits and all(digit in "0123456789abcdef" for digit in text)
+
+
 class Trading(Trying):
     """Placing a plain order, matching, uncrossing."""
 

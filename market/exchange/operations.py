@@ -16,6 +16,7 @@ from django.conf import settings
 from ledger import operations as ledger_operations
 from market.engine import commands
 from market.engine.events import AccountOpened, Refused
+from market.engine.reasons import OPENING
 from market.exchange.exchange import Exchange
 from market.exchange.models import IdempotencyKey
 from market.exchange.outcomes import ExchangeError, Outcome
@@ -79,14 +80,14 @@ def found_market(
             )
         )
     if params is not None:
-        todo.append(params)
+        todo.append(params._replace(reason=OPENING))
     for area in areas:
         if area.area not in known:
             todo.append(commands.SetArea(area.area, area.parent, area.level))
             if area.parent:
-                todo.append(commands.SetCapacity(area.area, area.import_w, area.export_w, "opening"))
-                todo.append(commands.SetFee(area.area, area.fee_e4))
-    todo.append(tariff)  # last: contracts open once there is a tariff
+                todo.append(commands.SetCapacity(area.area, area.import_w, area.export_w, OPENING))
+                todo.append(commands.SetFee(area.area, area.fee_e4, OPENING))
+    todo.append(tariff._replace(reason=OPENING))  # last: contracts open once there is a tariff
     for start in range(0, len(todo), 1_000):
         chunk = todo[start : start + 1_000]
         for command, outcome in zip(chunk, exchange.submit_many([(c, None) for c in chunk]).result(60), strict=True):
@@ -147,25 +148,46 @@ def fund(
 
 
 def set_capacity(
-    exchange: Exchange, *, area: str, import_w: int, export_w: int, reason: str, key: str | None = None
+    exchange: Exchange,
+    *,
+    area: str,
+    import_w: int,
+    export_w: int,
+    reason: str,
+    commitment: str = "",
+    key: str | None = None,
 ) -> Outcome:
-    """Set what the edge between an area and its parent can carry, in W each way."""
-    return exchange.call(commands.SetCapacity(area, import_w, export_w, reason), key=key)
+    """Set what the edge between an area and its parent can carry, in W each way.
+
+    Here and below ``reason`` is the code of why, ``commitment`` that of what was said in words (hex, "" for none).
+    """
+    return exchange.call(commands.SetCapacity(area, import_w, export_w, reason, commitment), key=key)
 
 
-def set_fee(exchange: Exchange, *, area: str, fee_e4: int, key: str | None = None) -> Outcome:
+def set_fee(
+    exchange: Exchange, *, area: str, fee_e4: int, reason: str, commitment: str = "", key: str | None = None
+) -> Outcome:
     """Set the grid fee of the edge between an area and its parent, for contracts opened from now on."""
-    return exchange.call(commands.SetFee(area, fee_e4), key=key)
+    return exchange.call(commands.SetFee(area, fee_e4, reason, commitment), key=key)
 
 
-def set_tariff(exchange: Exchange, *, topup_e4: int, spill_e4: int, key: str | None = None) -> Outcome:
+def set_tariff(
+    exchange: Exchange, *, topup_e4: int, spill_e4: int, reason: str, commitment: str = "", key: str | None = None
+) -> Outcome:
     """Set the prices of the supplier of last resort, for contracts opened from now on."""
-    return exchange.call(commands.SetTariff(topup_e4, spill_e4), key=key)
+    return exchange.call(commands.SetTariff(topup_e4, spill_e4, reason, commitment), key=key)
 
 
-def set_params(exchange: Exchange, *, params: commands.SetParams, key: str | None = None) -> Outcome:
+def set_params(
+    exchange: Exchange,
+    *,
+    params: commands.SetParams,
+    reason: str,
+    commitment: str = "",
+    key: str | None = None,
+) -> Outcome:
     """Set all limits of the market at once."""
-    return exchange.call(params, key=key)
+    return exchange.call(params._replace(reason=reason, commitment=commitment), key=key)
 
 
 def propose_agreement(
@@ -192,10 +214,12 @@ def revoke_agreement(exchange: Exchange, *, account: int, agreement: int, key: s
     return exchange.call(commands.Revoke(account, agreement), key=key)
 
 
-def publish_rulebook(exchange: Exchange, *, text: str, version: int, key: str | None = None) -> Outcome:
+def publish_rulebook(
+    exchange: Exchange, *, text: str, version: int, reason: str, commitment: str = "", key: str | None = None
+) -> Outcome:
     """Store a new text of the rulebook and put it in force."""
     sha256 = ledger_operations.publish_rulebook(text)
-    return exchange.call(commands.PublishRulebook(version, sha256), key=key)
+    return exchange.call(commands.PublishRulebook(version, sha256, reason, commitment), key=key)
 
 
 def set_halt(
@@ -207,6 +231,7 @@ def set_halt(
     reason: str,
     until_ms: int = 0,
     cancel: bool = False,
+    commitment: str = "",
     key: str | None = None,
 ) -> Outcome:
     """Stop or resume trading; scope "market" (target ""), "contract", "area" or "account" (target: index as text).
@@ -214,17 +239,27 @@ def set_halt(
     ``until_ms``: when a contract's halt ends by itself, 0 = when somebody ends it. ``cancel``: all open orders in the scope
     are taken back, too (kill switch).
     """
-    return exchange.call(commands.SetHalt(scope, target, int(on), reason, until_ms, int(cancel)), key=key)
+    command = commands.SetHalt(scope, target, int(on), reason, until_ms, int(cancel), commitment)
+    return exchange.call(command, key=key)
 
 
 def set_connection(
-    exchange: Exchange, *, account: int, connection: str = "", import_w: int, export_w: int, key: str | None = None
+    exchange: Exchange,
+    *,
+    account: int,
+    connection: str = "",
+    import_w: int,
+    export_w: int,
+    reason: str,
+    commitment: str = "",
+    key: str | None = None,
 ) -> Outcome:
     """Say what an account's grid connection may take and give, in W (0: the market's limit).
 
     ``connection``: the commitment of another connection to tie the account to, hex; "" keeps the one it has.
     """
-    return exchange.call(commands.SetConnection(account, connection, import_w, export_w), key=key)
+    command = commands.SetConnection(account, connection, import_w, export_w, reason, commitment)
+    return exchange.call(command, key=key)
 
 
 def set_account_key(
@@ -247,9 +282,11 @@ def set_account_key(
     return exchange.call(command, key=key)
 
 
-def recall_trade(exchange: Exchange, *, trade: int, reason: str, key: str | None = None) -> Outcome:
+def recall_trade(
+    exchange: Exchange, *, trade: int, reason: str, commitment: str = "", key: str | None = None
+) -> Outcome:
     """Take a trade back before delivery, by the ledger sequence of its entry."""
-    return exchange.call(commands.RecallTrade(trade, reason), key=key)
+    return exchange.call(commands.RecallTrade(trade, reason, commitment), key=key)
 
 
 def rulebook_sha256(text: str) -> str:

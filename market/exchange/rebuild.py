@@ -60,7 +60,7 @@ def _event(leaf: dict[str, Any]) -> Any:
         return ev.OrderPlaced(*_row(models.Order, seq))
     if type_ == "recall":
         trade, *rest = _row(models.Recall, seq, "seq")
-        return ev.TradeRecalled(rest[0], rest[1], trade, *rest[2:])
+        return ev.TradeRecalled(rest[0], rest[1], trade, *rest[2:], leaf.get("commitment", ""))
     if type_ == "settle":
         return _settled(leaf)
     if type_ == "agreement":

@@ -110,7 +110,7 @@ class Recorder:
             name = "sleep" if kind is ev.OrderHibernated else "wake"
             self.changes.append((seq, at_ms, name, order, account, contract, 0, 0, remaining_wh, 0, ""))
         elif kind is ev.TradeRecalled:
-            self.recalls.append((event.trade, event.seq, event.at_ms, *event[3:]))
+            self.recalls.append((event.trade, event.seq, event.at_ms, *event[3:-1]))  # words: the entry's)
             self.transfers += of_recall(event, self.clearing[event.contract])
             self.alarming.append(event)
         elif kind is ev.CapacitySet or kind is ev.HaltSet:

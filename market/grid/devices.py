@@ -45,7 +45,9 @@ def _limit(exchange: Exchange, *, by: User, account: int, import_w: int, export_
     # What is in force decides whether there is something to do, so no two calls need to be told apart.
     once = secrets.token_hex(16)
     try:
-        return set_connection(exchange, by=by, once=once, account=account, import_w=import_w, export_w=export_w)
+        return set_connection(
+            exchange, by=by, once=once, account=account, import_w=import_w, export_w=export_w, reason="device"
+        )
     except GridError as error:
         if error.code == "nothing_to_change":
             return None

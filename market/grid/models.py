@@ -5,6 +5,9 @@ from __future__ import annotations
 from django.conf import settings
 from django.db import models
 
+from market.households import keystore
+from market.households.sealed import SealedField
+
 
 class Decision(models.Model):
     """A decision of an official that became a ledger entry. ``seq`` is that entry."""
@@ -17,8 +20,28 @@ class Decision(models.Model):
     )  # capacity, fee, tariff, params, rulebook, halt, connection, recall, account, fund
     target = models.CharField(max_length=80, blank=True)  # area, contract, account or trade; "" = the market
     reason = models.CharField(max_length=32, blank=True)
-    note = models.CharField(max_length=200, blank=True)  # in the official's own words; never on the ledger
+    note = models.CharField(max_length=200, blank=True)  # words from before ``Words``, which no entry commits to
     values = models.JSONField(default=dict)  # what was set, in the system's integers
+
+
+class Words(models.Model):
+    """What an official said in their own words, sealed with a key of its own; the entry of the decision has ``commitment``.
+
+    ``kept`` is record and salt, as of an account (``market.households.commitments``); "" once erased.
+    """
+
+    OWN_KEY = True
+
+    commitment = models.CharField(max_length=64, unique=True)
+    once = models.CharField(max_length=64, unique=True, null=True)  # keyed digest of the decision's idempotency key
+    words_key = models.CharField(max_length=32, default=keystore.new_id)
+    kept = SealedField(blank=True, default="")
+    erased_at_ms = models.BigIntegerField(null=True)  # market time
+    erased_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
+
+    def sealing_key(self) -> str:
+        """Return the name of the key these words have for themselves."""
+        return self.words_key
 
 
 class Acknowledgement(models.Model):

@@ -11,17 +11,19 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from django.utils.translation import gettext_lazy as _
 
+from ledger import queries as ledger_queries
 from market.engine.commands import SetParams
+from market.engine.reasons import CODES
 from market.exchange import operations as exchange_operations
 from market.exchange import queries as exchange_queries
 from market.exchange.exchange import Exchange
 from market.exchange.outcomes import Outcome
+from market.grid import words as words_beside
 from market.grid.models import Acknowledgement, Decision
-from market.grid.reasons import CAPACITY_REASONS, FEE_REASONS, HALT_REASONS, RECALL_REASONS
 from market.households.models import User
 
 MAX_ONCE_LENGTH = 64
-MAX_NOTE = 200  # characters an official writes beside a decision or an acknowledgement
+MAX_NOTE = 200  # characters an official writes beside an alert
 MAX_RULEBOOK_BYTES = 1_000_000  # far above any text that a person would read
 
 _SENTENCES = {
@@ -52,50 +54,55 @@ def set_capacity(
 ) -> Decision:
     """Set what the edge between an area and its parent can carry each way, in W. Raise ``GridError``.
 
-    ``text`` is kept beside the reason's code; the ledger has the code alone.
+    Here and below ``reason`` is a code of ``reasons`` that goes on the ledger, and ``text`` what the official says in their own
+    words: the ledger has a commitment to it, the words are sealed beside it.
     """
-    _check_reason(reason, CAPACITY_REASONS)
-    _check_text(text)
-    outcome = exchange_operations.set_capacity(
-        exchange, area=area, import_w=import_w, export_w=export_w, reason=reason, key=_key(by, once)
-    )
+    why = _why(by, once, "capacity", reason, text)
+    outcome = exchange_operations.set_capacity(exchange, area=area, import_w=import_w, export_w=export_w, **why)
     values = {"import_w": import_w, "export_w": export_w}
-    return note(outcome, by=by, kind="capacity", target=area, reason=reason, values=values, text=text)
+    return note(outcome, by=by, kind="capacity", target=area, reason=reason, values=values)
 
 
 def set_fee(
-    exchange: Exchange, *, by: User, once: str, area: str, fee_e4: int, reason: str = "", text: str = ""
+    exchange: Exchange, *, by: User, once: str, area: str, fee_e4: int, reason: str, text: str = ""
 ) -> Decision:
-    """Set the grid fee of an area's edge for contracts opened from now on. Raise ``GridError``.
-
-    A fee's entry has no reason: code and ``text`` are kept beside it.
-    """
-    if reason:
-        _check_reason(reason, FEE_REASONS)
-    _check_text(text)
-    outcome = exchange_operations.set_fee(exchange, area=area, fee_e4=fee_e4, key=_key(by, once))
-    return note(outcome, by=by, kind="fee", target=area, reason=reason, values={"fee_e4": fee_e4}, text=text)
+    """Set the grid fee of an area's edge for contracts opened from now on. Raise ``GridError``."""
+    why = _why(by, once, "fee", reason, text)
+    outcome = exchange_operations.set_fee(exchange, area=area, fee_e4=fee_e4, **why)
+    return note(outcome, by=by, kind="fee", target=area, reason=reason, values={"fee_e4": fee_e4})
 
 
-def set_tariff(exchange: Exchange, *, by: User, once: str, topup_e4: int, spill_e4: int) -> Decision:
+def set_tariff(
+    exchange: Exchange, *, by: User, once: str, topup_e4: int, spill_e4: int, reason: str, text: str = ""
+) -> Decision:
     """Set the supplier's prices for contracts opened from now on. Raise ``GridError``."""
-    outcome = exchange_operations.set_tariff(exchange, topup_e4=topup_e4, spill_e4=spill_e4, key=_key(by, once))
-    return note(outcome, by=by, kind="tariff", values={"topup_e4": topup_e4, "spill_e4": spill_e4})
+    why = _why(by, once, "tariff", reason, text)
+    outcome = exchange_operations.set_tariff(exchange, topup_e4=topup_e4, spill_e4=spill_e4, **why)
+    return note(outcome, by=by, kind="tariff", reason=reason, values={"topup_e4": topup_e4, "spill_e4": spill_e4})
 
 
-def set_params(exchange: Exchange, *, by: User, once: str, params: SetParams) -> Decision:
+def set_params(exchange: Exchange, *, by: User, once: str, params: SetParams, reason: str, text: str = "") -> Decision:
     """Publish all limits of the market at once. Raise ``GridError``."""
-    outcome = exchange_operations.set_params(exchange, params=params, key=_key(by, once))
-    return note(outcome, by=by, kind="params", values=params._asdict())
+    why = _why(by, once, "params", reason, text)
+    outcome = exchange_operations.set_params(exchange, params=params, **why)
+    return note(outcome, by=by, kind="params", reason=reason, values=limits_of(params))
 
 
-def publish_rulebook(exchange: Exchange, *, by: User, once: str, text: str, version: int) -> Decision:
-    """Put a new text of the rulebook in force. Raise ``GridError``."""
+def limits_of(params: SetParams) -> dict[str, int]:
+    """Return what a note of new limits holds."""
+    return {name: value for name, value in params._asdict().items() if name not in ("reason", "commitment")}
+
+
+def publish_rulebook(
+    exchange: Exchange, *, by: User, once: str, text: str, version: int, reason: str, words: str = ""
+) -> Decision:
+    """Put a new text of the rulebook in force; ``words`` are the official's own. Raise ``GridError``."""
     if not text.strip() or len(text.encode()) > MAX_RULEBOOK_BYTES:
         raise GridError("invalid_value", "text", _("The rulebook must have a text of at most 1 MB."))
-    outcome = exchange_operations.publish_rulebook(exchange, text=text, version=version, key=_key(by, once))
+    why = _why(by, once, "rulebook", reason, words, field="words")
+    outcome = exchange_operations.publish_rulebook(exchange, text=text, version=version, **why)
     values = {"version": version, "sha256": exchange_operations.rulebook_sha256(text)}
-    return note(outcome, by=by, kind="rulebook", values=values)
+    return note(outcome, by=by, kind="rulebook", reason=reason, values=values)
 
 
 def set_halt(
@@ -115,14 +122,12 @@ def set_halt(
 
     ``until_ms``: when a contract's halt ends by itself (0: when somebody ends it). ``cancel``: open orders are taken back.
     """
-    _check_reason(reason, HALT_REASONS)
-    _check_text(text)
+    why = _why(by, once, "halt", reason, text)
     outcome = exchange_operations.set_halt(
-        exchange, scope=scope, target=target, on=on, reason=reason, until_ms=until_ms, cancel=cancel,
-        key=_key(by, once),
-    )  # fmt: skip
+        exchange, scope=scope, target=target, on=on, until_ms=until_ms, cancel=cancel, **why
+    )
     values = halt_values(scope=scope, on=on, until_ms=until_ms, cancel=cancel)
-    return note(outcome, by=by, kind="halt", target=target, reason=reason, values=values, text=text)
+    return note(outcome, by=by, kind="halt", target=target, reason=reason, values=values)
 
 
 def halt_values(*, scope: str, on: bool, until_ms: int, cancel: bool) -> dict[str, int | str]:
@@ -136,21 +141,39 @@ def halt_values(*, scope: str, on: bool, until_ms: int, cancel: bool) -> dict[st
 
 
 def set_connection(
-    exchange: Exchange, *, by: User, once: str, account: int, connection: str = "", import_w: int, export_w: int
+    exchange: Exchange,
+    *,
+    by: User,
+    once: str,
+    account: int,
+    connection: str = "",
+    import_w: int,
+    export_w: int,
+    reason: str,
+    text: str = "",
 ) -> Decision:
     """Say what an account's grid connection may take and give, in W; 0 is the market's limit. Raise ``GridError``."""
+    why = _why(by, once, "connection", reason, text)
     outcome = exchange_operations.set_connection(
-        exchange, account=account, connection=connection, import_w=import_w, export_w=export_w, key=_key(by, once)
+        exchange, account=account, connection=connection, import_w=import_w, export_w=export_w, **why
     )
     values = {"connection": connection, "import_w": import_w, "export_w": export_w}
-    return note(outcome, by=by, kind="connection", target=str(account), values=values)
+    return note(outcome, by=by, kind="connection", target=str(account), reason=reason, values=values)
 
 
-def recall_trade(exchange: Exchange, *, by: User, once: str, trade: int, reason: str) -> Decision:
+def recall_trade(exchange: Exchange, *, by: User, once: str, trade: int, reason: str, text: str = "") -> Decision:
     """Take a trade (the sequence of its entry) back before delivery; for the market operator. Raise ``GridError``."""
-    _check_reason(reason, RECALL_REASONS)
-    outcome = exchange_operations.recall_trade(exchange, trade=trade, reason=reason, key=_key(by, once))
+    outcome = exchange_operations.recall_trade(exchange, trade=trade, **_why(by, once, "recall", reason, text))
     return note(outcome, by=by, kind="recall", target=str(trade), reason=reason)
+
+
+def erase_words(*, by: User, seq: int, at_ms: int) -> bool:
+    """Erase what was said beside the decision of a ledger entry; code and commitment stay. False when there was nothing.
+
+    ``at_ms``: market time. Raise ``ledger.queries.NotThere`` when there is no such entry.
+    """
+    commitment = str(ledger_queries.entry(seq).get("commitment", ""))
+    return words_beside.erase(seq=seq, commitment=commitment, by=by, at_ms=at_ms)
 
 
 def acknowledge(*, by: User, seq: int, at_ms: int, text: str = "") -> Acknowledgement | None:
@@ -177,7 +200,6 @@ def note(
     target: str = "",
     reason: str = "",
     values: dict[str, Any] | None = None,
-    text: str = "",
 ) -> Decision:
     """Keep who made a decision that is on the ledger now; a repeated one has one note. Raise ``GridError``."""
     if outcome.conflict is not None:
@@ -195,7 +217,6 @@ def note(
         target=target,
         reason=reason,
         values=values,
-        text=text,
     )
 
 
@@ -208,12 +229,9 @@ def note_entry(
     target: str = "",
     reason: str = "",
     values: dict[str, Any] | None = None,
-    text: str = "",
 ) -> Decision:
     """Keep who made the decision behind a ledger entry; the first note of an entry stays."""
-    fields = {
-        "at_ms": at_ms, "by": by, "kind": kind, "target": target, "reason": reason, "values": values or {}, "note": text,
-    }  # fmt: skip
+    fields = {"at_ms": at_ms, "by": by, "kind": kind, "target": target, "reason": reason, "values": values or {}}
     try:
         with transaction.atomic():
             return Decision.objects.get_or_create(seq=seq, defaults=fields)[0]
@@ -227,11 +245,17 @@ def _key(by: User, once: str) -> str:
     return f"decision:{by.pk}:{once}"
 
 
-def _check_text(text: str) -> None:
-    if len(text) > MAX_NOTE:
-        raise GridError("invalid_value", "text", _("Write at most 200 characters."))
+def why_of(kind: str, *, reason: str, text: str, key: str | None, field: str = "text") -> dict[str, str | None]:
+    """Return what goes with a decision of a kind: its reason, the commitment to words (kept here), the key it is sent with.
 
-
-def _check_reason(reason: str, allowed: dict[str, Any]) -> None:
-    if reason not in allowed:
+    Raise ``GridError``: a code that is not of the list, words that are too long.
+    """
+    if reason not in CODES[kind]:
         raise GridError("invalid_value", "reason", _("Choose a reason."))
+    if problem := words_beside.problem(text):
+        raise GridError("invalid_value", field, problem)
+    return {"reason": reason, "commitment": words_beside.keep(key=key, text=text), "key": key}
+
+
+def _why(by: User, once: str, kind: str, reason: str, text: str, field: str = "text") -> dict[str, Any]:
+    return why_of(kind, reason=reason, text=text, key=_key(by, once), field=field)

@@ -1,7 +1,7 @@
 """What a decision would do, said before it is made. Nothing here changes anything.
 
 A capacity is played on each contract's own book and put back (``market.engine.foreseeing``), one look a contract, so that
-the writer goes on in between.
+the writer goes on in between; one more look, the first, plays the contracts in which blocks wait together.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ class CapacityEffect(NamedTuple):
     traded_wh: int
     cancelled: int
     collar: list[str]  # contracts that the price collar would halt
-    blocks: int  # legs of blocks that wait, which could trade afterwards
+    block_trades: int  # blocks that wait and would trade; their trades are among those above
+    block_legs: int  # and their legs
     more: bool
 
 
@@ -59,8 +60,11 @@ class HaltEffect(NamedTuple):
 def capacity(exchange: Exchange, *, area: str, import_w: int, export_w: int) -> CapacityEffect:
     """Return what a capacity in W of an area's edge would do. Raise ``KeyError`` on an unknown area."""
     lines: list[tuple[ContractInfo, Foreseen]] = []
+    blocks = exchange.read(lambda engine: engine.foresee_blocks(area, import_w, export_w))
     for info in queries.contracts(exchange):
-        found = exchange.read(lambda engine, name=info.name: _foresee(engine, name, area, import_w, export_w))
+        found = blocks.contracts.get(info.name)
+        if found is None:
+            found = exchange.read(lambda engine, name=info.name: _foresee(engine, name, area, import_w, export_w))
         if found is not None:
             lines.append((info, found))
 
@@ -83,8 +87,9 @@ def capacity(exchange: Exchange, *, area: str, import_w: int, export_w: int) -> 
         traded_wh=sum(found.traded_wh for _, found in lines),
         cancelled=sum(found.cancelled for _, found in lines),
         collar=names(lambda f: f.collar),
-        blocks=sum(found.blocks for _, found in lines),
-        more=any(found.more for _, found in lines),
+        block_trades=blocks.traded,
+        block_legs=sum(found.legs for _, found in lines),
+        more=blocks.more or any(found.more for _, found in lines),
     )
 
 

@@ -18,7 +18,10 @@ from market.engine.commands import SetParams
 from market.engine.engine import Engine
 from market.exchange import queries as exchange_queries
 from market.exchange.exchange import Exchange
+from market.grid import words
 from market.grid.models import Acknowledgement, Decision
+from market.grid.words import Said
+from market.households.models import User
 
 MAX_DECISIONS = 100
 MAX_CONTRACTS = 200  # two days of quarter hours, more than the horizon
@@ -352,19 +355,45 @@ def health(exchange: Exchange) -> Health:
     )
 
 
-def decisions(*, limit: int = 20, kinds: tuple[str, ...] = (), target: str | None = None) -> list[Decision]:
+class Told(NamedTuple):
+    """A decision as it is shown: what the market keeps of it, and what the ledger says of its reason."""
+
+    seq: int
+    at_ms: int
+    by: User
+    kind: str
+    target: str
+    values: dict[str, Any]
+    reason: str
+    on_ledger: bool  # whether the reason is the entry's; those of older fees are kept beside it alone
+    said: Said | None
+
+
+def decisions(*, limit: int = 20, kinds: tuple[str, ...] = (), target: str | None = None) -> list[Told]:
     """Return the newest decisions of officials, newest first, of some kinds or of one target."""
     rows = Decision.objects.select_related("by").order_by("-seq")
     if kinds:
         rows = rows.filter(kind__in=kinds)
     if target is not None:
         rows = rows.filter(target=target)
-    return list(rows[: min(limit, MAX_DECISIONS)])
+    return _told(list(rows[: min(limit, MAX_DECISIONS)]))
 
 
-def decision(seq: int) -> Decision | None:
+def decision(seq: int) -> Told | None:
     """Return the decision behind a ledger entry, or None."""
-    return Decision.objects.select_related("by").filter(seq=seq).first()
+    found = _told(list(Decision.objects.select_related("by").filter(seq=seq)))
+    return found[0] if found else None
+
+
+def _told(rows: list[Decision]) -> list[Told]:
+    entries = {seq: orjson.loads(leaf) for seq, leaf in ledger_queries.leaves_of([row.seq for row in rows])}
+    said = words.said(entries.values(), {row.seq: row.note for row in rows})
+    found = []
+    for row in rows:
+        code = entries.get(row.seq, {}).get("reason", "")
+        about = (row.seq, row.at_ms, row.by, row.kind, row.target, row.values)
+        found.append(Told(*about, code or row.reason, bool(code), said.get(row.seq)))
+    return found
 
 
 def alerts(*, before: int | None = None, limit: int = 100, state: str = "") -> list[Alert]:

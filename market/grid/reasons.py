@@ -1,44 +1,41 @@
-"""Why an official changes something: a code for the ledger, a word for the screen."""
+"""Why an official changes something: a code for the ledger (``market.engine.reasons``), a word for the screen."""
 
 from __future__ import annotations
 
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
-CAPACITY_REASONS = {
+from market.engine.reasons import CODES, OPENING, OPERATOR
+
+REASONS = {
     "planning": _("Planned value"),
     "maintenance": _("Maintenance"),
+    "works": _("Works on the network"),
     "overload": _("Overload"),
     "fault": _("Fault"),
     "restored": _("Restored"),
-}
-FEE_REASONS = {
-    "planning": _("Planned value"),
     "tariff": _("New network tariff"),
+    "market": pgettext_lazy("reason of a tariff", "Prices of supply have changed"),
+    "law": _("Law or regulator asks for it"),
     "error": _("Obvious error"),
-}
-HALT_REASONS = {
     "integrity": _("Integrity of the market"),
-    "fault": _("Fault"),
-    "overload": _("Overload"),
-    "maintenance": _("Maintenance"),
+    "drill": _("Drill"),
+    "device": _("A device was confirmed"),
     "request": _("At the member's request"),
     "resumed": _("The cause is gone"),
-}
-RECALL_REASONS = {
-    "error": _("Obvious error"),
-    "integrity": _("Integrity of the market"),
-    "fault": _("Fault"),
-}
-REASONS = {
-    **CAPACITY_REASONS,
-    **FEE_REASONS,
-    **HALT_REASONS,
-    **RECALL_REASONS,
-    "opening": _("Opening of the market"),
+    OPENING: _("Opening of the market"),
+    OPERATOR: _("Decided by a program of the operator"),
+    "renewal": _("Change to a new account number"),
     "recall": _("A trade was taken back that went the other way"),
     "netting": _("Netting gives back less than before"),
     "collar": _("The price moved too far in too short a time"),
 }
+NOT_CHOSEN = frozenset((OPENING, OPERATOR, "device", "renewal"))  # what nobody decides in a form
+
+
+def choices(kind: str) -> list[tuple[str, object]]:
+    """Return the reasons a form offers for a kind of decision, in the order of the words above."""
+    return [(code, word) for code, word in REASONS.items() if code in CODES[kind] - NOT_CHOSEN]
 
 
 def reason_text(code: str) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-import orjson
 from allauth.mfa.models import Authenticator
 from django.conf import settings
 from django.contrib.auth import get_user
@@ -16,7 +15,7 @@ from django.utils import timezone
 from django.utils.module_loading import import_string
 
 from market.households import keys
-from market.households.commitments import commitment_of
+from market.households.commitments import commitment_of, opens
 from market.households.identities import CACHE, KEY_TTL_S, Identity
 from market.households.models import Account, AccountRequest, ApiKey, Consent, Home, Renewal, Role, User
 
@@ -86,13 +85,11 @@ def commitment_holds(account_index: int, commitment: str) -> bool | None:
     if account is None:
         return None
     if account.identity:
-        kept = orjson.loads(account.identity)
-        record, salt = kept["record"], bytes.fromhex(kept["salt"])
-    elif account.salt and account.home is not None:
-        record, salt = {"area": account.area, "home": account.home.code}, bytes(account.salt)
-    else:
-        return None
-    return commitment_of(salt, record) == commitment
+        return opens(account.identity, commitment)
+    if account.salt and account.home is not None:
+        record = {"area": account.area, "home": account.home.code}
+        return commitment_of(bytes(account.salt), record) == commitment
+    return None
 
 
 def accounts_by_id(user_id: int) -> dict[str, int]:

@@ -165,7 +165,7 @@ def _connection_of(exchange: Exchange, index: int) -> str:
         return name
     name = secrets.token_hex(CONNECTION_BYTES)
     outcome = exchange_operations.set_connection(
-        exchange, account=index, connection=name, import_w=import_w, export_w=export_w
+        exchange, account=index, connection=name, import_w=import_w, export_w=export_w, reason=REASON
     )
     if outcome.refused is not None:
         raise Refusal(outcome.refused)

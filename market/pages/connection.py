@@ -73,7 +73,7 @@ def connection(request: HttpRequest, index: int) -> HttpResponse:
             request,
             form,
             grid.set_connection,
-            lambda asked: {"account": index, "import_w": asked["import_w"], "export_w": asked["export_w"]},
+            lambda asked: {"account": index, **{name: value for name, value in asked.items() if name != "once"}},
             _("The new limits of the connection are in force."),
         ):
             return redirect("ledger-account", index)

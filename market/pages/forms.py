@@ -26,10 +26,10 @@ from market.engine.accounts import (
     SHARING_NONE,
     SHARING_SUBSTATION,
 )
-from market.grid.operations import MAX_NOTE, MAX_ONCE_LENGTH
-from market.grid.reasons import CAPACITY_REASONS, FEE_REASONS, HALT_REASONS, RECALL_REASONS
+from market.grid.operations import MAX_ONCE_LENGTH
 from market.households import keys
 from market.households.models import DEVICE_NAME_LENGTH, AccountRequest, Colours, DeviceKind, User
+from market.pages.whyfields import reason_field, words_field
 
 ONCE_BYTES = 16
 MAX_KW = 10_000_000  # 10 GW: more than any edge of a city's grid
@@ -286,6 +286,8 @@ class TariffForm(OnceForm):
 
     topup = price_field(label=_("Top-up price"), help_text=_("What missing energy costs."))
     spill = price_field(label=_("Spill price"), help_text=_("What left-over energy brings."))
+    reason = reason_field("tariff")
+    text = words_field()
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or {}
@@ -351,6 +353,8 @@ class ParamsForm(OnceForm):
             (SHARING_CITY, _("every home")),
         ],
     )
+    reason = reason_field("params")
+    text = words_field()
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or {}
@@ -376,17 +380,8 @@ class RulebookForm(OnceForm):
         widget=forms.Textarea(attrs={"rows": 14, "spellcheck": "false"}),
         help_text=_("Its SHA-256 goes on the ledger; the text stays available under it for good."),
     )
-
-
-def words_field() -> forms.CharField:
-    """Return a field for what an official says beside the code of a reason."""
-    return forms.CharField(
-        label=_("In your own words"),
-        max_length=MAX_NOTE,
-        required=False,
-        help_text=_("Kept beside the decision; it never goes on the ledger."),
-        widget=forms.TextInput(attrs={"autocomplete": "off"}),
-    )
+    reason = reason_field("rulebook")
+    words = words_field()
 
 
 class SureForm(OnceForm):
@@ -419,7 +414,7 @@ class HaltForm(SureForm):
         help_text=_("Contract, area or account number; empty for the whole market."),
         widget=forms.TextInput(attrs={"list": "targets", "autocomplete": "off", "spellcheck": "false"}),
     )
-    reason = forms.ChoiceField(label=_("Reason"), choices=list(HALT_REASONS.items()))
+    reason = reason_field("halt")
     until = forms.TimeField(
         label=_("Ends by itself at"),
         required=False,
@@ -460,7 +455,8 @@ class ResumeForm(OnceForm):
 class RecallForm(OnceForm):
     """Take a trade back."""
 
-    reason = forms.ChoiceField(label=_("Reason"), choices=list(RECALL_REASONS.items()))
+    reason = reason_field("recall")
+    text = words_field()
 
 
 class ConnectionForm(OnceForm):
@@ -468,6 +464,8 @@ class ConnectionForm(OnceForm):
 
     import_w = connection_field(label=_("May take, kW"))
     export_w = connection_field(label=_("May give, kW"), help_text=_("0 is the market's limit."))
+    reason = reason_field("connection")
+    text = words_field()
 
 
 # --- grid operator ---------------------------------------------------------------------------------------------------
@@ -476,7 +474,7 @@ class CapacityForm(SureForm):
 
     import_kw = power_field(label=_("Into the area, kW"))
     export_kw = power_field(label=_("Out of the area, kW"))
-    reason = forms.ChoiceField(label=_("Reason"), choices=list(CAPACITY_REASONS.items()))
+    reason = reason_field("capacity")
     text = words_field()
 
 
@@ -484,5 +482,5 @@ class FeeForm(SureForm):
     """What using an edge costs."""
 
     fee = price_field(label=_("Grid fee"), help_text=_("For contracts that open from now on."))
-    reason = forms.ChoiceField(label=_("Reason"), choices=list(FEE_REASONS.items()))
+    reason = reason_field("fee")
     text = words_field()

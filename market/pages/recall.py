@@ -61,7 +61,7 @@ def recall(request: HttpRequest, seq: int) -> HttpResponse:
             decision = attempt(
                 form,
                 lambda exchange: grid.recall_trade(
-                    exchange, by=request.user, once=asked["once"], trade=seq, reason=asked["reason"]
+                    exchange, by=request.user, once=asked["once"], trade=seq, reason=asked["reason"], text=asked["text"]
                 ),
             )
             if decision is not None:

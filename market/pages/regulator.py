@@ -26,7 +26,7 @@ from market.exchange.units import parse_at
 from market.grid import queries as grid_queries
 from market.households import accesslog
 from market.households.models import Role
-from market.pages import connection, privacy, recall
+from market.pages import connection, erasing, privacy, recall
 from market.pages.entrywords import ACTION_WORDS, ENTRY_WORDS
 from market.pages.orderlife import life_of
 from market.pages.roles import LEDGER_ROLES, only_for
@@ -165,6 +165,7 @@ def entry(request: HttpRequest, seq: int) -> HttpResponse:
         "leaf": leaf.decode(),
         "leaf_size": len(leaf),
         "decision": decision,
+        "may_erase": erasing.possible(request.user, decision),
         "transfers": transfers,
         "size": ledger.size(),
         **under,

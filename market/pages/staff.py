@@ -116,12 +116,14 @@ def set_params(request: HttpRequest) -> HttpResponse:
     form = ParamsForm(request.POST, prefix="params")
 
     def limits(asked: dict[str, Any]) -> dict[str, Any]:
-        values = {name: value for name, value in asked.items() if name != "once"}
+        why = {"reason": asked["reason"], "text": asked["text"]}
+        values = {name: value for name, value in asked.items() if name not in ("once", *why)}
         for name in PRICES:
             values[f"{name}_e4"] = values.pop(name)
         exchange = running_exchange()
         # What the form does not ask for stays in force.
-        return {"params": SetParams(**values) if exchange is None else grid_queries.params(exchange)._replace(**values)}
+        now = SetParams(**values) if exchange is None else grid_queries.params(exchange)._replace(**values)
+        return {"params": now, **why}
 
     if decide(request, form, grid.set_params, limits, _("The new limits are in force.")):
         return redirect("staff-rules")
@@ -138,7 +140,12 @@ def set_tariff(request: HttpRequest) -> HttpResponse:
         request,
         form,
         grid.set_tariff,
-        lambda asked: {"topup_e4": asked["topup"], "spill_e4": asked["spill"]},
+        lambda asked: {
+            "topup_e4": asked["topup"],
+            "spill_e4": asked["spill"],
+            "reason": asked["reason"],
+            "text": asked["text"],
+        },
         _("The new tariff holds for contracts that open from now on."),
     ):
         return redirect("staff-rules")
@@ -156,7 +163,12 @@ def publish_rulebook(request: HttpRequest) -> HttpResponse:
         form,
         grid.publish_rulebook,
         # A browser sends line ends as CR LF; the text people have, and its hash, has LF.
-        lambda asked: {"text": asked["text"].replace("\r\n", "\n"), "version": asked["version"]},
+        lambda asked: {
+            "text": asked["text"].replace("\r\n", "\n"),
+            "version": asked["version"],
+            "reason": asked["reason"],
+            "words": asked["words"],
+        },
         _("The new rulebook is in force."),
     ):
         return redirect("staff-rules")

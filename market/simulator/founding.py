@@ -11,6 +11,7 @@ from django.conf import settings
 from market.engine.accounts import MAX_CONNECTION_W, SHARING_CITY, Params
 from market.engine.commands import Command, Fund, SetConnection, SetParams, SetTariff
 from market.engine.engine import Engine
+from market.engine.reasons import OPENING
 from market.exchange import operations as exchange_operations
 from market.exchange.exchange import Exchange
 from market.exchange.models import Transfer
@@ -94,7 +95,9 @@ def limit_connections(exchange: Exchange, city: City) -> int:
     def without(engine: Engine) -> list[int]:
         return [index for index in accounts if not engine.accounts[index].import_w]
 
-    commands: list[Command] = [SetConnection(index, "", *large[accounts[index]]) for index in exchange.read(without)]
+    commands: list[Command] = [
+        SetConnection(index, "", *large[accounts[index]], OPENING) for index in exchange.read(without)
+    ]
     submit_all(exchange, commands)
     return len(commands)
 

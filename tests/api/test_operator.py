@@ -60,6 +60,25 @@ def test_who_decided_is_kept_beside_the_ledger(city: City, olga: Person) -> None
     assert noted.values == {"import_w": 50_000, "export_w": 60_000}
 
 
+def test_every_decision_says_why_and_commits_to_its_words(city: City, olga: Person) -> None:
+    words = {"text": "Netzentgelt 2027"}
+    for path, json in WRITES:
+        made = entry(city, shaped(put(olga, path, json | words), shapes.Decision).seq)
+        assert (made["reason"], len(made["commitment"])) == (json.get("reason", "operator"), 64), path
+        assert "Netzentgelt" not in str(made)
+    shaped(put(olga, "halts", {"scope": "area", "target": "LV1.2", "on": False, "reason": "resumed"}), shapes.Decision)
+
+
+def test_the_same_key_commits_once_and_other_words_are_a_conflict(city: City, olga: Person) -> None:
+    headers, fee = {"Idempotency-Key": "words"}, {"fee": "0.0124", "reason": "tariff", "text": "Once"}
+    first, again = (shaped(put(olga, "areas/LV1.2/fee", fee, headers=headers), shapes.Decision).seq for _ in range(2))
+    assert first == again
+    refused(put(olga, "areas/LV1.2/fee", fee | {"text": "Twice"}, headers=headers), 409, "idempotency_conflict", "text")
+    noted = grid.decision(first)
+    assert noted is not None and noted.said is not None
+    assert (noted.said.text, noted.said.state) == ("Once", "matches")
+
+
 def test_capacity_fee_and_tariff_are_entries(city: City, olga: Person) -> None:
     capacity = shaped(put(olga, *WRITES[0]), shapes.Decision)
     made = entry(city, capacity.seq)
@@ -109,6 +128,12 @@ def test_limits(city: City, olga: Person) -> None:
         ("areas/LV1.2/capacity", {"import_w": 1, "export_w": 1, "reason": "free text!"}, 422, "invalid_value",
          "reason"),
         ("areas/LV1.2/capacity", {"import_w": 1, "export_w": 1, "reason": ""}, 422, "invalid_value", "reason"),
+        ("areas/LV1.2/capacity", {"import_w": 1, "export_w": 1, "reason": "whim"}, 422, "invalid_value", "reason"),
+        ("areas/LV1.2/capacity", {"import_w": 1, "export_w": 1, "text": "x" * 201}, 422, "invalid_value", "text"),
+        ("areas/LV1.2/capacity", {"import_w": 1, "export_w": 1, "text": "a\nb"}, 422, "invalid_value", "text"),
+        ("areas/LV1.2/fee", {"fee": "0.0100", "reason": "drill"}, 422, "invalid_value", "reason"),
+        ("tariff", {"topup_price": "0.3000", "spill_price": "0.2000", "reason": "fault"}, 422, "invalid_value", "reason"),
+        ("params", PARAMS | {"reason": "whim"}, 422, "invalid_value", "reason"),
         ("areas/LV1.2/fee", {"fee": 1}, 400, "invalid_type", "fee"),
         ("areas/LV1.2/fee", {"fee": "much"}, 422, "invalid_price", "fee"),
         ("areas/LV1.2/fee", {"fee": "-0.0100"}, 422, "invalid_value", "fee"),

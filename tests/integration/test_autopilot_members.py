@@ -100,7 +100,9 @@ def test_a_connection_is_not_asked_for_more_than_it_carries() -> None:
         meter(market, ada, import_wh=0, export_wh=500)
         meter(market, ben, import_wh=500, export_wh=0)
         for account in (ada, ben):
-            exchange_operations.set_connection(market.exchange, account=account, import_w=1_200, export_w=1_200)
+            exchange_operations.set_connection(
+                market.exchange, account=account, import_w=1_200, export_w=1_200, reason="planning"
+            )
         run(market, arrived(market), 59)
         for account in (ada, ben):
             assert 250 < max(order.energy_wh for order in mine(account)) <= 300

@@ -78,7 +78,7 @@ def test_what_is_old_enough_and_not_final_all_the_same_is_left_out() -> None:
         market.clock.advance(ms=DEADLINE_MS)
         settle(market)
         assert queries.line(market.alice, before).row.export_wh == 900
-        operations.set_params(market.exchange, params=PARAMS._replace(final_after_min=0))
+        operations.set_params(market.exchange, params=PARAMS._replace(final_after_min=0), reason="planning")
         start_ms = contract_start_ms(before) + DAY_MS
         market.clock.at_ms = start_ms - INTERVAL_MS
         market.member("LV1.2", deposit_e7=0)

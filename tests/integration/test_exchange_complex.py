@@ -48,9 +48,9 @@ def lived(market: Market) -> list[Any]:
     trade = next(event for outcome in done for event in outcome.events if type(event) is ev.Traded)
     more: list[c.Command] = [
         c.HibernateOrder(market.bob, asleep),
-        c.RecallTrade(trade.seq, "error"),
+        c.RecallTrade(trade.seq, "error", "c1" * 32),
         c.ReactivateOrder(market.bob, asleep),
-        c.SetConnection(market.bob, "", 50_000, 0),
+        c.SetConnection(market.bob, "", 50_000, 0, "request", "c2" * 32),
         c.SetHalt("contract", market.contract(4), 1, "drill", market.clock() + 60_000, 1),
         c.SetHalt("contract", market.contract(4), 0, "drill"),
         c.SetParams(

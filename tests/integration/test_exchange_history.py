@@ -76,12 +76,14 @@ def test_events_come_back_as_the_engine_gave_them() -> None:
         exchange.call(CancelAll(market.bob, "", "owner"))
         for command in (
             SetCapacity("LV1.1", 50_000, 40_000, "maintenance"),
-            SetFee("LV1.1", 25),
-            SetTariff(4_100, 700),
-            SetHalt("area", "LV2.1", 1, "works"),
-            PublishRulebook(2, "ab" * 32),
+            SetCapacity("LV1.1", 50_000, 45_000, "maintenance", "c1" * 32),
+            SetFee("LV1.1", 25),  # as older logs have it
+            SetFee("LV1.1", 26, "tariff", "c2" * 32),
+            SetTariff(4_100, 700, "market", "c3" * 32),
+            SetHalt("area", "LV2.1", 1, "works", commitment="c4" * 32),
+            PublishRulebook(2, "ab" * 32, "law", "c5" * 32),
             new_key(),
-            PARAMS._replace(tick_e4=5),
+            PARAMS._replace(tick_e4=5, reason="integrity", commitment="c6" * 32),
             CommitSnapshot("cd" * 32),
             CloseAccount(market.charlie),
         ):

@@ -58,7 +58,9 @@ def test_money_home_connection_and_limits_come_along() -> None:
     with running_market(seal_every_s=0.05) as market:
         home = Home.objects.create(code="H7", area="LV1.1")
         user, old = member(market, home=home)
-        exchange_operations.set_connection(market.exchange, account=old.index, import_w=LIMIT_W, export_w=0)
+        exchange_operations.set_connection(
+            market.exchange, account=old.index, import_w=LIMIT_W, export_w=0, reason="planning"
+        )
         new = renewal.renew_account(market.exchange, user=user, now=NOW)
         assert new.index != old.index and new.account_id != old.account_id
         assert (cash(market, old.index), cash(market, new.index)) == (0, DEPOSIT_E7)
@@ -87,7 +89,9 @@ def test_money_home_connection_and_limits_come_along() -> None:
 def test_numbers_of_one_meter_share_its_limits() -> None:
     with running_market() as market:
         user, old = member(market, meter_number="1ESY-7")
-        exchange_operations.set_connection(market.exchange, account=old.index, import_w=LIMIT_W, export_w=0)
+        exchange_operations.set_connection(
+            market.exchange, account=old.index, import_w=LIMIT_W, export_w=0, reason="planning"
+        )
         new = renewal.renew_account(market.exchange, user=user, now=NOW)
         other, third = member(market, "otto", meter_number="1ESY-7")
         assert len({connection(market, one.index) for one in (old, new, third)}) == 1

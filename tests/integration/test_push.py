@@ -198,7 +198,13 @@ def test_a_halt_is_told_to_those_it_concerns(street: Street) -> None:
 def test_new_limits_are_told(street: Street) -> None:
     olga = households.create_person(username="olga", password=None, role=Role.OPERATOR)
     grid.set_connection(
-        street.market.exchange, by=olga, once="one", account=street.account, import_w=5_000, export_w=5_000
+        street.market.exchange,
+        by=olga,
+        once="one",
+        account=street.account,
+        import_w=5_000,
+        export_w=5_000,
+        reason="planning",
     )
     assert street.round() == 1
     assert street.read()[0]["title"] == "您的并网点有新的限值"

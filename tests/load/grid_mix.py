@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from market.engine import commands as c
+from market.engine.accounts import Params
 from market.engine.contracts import contract_start_ms
 from market.engine.engine import Engine
 from market.engine.events import Refused, Traded
@@ -53,7 +54,7 @@ def guarded_params() -> c.SetParams:
         "final_after_min": 20_160,
         "sharing_scope": 3,
     }
-    left_out = set(c.SetParams._fields) - set(values)
+    left_out = set(Params._fields) - set(values)
     assert not left_out, f"a guard rail the benchmarks leave off: {', '.join(sorted(left_out))}"
     return c.SetParams(**values)
 

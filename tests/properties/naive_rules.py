@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from market.engine import commands as c
@@ -10,6 +11,15 @@ from tests.properties.naive import RESTING, NaiveContract, NaiveOrder
 from tests.properties.naive_orders import RULES_OWN, NaiveOrders, is_code
 
 MAX_CONNECTION_W = 10**9
+HEX = re.compile("[0-9a-f]{64}")
+
+
+def bad_why(command: Any, *, needed: bool = False) -> bool:
+    """Whether reason and commitment of a decision are not what they may be."""
+    reason, commitment = command.reason, command.commitment
+    if reason == "" and not needed:
+        return bool(commitment != "")
+    return not is_code(reason) or (commitment != "" and not HEX.fullmatch(commitment))
 
 
 ORDERS = ("PlaceOrder", "PlaceIceberg", "PlaceSweep", "PlaceBlock", "PlaceBasket")
@@ -39,10 +49,28 @@ class Oracle(NaiveOrders):
             self.uncross(contract)
 
     def do_SetCapacity(self, command: c.SetCapacity) -> str:
+        if bad_why(command, needed=True):
+            return "invalid_value"
         area = self.areas[command.area]
         area.import_w, area.export_w = command.import_w, command.export_w
         self.emit(ev.CapacitySet, *command)
         self.uncross_all()
+        return ""
+
+    def do_SetFee(self, command: c.SetFee) -> str:
+        if not 0 <= command.fee_e4 <= self.params.max_price_e4 or bad_why(command) or command.reason in RULES_OWN:
+            return "invalid_value"
+        self.areas[command.area].fee_e4 = command.fee_e4
+        self.emit(ev.FeeSet, *command)
+        return ""
+
+    def do_SetTariff(self, command: c.SetTariff) -> str:
+        if not 0 <= command.spill_e4 <= command.topup_e4 <= self.params.max_price_e4:
+            return "invalid_value"
+        if bad_why(command) or command.reason in RULES_OWN:
+            return "invalid_value"
+        self.topup_e4, self.spill_e4 = command.topup_e4, command.spill_e4
+        self.emit(ev.TariffSet, *command)
         return ""
 
     def do_SetParams(self, command: c.SetParams) -> str:
@@ -51,7 +79,9 @@ class Oracle(NaiveOrders):
             (command.collar_e4, command.collar_halt_s),
             (command.throttle_per_min, command.throttle_burst),
         )
-        if any(value and needed < 1 for value, needed in positive_with) or min(command) < 0:
+        if any(value and needed < 1 for value, needed in positive_with) or min(command[:-2]) < 0:
+            return "invalid_value"
+        if bad_why(command) or command.reason in RULES_OWN:
             return "invalid_value"
         if command.netting_permille > 1000:
             return "invalid_value"
@@ -72,6 +102,8 @@ class Oracle(NaiveOrders):
             return code
         limits = (command.import_w, command.export_w)
         if not all(0 <= limit <= MAX_CONNECTION_W for limit in limits) or len(command.connection) not in (0, 64):
+            return "invalid_value"
+        if bad_why(command) or command.reason in RULES_OWN:
             return "invalid_value"
         account = self.accounts[command.account]
         account.connection = command.connection or account.connection
@@ -181,7 +213,7 @@ class Oracle(NaiveOrders):
             return "contract_state"
         if trade.seq in contract.recalled:
             return "already_recalled"
-        if not is_code(command.reason):
+        if bad_why(command, needed=True):
             return "invalid_value"
         contract.recalled.add(trade.seq)
         contract.flows = None
@@ -189,7 +221,7 @@ class Oracle(NaiveOrders):
         self.accounts[trade.seller].cash_e7 += trade.margin_e7
         self.emit(
             ev.TradeRecalled, trade.seq, contract.name, command.reason, trade.energy_wh, trade.buyer, trade.seller,
-            trade.cost_e7, trade.margin_e7,
+            trade.cost_e7, trade.margin_e7, command.commitment,
         )  # fmt: skip
         self.note_openings()
         self.uncross(contract)
@@ -198,8 +230,8 @@ class Oracle(NaiveOrders):
     # --- halts -----------------------------------------------------------------------------------------------------
 
     def do_SetHalt(self, command: c.SetHalt) -> str:
-        scope, target, on, reason, until_ms, cancel = command
-        if on not in (0, 1) or not is_code(reason) or reason in RULES_OWN or cancel not in (0, on):
+        scope, target, on, reason, until_ms, cancel, _ = command
+        if on not in (0, 1) or bad_why(command, needed=True) or reason in RULES_OWN or cancel not in (0, on):
             return "invalid_value"
         if until_ms and (scope != "contract" or not on or until_ms <= self.at_ms):
             return "invalid_value"

@@ -149,6 +149,7 @@ class Commands:
             (1, self.expire), (8, self.capacity), (4, self.halt), (4, self.lift), (3, self.params),
             (2, self.connection), (5, self.recall), (0.2, self.close_contract), (0.2, self.close_account),
             (1, self.fund), (0.2, self.deliver), (0.6, self.key),
+            (0.4, self.fee), (0.4, self.tariff),
         )  # fmt: skip
 
     def next(self) -> tuple[Any, int]:
@@ -314,8 +315,23 @@ class Commands:
     def capacity(self) -> Any:
         values = (0, 20, 60, 400, 4000)
         return c.SetCapacity(
-            self.draw.choice(self.world.names[1:] or ["R"]), self.draw.choice(values), self.draw.choice(values), "cut"
-        )
+            self.draw.choice(self.world.names[1:] or ["R"]), self.draw.choice(values), self.draw.choice(values),
+            *self.why("cut"),
+        )  # fmt: skip
+
+    def why(self, reason: str) -> tuple[str, str]:
+        """The reason of a decision, and often a commitment to words. Draws nothing: worlds stay what they are."""
+        return reason, ("", "c1" * 32, f"{self.at_ms:064x}")[self.at_ms % 3] if reason else ""
+
+    def maybe_why(self) -> tuple[str, str]:
+        """The same, or none, as in entries of older logs."""
+        return self.why(("", "planning")[self.at_ms % 2])
+
+    def fee(self) -> Any:
+        return c.SetFee(self.draw.choice(self.world.names), self.draw.choice((-1, 0, 1, 2)), *self.maybe_why())
+
+    def tariff(self) -> Any:
+        return c.SetTariff(self.draw.choice((20, 30)), self.draw.choice((3, 5, 31)), *self.maybe_why())
 
     def halt(self) -> Any:
         scope = self.draw.choice(("market", "contract", "contract", "area", "account"))
@@ -326,7 +342,7 @@ class Commands:
         until_ms = (
             self.at_ms + self.draw.choice((1, 5, 1000)) if scope == "contract" and self.draw.random() < 0.5 else 0
         )
-        return c.SetHalt(scope, targets[scope], 1, "test", until_ms, int(self.draw.random() < 0.3))
+        return c.SetHalt(scope, targets[scope], 1, "test", until_ms, int(self.draw.random() < 0.3), self.why("test")[1])
 
     def lift(self) -> Any:
         """End a halt, one that is on if there is any."""
@@ -337,23 +353,27 @@ class Commands:
         halted += [("account", str(x.index)) for x in mirror.accounts.values() if x.halted]
         if not halted and self.draw.random() < 0.9:
             return self.recall()
-        return c.SetHalt(*self.draw.choice(halted or [("contract", self.contract())]), 0, "test")
+        return c.SetHalt(
+            *self.draw.choice(halted or [("contract", self.contract())]), 0, "test", commitment=self.why("test")[1]
+        )
 
     def params(self) -> Any:
         params = random_params(self.draw, PARAMS, self.draw.choice((0, 500, 1000, 777)))
-        return params._replace(tick_e4=self.world.mirror.params.tick_e4)
+        reason, commitment = self.maybe_why()
+        return params._replace(tick_e4=self.world.mirror.params.tick_e4, reason=reason, commitment=commitment)
 
     def connection(self) -> Any:
         watts = (0, 0, 100, 400)
         return c.SetConnection(
-            self.account(), self.draw.choice(("", *CONNECTIONS)), self.draw.choice(watts), self.draw.choice(watts)
-        )
+            self.account(), self.draw.choice(("", *CONNECTIONS)), self.draw.choice(watts), self.draw.choice(watts),
+            *self.maybe_why(),
+        )  # fmt: skip
 
     def recall(self) -> Any:
         trades = [trade.seq for contract in self.world.mirror.contracts.values() for trade in contract.trades]
         if not trades and self.draw.random() < 0.9:
             return self.place()
-        return c.RecallTrade(self.draw.choice(trades or [0]), "mistake")
+        return c.RecallTrade(self.draw.choice(trades or [0]), *self.why("mistake"))
 
     def close_contract(self) -> Any:
         return c.CloseContract(self.contract())
@@ -377,6 +397,7 @@ class Commands:
             "display_wh": (0, 10**6), "legs": ((), command.legs[:1] if hasattr(command, "legs") else ()),
             "trade": (0, 10**6), "order": (0, 10**6), "netting_permille": (-1, 1001), "collar_period_s": (-1,),
             "until_ms": (1, self.at_ms), "import_w": (-1,), "on": (2,), "cancel": (1, 2), "amount_e7": (0,),
+            "commitment": ("no", "C1" * 32, "c1" * 31),
         }  # fmt: skip
         fields = [name for name in command._fields if name in wrong and not isinstance(command, c.SetCapacity)]
         if not fields:

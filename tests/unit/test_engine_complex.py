@@ -9,6 +9,7 @@ import pytest
 from market.engine import commands as c
 from market.engine import events as ev
 from market.engine.engine import Engine
+from market.engine.orders import Group
 from tests.unit.engine_cast import FEE_E4, LATER, NOON, OPENING_MS, TOPUP_E4, Market
 
 THIRD = "2026-06-06T12:30Z"
@@ -436,3 +437,24 @@ def test_a_basket_has_two_to_a_hundred_legs(market: Market) -> None:
     leg = c.Leg(market.bob, NOON, "buy", 2_000, 1)
     for count in (0, 1, 101):
         assert market.refused(c.PlaceBasket(market.bob, (leg,) * count)) == ("invalid_legs", "legs")
+
+
+def test_a_capacity_looks_at_every_waiting_block_without_searching_the_others_each_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    market, asked = Market(), 0
+    for _ in range(30):
+        account = market.member("LV2")
+        for _ in range(2):
+            market.do(c.PlaceBlock(account, NOON, LATER, "buy", 1_000, 1, "gtg", 0))
+    honest = Group.priority.fget
+    assert honest is not None
+
+    def counted(group: Group) -> int:
+        nonlocal asked
+        asked += 1
+        return int(honest(group))
+
+    monkeypatch.setattr(Group, "priority", property(counted))
+    market.do(c.SetCapacity("LV2", 1_000, 1_000, "cut"))
+    assert 60 <= asked <= 2 * 60, "with 20,000 blocks searching took half a minute"

@@ -307,7 +307,7 @@ def test_a_recall_takes_back_money_position_and_capacity() -> None:
     assert market.engine.why_not(rest) == ("capacity", {"area": "LV1", "direction": "export", "best_e4": 2_200})
     contract = market.engine.contracts[NOON]
     events = market.do(c.RecallTrade(trade.seq, "error"))
-    assert events[0][2:] == (trade.seq, NOON, "error", 100, market.bob, market.alice, 220_000, 100_000)
+    assert events[0][2:] == (trade.seq, NOON, "error", 100, market.bob, market.alice, 220_000, 100_000, "")
     assert market.trades(events) == [(market.alice, market.dora, 30, 2_000, 2_200)]  # the edge is open again
     assert contract.volume_wh == 30 and contract.tallies[market.bob].values() == [0] * 6
     assert market.wallet(market.bob) == before[1]

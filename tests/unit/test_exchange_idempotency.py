@@ -15,6 +15,7 @@ from market.engine.commands import (
     PlaceBlock,
     PlaceIceberg,
     PlaceOrder,
+    SetCapacity,
     SetHalt,
     Settle,
     SettleRow,
@@ -51,6 +52,14 @@ def test_the_differing_field_has_the_clients_name(change: dict[str, object], fie
 
 def test_another_kind_of_command_differs_in_type() -> None:
     assert differing_field(content_of(ORDER), CancelOrder(4, 7, "owner")) == "type"
+
+
+def test_a_command_kept_before_its_type_got_more_fields_is_the_same_command() -> None:
+    kept = '["SetCapacity","LV1",5,5,"fault"]'
+    command = SetCapacity("LV1", 5, 5, "fault")
+    assert differing_field(kept, command) is None
+    assert differing_field(kept, command._replace(import_w=6)) == "import_w"
+    assert differing_field(kept, command._replace(commitment="ab" * 32)) == "text"
 
 
 def test_a_quote_cannot_imitate_another_order() -> None:

@@ -238,8 +238,10 @@ def test_a_connection_s_limits_are_set_shown_and_felt(town: Town) -> None:
     path = f"/staff/accounts/{bob}/connection"
     assert path in town.sam.html(f"/regulator/accounts/{bob}")
     assert path not in town.rita.html(f"/regulator/accounts/{bob}")
-    response = town.sam.post(path, once="c1", import_w="2", export_w="1.5")
+    response = town.sam.post(path, once="c1", import_w="2", export_w="1.5", reason="request", text="Bob asked")
     assert response["Location"] == f"/regulator/accounts/{bob}"
+    entry = ledger.entry(grid.decisions(kinds=("connection",))[0].seq)
+    assert entry["reason"] == "request" and len(str(entry["commitment"])) == 64
     found = limits_of(bob)
     assert found is not None
     assert (found.own_import_w, found.own_export_w, found.import_w) == (2_000, 1_500, 2_000)
@@ -250,13 +252,13 @@ def test_a_connection_s_limits_are_set_shown_and_felt(town: Town) -> None:
     assert refused is not None
     assert refused.code == "position_limit"
     assert f"Connection of account {bob}: 2.00 kW in, 1.50 kW out" in town.sam.html("/staff")
-    town.sam.post(path, once="c2", import_w="0", export_w="0")
+    town.sam.post(path, once="c2", import_w="0", export_w="0", reason="planning")
 
 
 @pytest.mark.parametrize("value", ["-1", "1000001", "1.0005", ""])
 def test_an_impossible_limit_is_refused_at_its_field(town: Town, value: str) -> None:
     path = f"/staff/accounts/{town.bob.account}/connection"
-    response = town.sam.post(path, once="c3", import_w=value, export_w="1")
+    response = town.sam.post(path, once="c3", import_w=value, export_w="1", reason="planning")
     assert response.status_code == 422
     assert 'id="id_import_w_error"' in response.content.decode()
 

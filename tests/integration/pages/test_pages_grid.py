@@ -11,7 +11,7 @@ import pytest
 from ledger import queries as ledger
 from market.disputes.models import Kind, State
 from market.disputes.queries import DisputeView, StepView
-from market.engine.commands import CancelAll
+from market.engine.commands import CancelAll, PlaceBlock
 from market.engine.events import Traded
 from market.exchange import operations
 from market.grid import outlook, preview
@@ -82,7 +82,8 @@ def test_a_cut_is_foreseen_and_does_just_that(town: Town) -> None:
         found = foreseen[name]
         assert (found.bids_after.energy_wh, found.offers_after.energy_wh) == depth_wh(town, name)
     decision = grid.decisions(kinds=("capacity",), target="LV1.1")[0]
-    assert (decision.reason, decision.note) == ("fault", "Cable 7 is burning")
+    assert decision.reason == "fault" and decision.said is not None
+    assert (decision.said.text, decision.said.state) == ("Cable 7 is burning", "matches")
     assert "Cable" not in str(ledger.entry(decision.seq)), "free text never enters the ledger"
 
 
@@ -92,7 +93,7 @@ def test_an_opening_is_foreseen_with_the_trades_it_makes(town: Town) -> None:
     town.market.place(town.charlie.account, "sell", "0.1000", 2_000, contract=contract)
     town.market.place(town.alice.account, "buy", "0.5000", 1_500, contract=contract)
     html = cut(town, "c2", into="100", out="100")
-    assert "1 trade is made at once between orders that rest: 1.50 kWh." in html
+    assert "1 trade is made at once between orders that wait: 1.50 kWh." in html
     seq = town.exchange.read(lambda engine: engine.seq)
     confirm(town, html)
     trades = [event for event in operations_since(town, seq) if event["type"] == "trade"]
@@ -284,3 +285,28 @@ def test_an_objection_offers_what_the_household_claims(monkeypatch: pytest.Monke
     html = town.olga.html("/operator/disputes")
     assert re.search(r'was 1\.5\d*</small></span><input name="import_wh" value="1\.1', html)
     assert re.search(r'was 0\.2\d*</small></span><input name="export_wh" value="0\.25', html)
+
+
+def test_a_block_that_waits_is_played_along(town: Town) -> None:
+    first, last = town.market.contract(5), town.market.contract(6)
+    for area in [
+        info.area for info in grid.areas(town.exchange) if info.parent
+    ]:  # whatever other tests have left closed
+        power_w = 0 if area == "LV1.1" else 1_000_000
+        operations.set_capacity(town.exchange, area=area, import_w=power_w, export_w=power_w, reason="works")
+    for contract in (first, last):
+        town.market.place(town.charlie.account, "sell", "0.1000", 2_000, contract=contract)
+    assert town.alice.account is not None
+    block = PlaceBlock(town.alice.account, first, last, "buy", 5_000, 1_000, "gtg", 0)
+    assert town.exchange.call(block, key=None).refused is None
+    html = cut(town, "c2b", into="400", out="400")
+    effect = preview.capacity(town.exchange, area="LV1.1", import_w=400_000, export_w=400_000)
+    assert (effect.block_trades, effect.block_legs) == (1, 2)
+    assert f"{effect.trades} trades are made at once between orders that wait" in html
+    assert "Among them 1 waiting block trades whole, with 2 legs." in html
+    assert "More would happen" not in html
+    seq = town.exchange.read(lambda engine: engine.seq)
+    confirm(town, html)
+    trades = [event for event in operations_since(town, seq) if event["type"] == "trade"]
+    assert (effect.trades, effect.traded_wh) == (len(trades), sum(int(str(trade["energy_wh"])) for trade in trades))
+    assert {trade["contract"] for trade in trades} >= {first, last}

@@ -18,6 +18,8 @@ from market.payments import operations as payments
 from tests.integration.pages.conftest import NOW, Town
 
 PARAMS = {
+    "params-reason": "integrity",
+    "params-text": "After the flash of Tuesday",
     "params-max_price": "2.5",
     "params-tick": "0.0010",
     "params-max_order_wh": "50000",
@@ -167,7 +169,8 @@ def test_new_limits_are_published_whole(town: Town) -> None:
     assert 'name="params-max_price" value="1.0000"' in html
     town.sam.post("/staff/rules/params", page="/staff/rules", **{"params-once": "p1", **PARAMS})
     entry = ledger.entry(entry_told(town.sam.html("/staff/rules")))
-    assert entry["type"] == "params"
+    assert (entry["type"], entry["reason"], len(str(entry["commitment"]))) == ("params", "integrity", 64)
+    assert "Tuesday" not in str(entry) and "After the flash of Tuesday” <span" in town.sam.html("/staff/rules")
     assert (entry["max_price_e4"], entry["tick_e4"], entry["netting_permille"]) == (25_000, 10, 900)
     assert (entry["collar_e4"], entry["throttle_burst"], entry["connection_export_w"]) == (1_200, 100, 20_500)
     assert town.state()[-1][-1]["max_order_wh"] == 50_000
@@ -195,10 +198,11 @@ def test_impossible_limits_are_refused_at_their_field(town: Town, name: str, val
 
 
 def test_the_tariff_holds_for_contracts_that_open_later(town: Town) -> None:
-    form = {"tariff-once": "t1", "tariff-topup": "0.3500", "tariff-spill": "0.0700"}
+    form = {"tariff-once": "t1", "tariff-topup": "0.3500", "tariff-spill": "0.0700", "tariff-reason": "market"}
     town.sam.post("/staff/rules/tariff", page="/staff/rules", **form)
     entry = ledger.entry(entry_told(town.sam.html("/staff/rules")))
     assert (entry["type"], entry["topup_e4"], entry["spill_e4"]) == ("tariff", 3_500, 700)
+    assert entry["reason"] == "market" and "commitment" not in entry, "nothing was said in words"
     response = town.sam.post("/staff/rules/tariff", page="/staff/rules", **{**form, "tariff-spill": "0.3501"})
     assert 'id="id_tariff-spill_error"' in response.content.decode()
     assert town.state()[-1][1:3] == (3_500, 700)
@@ -206,10 +210,17 @@ def test_the_tariff_holds_for_contracts_that_open_later(town: Town) -> None:
 
 def test_a_rulebook_is_in_force_under_the_hash_of_its_text(town: Town) -> None:
     text = "# Market rules\n\nVersion 2.\n"
-    form = {"rulebook-once": "b1", "rulebook-version": "2", "rulebook-text": text.replace("\n", "\r\n")}
+    form = {
+        "rulebook-once": "b1",
+        "rulebook-version": "2",
+        "rulebook-text": text.replace("\n", "\r\n"),
+        "rulebook-reason": "law",
+        "rulebook-words": "As ordered",
+    }
     town.sam.post("/staff/rules/rulebook", page="/staff/rules", **form)
     html = town.sam.html("/staff/rules")
     entry = ledger.entry(entry_told(html))
+    assert entry["reason"] == "law" and "commitment" in entry
     assert entry["sha256"] == hashlib.sha256(text.encode()).hexdigest() == rulebook_sha256(text)
     assert ledger.rulebook(str(entry["sha256"])) == text
     assert "Version 2 is in force." in html
