@@ -88,6 +88,23 @@ def test_limits_and_the_switch_take_orders_back_and_say_so(dora: Visitor) -> Non
     assert "Autopilot is off. 1 order was taken back." in dora.html("/autopilot")
 
 
+def test_a_page_that_was_overtaken_changes_nothing_and_keeps_what_was_typed(dora: Visitor) -> None:
+    shown = re.search(r'name="revision" value="(\d+)"', dora.html("/autopilot"))
+    assert shown
+    operations.change(dora.town.exchange, account=dora.account, limits=Limits(2_000, None, 0))  # from another device
+    fields = {"sell_from": "0.13", "buy_to": "0.24", "reserve_percent": "20"}
+    response = dora.post("/autopilot/limits", page="/autopilot", revision=shown[1], **fields)
+    html = response.content.decode()
+    assert response.status_code == 409
+    assert "This was changed elsewhere in the meantime." in html
+    assert "It sells what your home leaves over at €0.20 or more." in html, "what holds now"
+    assert 'value="0.13"' in html, "what was typed"
+    assert queries.settings_of(dora.account).limits == Limits(2_000, None, 0)
+    again = re.search(r'name="revision" value="(\d+)"', html)
+    assert again and save(dora, revision=again[1], **fields) == 302, "saved again it is meant"
+    assert queries.settings_of(dora.account).limits == Limits(1_300, 2_400, 20)
+
+
 def test_a_script_s_switch_is_told_in_a_sentence(dora: Visitor) -> None:
     for on, said in (("on", "Autopilot is on."), ("", "Autopilot is off. 1 order was taken back.")):
         assert switch(dora, on, accept="application/json").content.decode() == said
