@@ -85,7 +85,7 @@ def test_a_silent_meter_stops_it_and_the_next_reading_starts_it_again() -> None:
         assert open_orders(market, ada) == {own}, "its orders are taken back, not those she placed"
         meter(market, ada, import_wh=0, export_wh=500, days=1 / 96)
         assert waits_for(market.exchange, ada, market.clock.at_ms) == Waits()
-        run(market, members, 15)
+        run(market, members, 30)  # its next turn
         assert open_orders(market, ada) - {own}
 
 
