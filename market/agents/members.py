@@ -151,8 +151,12 @@ class Members:
         """See how sunny the week was: homes from everywhere say so, some are enough."""
         some = people[:: max(1, -(-len(people) // SUN_HOMES))]
         together = [0] * places(self._interval_ms)
-        for ring in self._rings_of(some, now_ms).values():
-            week = ring.week(self._fewest)
+        for account, ring in self._rings_of(some, now_ms).items():
+            try:
+                week = ring.week(self._fewest)
+            except Exception:  # its own look will fail, too, and no other
+                log.exception("the week of account %d cannot be worked out", account)
+                continue
             if week is not None:
                 together = [sum(pair) for pair in zip(together, week.given_wh, strict=True)]
         self._sun = together

@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from typing import NamedTuple
 
+from django.db import DatabaseError
+
 from market.agents import operations, queries
 from market.agents.ahead import DEMO_LEADS, Ahead, Calendar, Outlook, Sun
 from market.agents.backoff import Backoff
@@ -42,7 +44,7 @@ from market.engine.contracts import contract_name
 from market.engine.engine import Engine
 from market.engine.events import OrderAmended, OrderPlaced, OrderReactivated
 from market.exchange.exchange import Exchange
-from market.exchange.outcomes import Committed, Outcome
+from market.exchange.outcomes import Committed, ExchangeError, Outcome
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +56,8 @@ ANSWER_TIMEOUT_S = 60.0
 PASSING = frozenset(
     {"unknown_order", "gate_closed", "contract_not_open", "market_halted", "contract_halted", "area_halted"}
 )
+# What is wrong with the market or the database is over some time; until then the same homes wait for their look.
+TRIED_AGAIN = (ExchangeError, TimeoutError, ConnectionError, DatabaseError)
 
 
 class Known(NamedTuple):
@@ -208,8 +212,26 @@ class Runner:
         sent = self._make_way(now_ms) if self._heard else 0
         turn = self._turns.take(now_ms, self._size)
         if turn.homes:
-            sent += self._look(turn.homes, now_ms)
+            try:
+                sent += self._look(turn.homes, now_ms)
+            except TRIED_AGAIN:
+                raise
+            except Exception:
+                log.exception("a look of %d homes failed; each looks by itself", len(turn.homes))
+                sent += self._look_each(turn.homes, now_ms)
         self._turns.taken(turn)
+        return sent
+
+    def _look_each(self, homes: list[AgentHome], now_ms: int) -> int:
+        """Let homes look one by one: what is wrong with one of them keeps no other from trading."""
+        sent = 0
+        for home in homes:
+            try:
+                sent += self._look([home], now_ms)
+            except TRIED_AGAIN:
+                raise
+            except Exception:
+                log.exception("the look of account %d failed; the others go on", home.account)
         return sent
 
     def waiting(self, now_ms: int) -> bool:
@@ -257,6 +279,8 @@ class Runner:
         known = Known([home for home in homes if not home.person or home.account in allowed])
         if self._learn_of is not None:
             known = self._learn_of(known.homes, now_ms)
+        if not known.homes and not known.blind:
+            return 0
         interval = now_ms // self._calendar.interval_ms
         homes = [home for home in known.homes if not self._backoff.waits(home.account, interval)]
         outlooks = self._ahead.expect(now_ms, only)

@@ -14,6 +14,7 @@ from market.agents.ahead import Calendar, Sun
 from market.agents.forecast import Forecaster
 from market.agents.members import SILENT_MS, Waits, waits_for
 from market.agents.models import PlacedOrder
+from market.agents.pastweek import Ring, Week
 from market.agents.runner import Runner
 from market.agents.strategies.limits import Limits
 from market.agents.turns import AgentHome
@@ -110,6 +111,26 @@ def test_all_have_their_turn_where_there_is_time_for_few(monkeypatch: pytest.Mon
         market.clock.advance(minutes=15)
         run(market, members, 31)
         assert members.report.missed == 0
+
+
+def test_one_home_that_cannot_be_understood_keeps_nobody_else_from_trading(monkeypatch: pytest.MonkeyPatch) -> None:
+    with running_market(Clock(NOON)) as market:
+        ada, eve, bad = (member(market, name) for name in ("ada", "eve", "bad"))
+        for account in (ada, eve, bad):
+            meter(market, account, import_wh=0, export_wh=501 if account == bad else 500)
+        members, week = arrived(market), Ring.week
+
+        def reading(ring: Ring, fewest: int) -> Week | None:
+            found = week(ring, fewest)
+            if found is not None and 501 in found.given_wh:
+                raise ArithmeticError("what is this?")
+            return found
+
+        monkeypatch.setattr(Ring, "week", reading)
+        run(market, members, 2)
+        before = mine(ada).count(), mine(eve).count()
+        run(market, members, 30)
+        assert (mine(ada).count(), mine(eve).count()) > before > (0, 0) and not mine(bad)
 
 
 # --- beside the member ------------------------------------------------------------------------------------------------
@@ -294,11 +315,11 @@ def test_lost_notes_are_found_by_their_keys_and_nobody_else_s() -> None:
     with running_market(Clock(NOON)) as market:
         ada = member(market, "ada")
         meter(market, ada, import_wh=0, export_wh=500)
-        market.place(ada, SELL, "0.3900", 50, contract=market.contract(3), key=f"{ada}/looks/like/one")
+        own = market.place(ada, SELL, "0.3900", 50, contract=market.contract(3), key=f"{ada}/looks/like/one")
         members = arrived(market)
         members.step(market.clock.at_ms)
         noted = set(PlacedOrder.objects.values_list("order", flat=True))
-        assert len(noted) >= 4
+        assert len(noted) >= 4 and own.events[0].seq not in noted
         PlacedOrder.objects.filter(order__in=sorted(noted)[-2:]).delete()
         assert operations.recover_notes(now_ms=market.clock.at_ms) == 2
         PlacedOrder.objects.all().delete()
