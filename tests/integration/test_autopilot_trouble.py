@@ -19,6 +19,7 @@ from market.agents.runner import Runner
 from market.agents.strategies.limits import Limits
 from market.agents.turns import AgentHome
 from market.engine.commands import BUY, SELL, CancelOrder
+from market.exchange import keyed
 from market.exchange import operations as exchange_operations
 from market.exchange.models import IdempotencyKey, OrderChange, Refusal
 from market.exchange.outcomes import Overloaded
@@ -317,7 +318,7 @@ def test_a_look_that_is_repeated_places_nothing_again() -> None:
         assert mine(ada).count() == 2 * placed
 
 
-def test_lost_notes_are_found_by_their_keys_and_nobody_else_s() -> None:
+def test_lost_notes_are_found_by_their_keys_and_nobody_else_s(monkeypatch: pytest.MonkeyPatch) -> None:
     with running_market(Clock(NOON)) as market:
         ada = member(market, "ada")
         meter(market, ada, import_wh=0, export_wh=500)
@@ -332,6 +333,10 @@ def test_lost_notes_are_found_by_their_keys_and_nobody_else_s() -> None:
         assert operations.recover_notes(now_ms=market.clock.at_ms) == len(noted)
         assert set(PlacedOrder.objects.values_list("order", flat=True)) == noted
         assert operations.recover_notes(now_ms=market.clock.at_ms) == 0
+        monkeypatch.setattr(keyed, "ROWS_AT_ONCE", 2)
+        found = keyed.orders_placed(scope=operations.SCOPE, since_ms=market.clock.at_ms)
+        assert [one.order for one in found] == sorted(noted, reverse=True)
+        assert not list(keyed.orders_placed(scope=operations.SCOPE, since_ms=market.clock.at_ms + 1))
 
 
 def test_two_orders_in_one_contract_become_one() -> None:

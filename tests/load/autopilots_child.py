@@ -23,7 +23,7 @@ django.setup()
 from django.db import connection, transaction  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
-from market.agents.members import EVERY_S, Members  # noqa: E402
+from market.agents.members import BUSY_S, EVERY_S, Members  # noqa: E402
 from market.config import database  # noqa: E402
 from market.engine.commands import Fund, OpenAccount  # noqa: E402
 from market.exchange import models, operations  # noqa: E402
@@ -135,7 +135,8 @@ def main() -> None:
     report(accounts, range(START_MS, START_MS + INTERVAL_MS, INTERVAL_MS))
     rounds.append(interval(trading, clock))
     memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024
-    print(json.dumps({"homes": homes, "days": days, "rounds": rounds, "memory_mib": memory}))
+    room = round(1000 * BUSY_S / (BUSY_S + EVERY_S))  # of real time in which looks may be begun
+    print(json.dumps({"homes": homes, "days": days, "rounds": rounds, "memory_mib": memory, "room_permille": room}))
     exchange.stop()
     connection.close()
 
