@@ -196,7 +196,7 @@ class Runner:
             for event in committed.events:
                 if type(event) is OrderPlaced and event.account in persons:
                     self._heard.append((event.account, event.contract, event.seq))
-                elif type(event) in (OrderAmended, OrderReactivated) and event.account in persons:
+                elif isinstance(event, (OrderAmended, OrderReactivated)) and event.account in persons:
                     self._heard.append((event.account, event.contract, event.order))
 
     # --- time -------------------------------------------------------------------------------------------------------

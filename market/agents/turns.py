@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable
+from itertools import islice
 from typing import NamedTuple
 
 from market.agents.battery import Battery
@@ -104,7 +105,7 @@ class Turns:
 
     def take(self, now_ms: int, limit: int) -> Slice:
         """Return up to ``limit`` homes whose turn it is; the same again until they were ``taken``."""
-        homes = list(self._first.values())[:limit] if self._first else []
+        homes = list(islice(self._first.values(), limit))
         moment = now_ms % self._interval_ms
         until = self._next
         while len(homes) < limit and until < len(self._homes) and self._homes[until][0] <= moment:
