@@ -282,7 +282,8 @@ class Runner:
         if not known.homes and not known.blind:
             return 0
         interval = now_ms // self._calendar.interval_ms
-        homes = [home for home in known.homes if not self._backoff.waits(home.account, interval)]
+        # Who waits after refusals still makes way: what takes back or makes smaller is not refused.
+        homes = [home for home in known.homes if only or not self._backoff.waits(home.account, interval)]
         outlooks = self._ahead.expect(now_ms, only)
         seen = self._see(outlooks, homes, allowed, known.blind)
         wallets = seen.wallets

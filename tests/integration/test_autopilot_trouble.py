@@ -11,6 +11,7 @@ import pytest
 from market.agents import members as members_module
 from market.agents import operations, queries
 from market.agents.ahead import Calendar, Sun
+from market.agents.backoff import PATIENCE
 from market.agents.forecast import Forecaster
 from market.agents.members import SILENT_MS, Waits, waits_for
 from market.agents.models import PlacedOrder
@@ -30,6 +31,7 @@ from market.metering.models import Reading
 from tests.factories import PARAMS, Clock, Market, found, running_exchange, running_market
 from tests.integration.test_autopilot_agents import QUARTER_MS, member, meter, mine, open_orders, run
 from tests.integration.test_autopilot_members import NOON, arrived, open_wh
+from tests.integration.witness_http import wait_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -134,6 +136,22 @@ def test_one_home_that_cannot_be_understood_keeps_nobody_else_from_trading(monke
         assert (mine(ada).count(), mine(eve).count()) > before > (0, 0) and not mine(bad)
 
 
+def test_the_service_lets_them_trade_and_reports() -> None:
+    with running_market(Clock(NOON)) as market:
+        ada = member(market, "ada")
+        meter(market, ada, import_wh=0, export_wh=500)
+        service = members_module.MembersService(every_s=0.02)
+        assert members_module.report() is None
+        service.start()
+        try:
+            wait_for(lambda: mine(ada).exists())
+            market.clock.advance(minutes=15)
+            wait_for(lambda: (found := members_module.report()) and found.homes == 1)
+        finally:
+            service.stop()
+        assert members_module.report() is None
+
+
 # --- beside the member ------------------------------------------------------------------------------------------------
 def test_it_makes_way_at_once_for_what_its_member_does_by_hand() -> None:
     """Between two looks at a contract may lie hours: an order of one's own is not beside the autopilot's for so long."""
@@ -147,6 +165,8 @@ def test_it_makes_way_at_once_for_what_its_member_does_by_hand() -> None:
         run(market, members, 15)
         offered = {account: open_wh(market, account, contract, SELL) for account in (ada, eve)}
         assert all(100 < energy_wh < 500 for energy_wh in offered.values())
+        for _ in range(PATIENCE):  # even where it waits after refusals
+            members.runner._backoff.refused(eve, market.clock.at_ms // QUARTER_MS)
         market.place(ada, SELL, "0.3900", 400, contract=contract)
         bid = market.place(eve, BUY, "0.1000", 100, contract=contract).events[0].seq
         run(market, members, 1)

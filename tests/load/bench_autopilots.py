@@ -45,7 +45,9 @@ def autopilots_city_s() -> Figure:
     )  # fmt: skip
     busy_s = max(one["busy_s"] for one in rounds)
     room_s = INTERVAL_S * found["room_permille"] / 1000
-    note = f"{HOMES:,} homes, {found['memory_mib']:,} MiB for their agents and orders; reference: the room an interval has"
+    note = (
+        f"{HOMES:,} homes, {found['memory_mib']:,} MiB for their agents and orders; reference: the room an interval has"
+    )
     return Figure(busy_s, "s", room_s, busy_s / room_s, note, peers)
 
 
