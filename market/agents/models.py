@@ -17,7 +17,9 @@ class Autopilot(models.Model):
     sell_from_e4 = models.BigIntegerField(null=True)
     buy_to_e4 = models.BigIntegerField(null=True)
     reserve_percent = models.SmallIntegerField(default=0)
-    changes = models.BigIntegerField(default=0)  # counts up, so that agents see cheaply that something changed
+    # Counts up with every change of the limits or the switch, so that agents see cheaply that something changed and who
+    # changes it that somebody else did in the meantime.
+    changes = models.BigIntegerField(default=0)
 
     class Meta:
         constraints = [

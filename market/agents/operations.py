@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import NamedTuple
 
 from django.db import transaction
@@ -13,10 +15,12 @@ from market.agents import queries
 from market.agents.models import Autopilot, PlacedOrder
 from market.agents.queries import Settings
 from market.agents.strategies.limits import FULL_PERCENT, Limits
-from market.engine.commands import CancelOrder, Command
+from market.engine.commands import CancelOrder, Command, PlaceOrder
 from market.engine.contracts import contract_name
 from market.engine.engine import Engine
 from market.exchange.exchange import Exchange
+from market.exchange.idempotency import KEPT_MS
+from market.exchange.keyed import orders_placed
 from market.exchange.outcomes import ExchangeError
 from market.exchange.units import price_text
 from market.households import operations as households
@@ -24,6 +28,9 @@ from market.households import signing
 from market.households.models import Account
 from market.households.operations import HouseholdError
 
+log = logging.getLogger(__name__)
+
+SCOPE = -2  # of the agents' idempotency keys; an account's clients have its index, what belongs to no account has -1
 MAX_PRICE_E4 = 10_000_000  # the most any market may allow (``accounts.params_problem``)
 BATCH = 1_000  # commands at once: the exchange's largest batch
 TIMEOUT_S = 60.0
@@ -53,21 +60,47 @@ class Placed(NamedTuple):
     at_ms: int
 
 
-def change(exchange: Exchange | None, *, account: int, on: bool | None = None, limits: Limits | None = None) -> Changed:
-    """Switch an account's autopilot, give it other limits, or both; None leaves a part as it is.
+def change(
+    exchange: Exchange | None,
+    *,
+    account: int,
+    on: bool | None = None,
+    limits: Limits | None = None,
+    fields: Mapping[str, int | None] | None = None,
+    revision: int | None = None,
+) -> Changed:
+    """Switch an account's autopilot, give it other limits (all, or single ``fields`` of ``Limits``), or both.
 
-    In force at once: what is in the book and breaks the new limits is taken back, everything when it is switched off.
+    None leaves a part as it is. In force at once: what is in the book and breaks the new limits is taken back, everything
+    when it is switched off. ``revision``: of the settings that the change was made for; where others have changed them
+    since, nothing is changed (``HouseholdError`` changed_meanwhile).
+
     Raises ``HouseholdError`` that names the field (sell_from, buy_to, reserve_percent, on) and changes nothing then. Without an
     exchange (None) nothing can be in force; orders that break the limits are taken back when it opens (``obey``).
     """
-    before = queries.settings_of(account)
-    if limits is not None:
-        _check(exchange, limits, before)
-    if on and not before.on and exchange is not None and signing.is_signed(exchange, account=account):
-        raise HouseholdError("orders_signed", "on", _("Your orders are signed in a browser; the autopilot has no key."))
+    # Read before the transaction: the market's writer may be waiting for the database.
+    bounds = None if exchange is None else exchange.read(_bounds)
+    signed = bool(on) and exchange is not None and signing.is_signed(exchange, account=account)
+    user = Account.objects.values_list("user_id", flat=True).get(index=account)
+    if user is None and (limits is not None or fields is not None or revision is not None):
+        raise ValueError(f"account {account} belongs to nobody who could set limits")
     with transaction.atomic():
-        if limits is not None:
-            _store(account, limits)
+        row = None if user is None else Autopilot.objects.select_for_update().get_or_create(user_id=user)[0]
+        before = queries.settings_of(account)
+        if revision is not None and revision != before.revision:
+            sentence = _(
+                "This was changed elsewhere in the meantime. See what holds now, and save again if you still want to."
+            )
+            raise HouseholdError("changed_meanwhile", "revision", sentence)
+        wanted = (before.limits if limits is None else limits)._replace(**(fields or {}))
+        if wanted != before.limits:
+            _check(bounds, wanted, before)
+        if on and not before.on and signed:
+            raise HouseholdError(
+                "orders_signed", "on", _("Your orders are signed in a browser; the autopilot has no key.")
+            )
+        if row is not None and (wanted != before.limits or on not in (None, before.on)):
+            Autopilot.objects.filter(pk=row.pk).update(changes=F("changes") + 1, **wanted._asdict())
         if on is not None:
             households.set_automatic(account_index=account, automatic=on)
     settings = queries.settings_of(account)
@@ -79,19 +112,9 @@ def change(exchange: Exchange | None, *, account: int, on: bool | None = None, l
         return Changed(settings, 0, trouble)
 
 
-def _store(account: int, limits: Limits) -> None:
-    user = Account.objects.values_list("user_id", flat=True).get(index=account)
-    if user is None:
-        raise ValueError(f"account {account} belongs to nobody who could set limits")
-    Autopilot.objects.update_or_create(user_id=user, defaults=limits._asdict())
-    Autopilot.objects.filter(user_id=user).update(changes=F("changes") + 1)
-
-
-def _check(exchange: Exchange | None, limits: Limits, before: Settings) -> None:
-    """Raise ``HouseholdError`` for what makes no sense in this market."""
-    highest_e4, topup_e4, spill_e4 = MAX_PRICE_E4, -1, -1
-    if exchange is not None:
-        highest_e4, topup_e4, spill_e4 = exchange.read(_bounds)
+def _check(bounds: tuple[int, int, int] | None, limits: Limits, before: Settings) -> None:
+    """Raise ``HouseholdError`` for what makes no sense in a market of these ``_bounds``."""
+    highest_e4, topup_e4, spill_e4 = bounds or (MAX_PRICE_E4, -1, -1)
     # What was allowed before may stand: when the market has changed since, that is no reason to refuse something else.
     was, sell_e4, buy_e4 = before.limits, limits.sell_from_e4, limits.buy_to_e4
     for field, price_e4, was_e4 in (("sell_from", sell_e4, was.sell_from_e4), ("buy_to", buy_e4, was.buy_to_e4)):
@@ -138,6 +161,37 @@ def take_back(exchange: Exchange, waiting: Iterable[queries.OpenOrder], limits: 
         outcomes = exchange.submit_many(batch).result(TIMEOUT_S)
         cancelled += sum(outcome.refused is None for outcome in outcomes)  # traded in the meantime: nothing to cancel
     return cancelled
+
+
+def key_of(command: PlaceOrder, lead: int, revision: int) -> str:
+    """Return the idempotency key of an order that an autopilot places in one look at a contract, ``lead`` intervals ahead.
+
+    The same for the same account, contract, look, side and revision of what its person allows: a look that is repeated, as
+    after a crash, gets the order it placed or a conflict, and never a second order.
+    """
+    return f"{command.account}/{command.contract}/{lead}/{command.side}/{revision}"
+
+
+def recover_notes(*, now_ms: int) -> int:
+    """Note the orders that were placed and not noted because the process ended in between; return how many.
+
+    Nothing is placed before the orders of the batch before are noted, so only what is newer than the newest note is looked
+    for; and nothing older than the exchange keeps keys.
+    """
+    newest_ms = PlacedOrder.objects.order_by("-order").values_list("at_ms", flat=True).first()
+    since_ms = now_ms - KEPT_MS if newest_ms is None else max(newest_ms, now_ms - KEPT_MS)
+    found = 0
+    orders = orders_placed(scope=SCOPE, since_ms=since_ms)
+    while piece := list(islice(orders, BATCH)):
+        open_ones = Account.objects.filter(index__in={one.account for one in piece}, closed_at=None).exclude(user=None)
+        known = set(open_ones.values_list("index", flat=True))  # who was erased leaves no notes
+        noted = set(PlacedOrder.objects.filter(order__in=[one.order for one in piece]).values_list("order", flat=True))
+        lost = [one for one in piece if one.account in known and one.order not in noted]
+        note(Placed(one.order, one.account, one.contract, one.at_ms) for one in lost)
+        found += len(lost)
+    if found:
+        log.warning("%d orders of autopilots were in doubt and are found again", found)
+    return found
 
 
 def note(placed: Iterable[Placed]) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from itertools import islice
 from typing import NamedTuple
 
-from django.db.models import Count, Sum
+from django.db.models import Count, QuerySet, Sum
 
 from market.agents.models import Autopilot, PlacedOrder
 from market.agents.strategies.limits import FREE, Limits
@@ -14,11 +15,12 @@ from market.engine.engine import Engine
 from market.exchange import history
 from market.exchange.exchange import Exchange
 from market.exchange.models import Recall, Trade
-from market.households.models import Account, Device, DeviceKind, User
+from market.households.models import Account, Device, DeviceKind, Role, User
 
 MAX_PLACED = 5_000  # orders of one account that are looked at: one a look, six looks an interval, for some days
 MAX_TRADES = 10_000  # of one account and day
-MAX_NOTED = 1_000_000  # orders of all of them for contracts that are not delivered yet
+MAX_NOTED = 5_000_000  # orders of all of them for contracts that are not delivered yet: 48 of a city's homes, thrice
+NOTED_AT_ONCE = 5_000  # of them in one look at the book
 IN_ONE_QUERY = 500
 GONE_MS = 3_600_000  # after its delivery has begun no order of a contract is left, however late its gate was closed
 MINUTE_MS = 60_000
@@ -30,6 +32,7 @@ class Settings(NamedTuple):
     on: bool
     limits: Limits
     has_battery: bool
+    revision: int = 0  # another one after every change of the limits or the switch
 
 
 class Done(NamedTuple):
@@ -52,6 +55,13 @@ class OpenOrder(NamedTuple):
     price_e4: int
 
 
+class Allowed(NamedTuple):
+    """What a person allows an autopilot that is on. ``revision`` is another one after every change."""
+
+    limits: Limits
+    revision: int = 0
+
+
 def _limits(row: Autopilot | None) -> Limits:
     return FREE if row is None else Limits(row.sell_from_e4, row.buy_to_e4, row.reserve_percent)
 
@@ -66,7 +76,7 @@ def settings_of(account: int) -> Settings:
     if not battery and row.user_id is not None:  # of one that only its own controller knows the size of
         devices = Device.objects.filter(user_id=row.user_id, kind=DeviceKind.BATTERY, revoked_ms=None)
         battery = devices.exists()
-    return Settings(row.automatic, _limits(found), battery)
+    return Settings(row.automatic, _limits(found), battery, 0 if found is None else found.changes)
 
 
 def chosen_by(user: User) -> Limits:
@@ -74,22 +84,40 @@ def chosen_by(user: User) -> Limits:
     return _limits(Autopilot.objects.filter(user=user).first())
 
 
-def limits_of(accounts: Collection[int]) -> dict[int, Limits]:
-    """Return the limits of those of the persons' accounts whose autopilot is on."""
+def automatic() -> QuerySet[Account]:
+    """Return the accounts an autopilot may trade for: open, switched on, of households that may still come in."""
+    # Who was shut out or has taken an office could not switch it off any more.
+    return Account.objects.filter(automatic=True, closed_at=None, user__is_active=True, user__role=Role.HOUSEHOLD)
+
+
+def allowed(accounts: Collection[int]) -> dict[int, Allowed]:
+    """Return what persons allow, of those of the accounts whose autopilot is on."""
     names = sorted(accounts)
-    found: dict[int, Limits] = {}
+    found: dict[int, Allowed] = {}
     for at in range(0, len(names), IN_ONE_QUERY):
-        rows = Account.objects.filter(index__in=names[at : at + IN_ONE_QUERY], automatic=True, closed_at=None)
-        people = dict(rows.exclude(user=None).values_list("index", "user_id"))
-        limits = {row.user_id: _limits(row) for row in Autopilot.objects.filter(user_id__in=people.values())}
-        found.update({index: limits.get(user, FREE) for index, user in people.items()})
+        people = dict(automatic().filter(index__in=names[at : at + IN_ONE_QUERY]).values_list("index", "user_id"))
+        rows = {
+            row.user_id: Allowed(_limits(row), row.changes)
+            for row in Autopilot.objects.filter(user_id__in=people.values())
+        }
+        found.update({index: rows.get(user, Allowed(FREE)) for index, user in people.items()})
     return found
 
 
+def limits_of(accounts: Collection[int]) -> dict[int, Limits]:
+    """Return the limits of those of the persons' accounts whose autopilot is on."""
+    return {account: one.limits for account, one in allowed(accounts).items()}
+
+
 def people() -> list[int]:
-    """Return the open accounts of persons whose autopilot is on, in the order of their index."""
-    rows = Account.objects.filter(automatic=True, closed_at=None).exclude(user=None).order_by("index")
-    return list(rows.values_list("index", flat=True))
+    """Return the accounts of persons whose autopilot is on, in the order of their index."""
+    return list(automatic().order_by("index").values_list("index", flat=True))
+
+
+def crowd() -> tuple[int, int, int, int]:
+    """Return something that costs little and differs as soon as ``people`` or anybody's limits do."""
+    found = automatic().aggregate(count=Count("pk"), sum=Sum("index"))
+    return found["count"], found["sum"] or 0, *revision()
 
 
 def revision() -> tuple[int, int]:
@@ -100,21 +128,40 @@ def revision() -> tuple[int, int]:
 
 def open_orders(exchange: Exchange, accounts: Iterable[int] | None = None) -> list[OpenOrder]:
     """Return what the autopilots of some accounts, or of all persons, have in the book; a sleeping order counts."""
+    found: list[OpenOrder] = []
+    names = None if accounts is None else sorted(accounts)
+    if names is None:
+        _collect(exchange, _not_delivered(exchange), found)
+    else:
+        for at in range(0, len(names), IN_ONE_QUERY):
+            _collect(exchange, _not_delivered(exchange).filter(account__in=names[at : at + IN_ONE_QUERY]), found)
+    return sorted(found)
+
+
+def stopped(exchange: Exchange) -> list[int]:
+    """Return whose autopilot is off and has placed orders for contracts that are not delivered yet."""
+    rows = _not_delivered(exchange).exclude(account__in=automatic().values("index"))
+    return list(rows.order_by("account").values_list("account", flat=True).distinct())
+
+
+def _not_delivered(exchange: Exchange) -> QuerySet[PlacedOrder]:
     open_from = contract_name((exchange.now_ms() - GONE_MS) // MINUTE_MS * MINUTE_MS)
-    rows = PlacedOrder.objects.filter(contract__gte=open_from).order_by("-order")
-    if accounts is not None:
-        rows = rows.filter(account__in=list(accounts))
-    placed = set(rows.values_list("order", flat=True)[:MAX_NOTED])
+    return PlacedOrder.objects.filter(contract__gte=open_from)
 
-    def look(engine: Engine) -> list[OpenOrder]:
-        orders = engine.orders
-        return [
-            OpenOrder(found.account, found.id, found.contract, found.side, found.price_e4)
-            for found in (orders.get(order) for order in placed)
-            if found is not None
-        ]
 
-    return sorted(exchange.read(look)) if placed else []
+def _collect(exchange: Exchange, rows: QuerySet[PlacedOrder], found: list[OpenOrder]) -> None:
+    """Add those of the noted orders that are in the book. In pieces: the market stands still while one is looked at."""
+    placed = rows.order_by("-order").values_list("order", flat=True)[:MAX_NOTED].iterator(chunk_size=NOTED_AT_ONCE)
+    while piece := list(islice(placed, NOTED_AT_ONCE)):
+        found += exchange.read(lambda engine: _in_book(engine, piece))
+
+
+def _in_book(engine: Engine, orders: list[int]) -> list[OpenOrder]:
+    return [
+        OpenOrder(found.account, found.id, found.contract, found.side, found.price_e4)
+        for found in (engine.orders.get(order) for order in orders)
+        if found is not None
+    ]
 
 
 def done(account: int, *, start_ms: int, end_ms: int) -> Done:

@@ -1,117 +1,96 @@
 """Looks after every home that no person trades for: forecasts, decides, and keeps one order a contract up to date.
 
-Each home has its own moment within the interval, so that the market moves all the time instead of once an interval.
 What is decided depends on the seed, market time, the market and, where a person has handed the trading over, that person's
 limits. Those are read before each decision and once more after its orders are known to be a person's: whoever changes them in
 between finds nothing in the book that breaks them.
+
+What is placed for a person carries an idempotency key of the look that placed it (``operations.key_of``). The exchange keeps
+it in the order's own transaction: a look that is repeated after a crash cannot place a second order, and an order whose
+answer nobody saw is found again by its key (``operations.recover_notes``).
 """
 
 from __future__ import annotations
 
 import logging
-from bisect import bisect_right
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from typing import NamedTuple
 
+from django.db import DatabaseError
+
 from market.agents import operations, queries
-from market.agents.battery import Battery
+from market.agents.ahead import DEMO_LEADS, Ahead, Calendar, Outlook, Sun
+from market.agents.backoff import Backoff
 from market.agents.forecast import Forecaster, noise
+from market.agents.queries import Allowed
 from market.agents.strategies import household, limits
 from market.agents.strategies.limits import FREE, Limits
-from market.agents.wallets import NOTHING, Standing, wallets_of
+from market.agents.turns import AgentHome, Round, Turns
+from market.agents.wallets import (
+    NO_BEST,
+    NOTHING,
+    Standing,
+    Terms,
+    Wallet,
+    breaking,
+    standing_of,
+    still_open,
+    terms_of,
+    wallets_of,
+)
 from market.engine.commands import AmendOrder, CancelOrder, Command, PlaceOrder
 from market.engine.contracts import contract_name
 from market.engine.engine import Engine
-from market.engine.events import OrderPlaced
+from market.engine.events import OrderAmended, OrderPlaced, OrderReactivated
 from market.exchange.exchange import Exchange
-from market.exchange.outcomes import Outcome
+from market.exchange.outcomes import Committed, ExchangeError, Outcome
 
 log = logging.getLogger(__name__)
 
 MAX_COMMANDS = 1_000  # the exchange's largest batch
 MAX_HOMES = 1_000_000
-ACTIVE_SHARE = 900  # permille of the interval in which homes look, so that a late tick misses nobody
+MAX_HEARD = 10_000  # orders of persons that wait to be looked at; what is more is seen at the homes' next looks
 ANSWER_TIMEOUT_S = 60.0
-DEMO_LEADS = (48, 16, 4, 3, 2, 1)  # intervals before delivery at which a home looks at a contract, farthest first
-
-Part = tuple[int, int]  # index of a profile, W at share 1
-
-
-class AgentHome(NamedTuple):
-    """A home as its agent knows it. ``seed`` makes its errors its own; ``person``: somebody set limits, or may."""
-
-    account: int
-    area: str
-    seed: int
-    use: tuple[Part, ...]
-    make: tuple[Part, ...]
-    battery: Battery | None
-    person: bool = False
+# Refusals that say something of the market's moment, not of the home: an order was taken or a gate closed meanwhile.
+PASSING = frozenset(
+    {"unknown_order", "gate_closed", "contract_not_open", "market_halted", "contract_halted", "area_halted"}
+)
+# What is wrong with the market or the database is over some time; until then the same homes wait for their look.
+TRIED_AGAIN = (ExchangeError, TimeoutError, ConnectionError, DatabaseError)
 
 
-class Calendar(NamedTuple):
-    """How market time meets the profiles. All instants in ms."""
+class Known(NamedTuple):
+    """Homes of which enough is known to trade for them, and accounts of those of which it is not: they have no orders."""
 
-    interval_ms: int
-    steps: int  # profile steps of one interval
-    step_of: Callable[[int], int]  # instant -> step
-    hour_of: Callable[[int], int]  # instant -> local hour
-
-
-class Sun(NamedTuple):
-    """Which profiles are roofs, and the most they bring together in a week."""
-
-    profiles: tuple[int, ...]
-    best: int
-
-
-class Outlook(NamedTuple):
-    """What is expected of one contract, the same for all homes."""
-
-    contract: str
-    shares: list[int]  # by profile, summed over the interval's steps
-    sun: int  # permille of the best
-    hour: int
-    rank: int  # of the lead: 0 = the farthest
-    lead: int
+    homes: list[AgentHome]
+    blind: frozenset[int] = frozenset()
 
 
 class Batch(NamedTuple):
     """Commands under way, and the limits that those for persons were decided by."""
 
-    commands: list[tuple[Command, None]]
+    commands: list[tuple[Command, str | None]]
     answers: Future[list[Outcome]]
-    limits: dict[int, Limits]
+    allowed: dict[int, Allowed]
+    interval: int
 
 
-class Best(NamedTuple):
-    """Best all-in prices of a contract seen from an area, 0 = none."""
+class Seen(NamedTuple):
+    """What one look saw of the market, all of it at one moment."""
 
-    bid_e4: int
-    ask_e4: int
-
-
-class Terms(NamedTuple):
-    """A contract's prices and the market's tick."""
-
-    topup_e4: int
-    spill_e4: int
-    tick_e4: int
-    max_order_wh: int
-    best: dict[str, Best]  # by area
-    halted: frozenset[str]  # areas in which nobody may trade now
-
-
-NO_BEST = Best(0, 0)
+    terms: dict[str, Terms]
+    standing: dict[tuple[int, str], Standing]
+    wallets: dict[int, Wallet]
+    breaking: list[tuple[int, int, str]]
 
 
 class Runner:
     """Agents of many homes on one exchange. Not thread-safe: one thread ticks.
 
     ``in_flight`` batches may wait for their answers (0: each tick waits, so the next one sees what it did).
-    ``share_unit``: what a profile share of 1 is as an integer. ``charge_of`` tells a battery's charge in Wh.
+    ``share_unit``: what a profile share of 1 is as an integer. ``charge_of`` tells a battery's charge in Wh. ``learn`` is
+    asked before each look what is known of its homes at an instant; it may let the runner ``know`` other forecasts.
     """
 
     def __init__(
@@ -126,32 +105,37 @@ class Runner:
         leads: Sequence[int] = DEMO_LEADS,
         seed: int = 1,
         in_flight: int = 0,
+        learn: Callable[[list[AgentHome], int], Known] | None = None,
     ):
         self._exchange = exchange
-        self._forecaster = forecaster
         self._calendar = calendar
-        self._sun = sun
         self._unit = share_unit * 60 * 60_000 // (calendar.interval_ms // calendar.steps)  # share x W -> Wh
         self._charge_of = charge_of
         self._leads = tuple(sorted(leads, reverse=True))
         self._seed = seed
         self._in_flight = in_flight
-        self._homes: list[tuple[int, AgentHome]] = []  # moment within the interval (ms), home
-        self._newcomers: list[AgentHome] = []  # persons who have just handed their trading over
-        self._interval = -1
-        self._next = 0  # index of the next home to look
-        self._looked_ms = -1  # moment of the last home that looked in this interval
+        self._learn_of = learn
+        self._turns = Turns(calendar.interval_ms, seed)
+        self._size = MAX_COMMANDS // (2 * len(self._leads))  # homes of one look
         self._orders: dict[str, dict[int, int]] = {}  # contract -> account -> resting order
+        self._left: list[tuple[int, int]] = []  # account and order of homes that went: to be taken back
+        self._heard: deque[tuple[int, str, int]] = deque(maxlen=MAX_HEARD)  # account, contract, order: of persons
+        self._persons: frozenset[int] = frozenset()
         self._pending: deque[Batch] = deque()
+        self._backoff = Backoff()
         self._known_terms: dict[str, Terms] = {}
-        self._seen: tuple[int, list[Outlook]] = (-1, [])
+        self._ahead = Ahead(calendar, self._leads, forecaster, sun)
         self.placed = 0
         self.refused: Counter[str] = Counter()
 
     def know(self, forecaster: Forecaster, sun: Sun) -> None:
         """Forecast from this from now on; ``set_homes`` comes next where the profiles are others."""
-        self._forecaster, self._sun = forecaster, sun
-        self._seen = (-1, [])
+        self._ahead.know(forecaster, sun)
+
+    @property
+    def last_round(self) -> Round | None:
+        """What came of the newest interval that is over."""
+        return self._turns.last
 
     # --- homes ------------------------------------------------------------------------------------------------------
     def set_homes(self, homes: Iterable[AgentHome]) -> None:
@@ -162,82 +146,106 @@ class Runner:
         homes = list(homes)
         if len(homes) > MAX_HOMES:
             raise ValueError(f"expected at most {MAX_HOMES} homes, was {len(homes)}")
-        before = {home.account for _, home in self._homes}
-        active_ms = self._calendar.interval_ms * ACTIVE_SHARE // 1000
-        self._homes = sorted(
-            ((active_ms * (noise(self._seed, home.seed) + 1000) // 2001, home) for home in homes),
-            key=lambda entry: (entry[0], entry[1].account),
-        )
-        self._newcomers = [home for home in homes if home.person and home.account not in before]
-        # Who joins or leaves shifts the others by some places; their moments say who has looked already.
-        self._next = bisect_right(self._homes, self._looked_ms, key=lambda entry: entry[0])
-        self._let_go(before - {home.account for home in homes})
+        gone = self._turns.accounts - {home.account for home in homes}
+        self._turns.set_homes(homes)
+        self._persons = frozenset(home.account for home in homes if home.person)
+        if gone:
+            self._left += [(a, orders.pop(a)) for orders in self._orders.values() for a in gone & orders.keys()]
+        self._let_go()
 
     def adopt(self) -> None:
         """Find the orders that agents left resting before a restart; what persons placed themselves is left alone.
 
         Orders of autopilots that were switched off or limited while nothing ran are taken back.
         """
-        mine = {home.account for _, home in self._homes if not home.person}
+        homes = self._turns.homes
+        mine = {home.account for home in homes if not home.person}
 
         def resting(engine: Engine) -> list[tuple[str, int, int]]:
             return [
                 (order.contract, order.account, order.id) for order in engine.orders.values() if order.account in mine
             ]
 
+        operations.recover_notes(now_ms=self._exchange.now_ms())
         operations.obey(self._exchange)
         self._orders = {}
-        for contract, account, order in self._exchange.read(resting):
+        for contract, account, order in self._exchange.read(resting) if mine else ():
             self._orders.setdefault(contract, {})[account] = order
-        persons = {home.account for _, home in self._homes if home.person}
-        for one in queries.open_orders(self._exchange, persons) if persons else ():
-            self._orders.setdefault(one.contract, {})[one.account] = one.order
+        for one in queries.open_orders(self._exchange, self._persons) if self._persons else ():
+            before = self._orders.setdefault(one.contract, {}).get(one.account)
+            if before is not None:  # never two: the older one goes
+                self._left.append((one.account, before))
+            self._orders[one.contract][one.account] = one.order
+        self._let_go()
+        self._exchange.listen(self._hear)
 
-    def _let_go(self, accounts: set[int]) -> None:
-        left = [(a, orders.pop(a)) for orders in self._orders.values() for a in accounts & orders.keys()]
-        # Who switched the autopilot off has its orders back already; asking again would only be refused.
-        waiting = self._exchange.read(lambda engine: [one for one in left if one[1] in engine.orders])
-        commands: list[Command] = [CancelOrder(account, order, "owner") for account, order in waiting]
-        for start in range(0, len(commands), MAX_COMMANDS):
-            self._submit(commands[start : start + MAX_COMMANDS])
+    def _let_go(self) -> None:
+        """Take back what was left; what the exchange has no time for is tried again at the next tick."""
+        while self._left:
+            some = self._left[:MAX_COMMANDS]
+            # Who switched the autopilot off has its orders back already; asking again would only be refused.
+            waiting = self._exchange.read(lambda engine: still_open(engine, some))  # noqa: B023
+            if waiting:
+                self._submit([(CancelOrder(account, order, "owner"), None) for account, order in waiting])
+            del self._left[: len(some)]
+
+    def _hear(self, committed: Committed) -> None:
+        """Note orders of persons, in the exchange's thread: one of their own may stand beside one of the agent's."""
+        persons = self._persons
+        if persons:
+            for event in committed.events:
+                if type(event) is OrderPlaced and event.account in persons:
+                    self._heard.append((event.account, event.contract, event.seq))
+                elif isinstance(event, (OrderAmended, OrderReactivated)) and event.account in persons:
+                    self._heard.append((event.account, event.contract, event.order))
 
     # --- time -------------------------------------------------------------------------------------------------------
     def tick(self, now_ms: int) -> int:
-        """Let every home look whose moment has come, as far as one batch goes; return the number of commands sent.
+        """Let every home look whose turn it is, as far as one batch goes; return the number of commands sent.
 
         Raises ``Overloaded``: then the same homes look again at the next tick.
         """
-        interval_ms = self._calendar.interval_ms
-        interval, moment = divmod(now_ms, interval_ms)
         self._answered()
-        if interval != self._interval:
-            self._interval, self._next, self._looked_ms = interval, 0, -1
-            self._forget(contract_name(interval * interval_ms))
-        size = MAX_COMMANDS // (2 * len(self._leads))
-        if self._newcomers:
-            sent = self._look(self._newcomers[:size], now_ms)
-            del self._newcomers[:size]
-            return sent
-        first = self._next
-        until = first
-        limit = min(len(self._homes), first + size)
-        while until < limit and self._homes[until][0] <= moment:
-            until += 1
-        if until == first:
-            return 0
-        sent = self._look([home for _, home in self._homes[first:until]], now_ms)
-        self._next, self._looked_ms = until, self._homes[until - 1][0]
+        if self._turns.begin(now_ms):
+            self._forget(contract_name(now_ms // self._calendar.interval_ms * self._calendar.interval_ms))
+        self._let_go()
+        sent = self._make_way(now_ms) if self._heard else 0
+        turn = self._turns.take(now_ms, self._size)
+        if turn.homes:
+            try:
+                sent += self._look(turn.homes, now_ms)
+            except TRIED_AGAIN:
+                raise
+            except Exception:
+                log.exception("a look of %d homes failed; each looks by itself", len(turn.homes))
+                sent += self._look_each(turn.homes, now_ms)
+        self._turns.taken(turn)
         return sent
+
+    def _look_each(self, homes: list[AgentHome], now_ms: int) -> int:
+        """Let homes look one by one: what is wrong with one of them keeps no other from trading."""
+        sent = 0
+        for home in homes:
+            try:
+                sent += self._look([home], now_ms)
+            except TRIED_AGAIN:
+                raise
+            except Exception:
+                log.exception("the look of account %d failed; the others go on", home.account)
+        return sent
+
+    def waiting(self, now_ms: int) -> bool:
+        """Whether more homes look at this instant than the last tick had room for."""
+        return bool(self._turns.take(now_ms, 1).homes)
 
     def sweep(self, now_ms: int) -> int:
         """Let every home look at once, as in the market's first moment; return the number of commands sent.
 
         Raises ``Overloaded`` when the exchange does not take them all.
         """
-        sent = 0
-        size = MAX_COMMANDS // (2 * len(self._leads))
-        for start in range(0, len(self._homes), size):
-            sent += self._look([home for _, home in self._homes[start : start + size]], now_ms)
+        sent, homes = 0, self._turns.homes
+        for start in range(0, len(homes), self._size):
+            sent += self._look(homes[start : start + self._size], now_ms)
         return sent
 
     def finish(self) -> None:
@@ -245,95 +253,97 @@ class Runner:
         while self._pending:
             self._collect()
 
+    def _make_way(self, now_ms: int) -> int:
+        """Let agents' orders give way where their persons have just placed one of their own; return the commands sent."""
+        touched: dict[int, set[str]] = {}
+        count = 0
+        while count < len(self._heard) and len(touched) < self._size:
+            account, contract, order = self._heard[count]
+            count += 1
+            resting = self._orders.get(contract, {}).get(account, -1)
+            if resting >= 0 and resting != order:
+                touched.setdefault(account, set()).add(contract)
+        sent = 0
+        homes = {home.account: home for home in self._turns.homes if home.account in touched} if touched else {}
+        for contract in sorted(set().union(*touched.values())):
+            sent += self._look([homes[a] for a in touched if contract in touched[a] and a in homes], now_ms, contract)
+        for _ in range(count):
+            self._heard.popleft()
+        return sent
+
     # --- one batch --------------------------------------------------------------------------------------------------
-    def _look(self, homes: list[AgentHome], now_ms: int) -> int:
-        outlooks = self._outlooks(now_ms)
+    def _look(self, homes: list[AgentHome], now_ms: int, only: str = "") -> int:
+        """Let homes look at the contracts of the moment, or to give way at one (``only``), in which nothing is placed."""
         persons = {home.account for home in homes if home.person}
-        allowed = queries.limits_of(persons) if persons else {}
-        homes = [home for home in homes if not home.person or home.account in allowed]
-        if len(self._leads) > 1:
-            terms, standing = self._exchange.read(lambda engine: self._read(engine, outlooks, homes))
-        else:  # nobody who looks once has anything to come back to, and terms don't change once a contract is open
-            terms, standing = self._terms(outlooks), {}
-        wallets = self._exchange.read(lambda engine: wallets_of(engine, allowed, standing, terms)) if allowed else {}
+        allowed = queries.allowed(persons) if persons else {}
+        known = Known([home for home in homes if not home.person or home.account in allowed])
+        if self._learn_of is not None:
+            known = self._learn_of(known.homes, now_ms)
+        if not known.homes and not known.blind:
+            return 0
+        interval = now_ms // self._calendar.interval_ms
+        # Who waits after refusals still makes way: what takes back or makes smaller is not refused.
+        homes = [home for home in known.homes if only or not self._backoff.waits(home.account, interval)]
+        outlooks = self._ahead.expect(now_ms, only)
+        seen = self._see(outlooks, homes, allowed, known.blind)
+        wallets = seen.wallets
         homes = [home for home in homes if not home.person or home.account in wallets]
-        commands: list[Command] = []
+        deciding = {home.account: home.area for home in homes}
+        commands: list[tuple[Command, str | None]] = [
+            (CancelOrder(account, order, "owner"), None)
+            for account, order, contract in seen.breaking
+            if contract not in seen.terms or deciding.get(account, "") in ("", *seen.terms[contract].halted)
+        ]
         for home in homes:
             charge = self._charge_of(home.account) if home.battery is not None else 0
             for outlook in outlooks:
-                if outlook.contract in terms and home.area not in terms[outlook.contract].halted:
-                    stands = standing.get((home.account, outlook.contract), NOTHING)
-                    bounds, wallet = allowed.get(home.account, FREE), wallets.get(home.account)
+                if outlook.contract in seen.terms and home.area not in seen.terms[outlook.contract].halted:
+                    terms, revision = seen.terms[outlook.contract], -1
+                    stands = seen.standing.get((home.account, outlook.contract), NOTHING)
+                    bounds, wallet = FREE, wallets.get(home.account)
                     if wallet is not None:  # what the person has on offer is as good as traded
+                        bounds, revision = allowed[home.account]
                         room = wallet.rooms[outlook.contract]
                         own_wh = room.own_buys_wh - room.own_sells_wh
                         stands = stands._replace(position_wh=stands.position_wh + own_wh)
-                    intent = self._decide(home, bounds, outlook, stands, terms[outlook.contract], charge, now_ms)
+                    intent = self._decide(home, bounds, outlook, stands, terms, charge, now_ms)
                     if wallet is not None:
-                        topup_e4 = terms[outlook.contract].topup_e4
                         intent, purse = limits.affordable(
-                            limits.fitting(intent, room), wallet.purse, _set_aside_e7(stands, topup_e4), topup_e4
+                            limits.fitting(intent, room),
+                            wallet.purse,
+                            _set_aside_e7(stands, terms.topup_e4),
+                            terms.topup_e4,
                         )
                         wallets[home.account] = wallet._replace(purse=purse)
-                    commands += _commands(home.account, outlook.contract, stands, intent)
-        if commands:
-            self._submit(commands, allowed)
+                    for command in _commands(home.account, outlook.contract, stands, intent):
+                        if type(command) is not PlaceOrder:
+                            commands.append((command, None))
+                        elif not only:
+                            key = operations.key_of(command, outlook.lead, revision) if wallet is not None else None
+                            commands.append((command, key))
+        for start in range(0, len(commands), MAX_COMMANDS):
+            self._submit(commands[start : start + MAX_COMMANDS], allowed, interval)
         return len(commands)
 
-    def _terms(self, outlooks: list[Outlook]) -> dict[str, Terms]:
-        name = outlooks[0].contract
-        if name not in self._known_terms:
-            self._known_terms, _ = self._exchange.read(lambda engine: self._read(engine, outlooks, []))
-        return self._known_terms
+    def _see(
+        self, outlooks: list[Outlook], homes: list[AgentHome], allowed: dict[int, Allowed], blind: frozenset[int]
+    ) -> Seen:
+        names = [outlook.contract for outlook in outlooks]
+        if len(self._leads) == 1 and not allowed:
+            # Nobody who looks once has anything to come back to, and terms don't change once a contract is open.
+            if names[0] not in self._known_terms:
+                self._known_terms = self._exchange.read(lambda engine: terms_of(engine, names, []))
+            return Seen(self._known_terms, {}, {}, [])
+        bounds: dict[int, Limits | None] = {a: None if a in blind else one.limits for a, one in allowed.items()}
+        trading = [home.account for home in homes if home.person]
 
-    def _outlooks(self, now_ms: int) -> list[Outlook]:
-        calendar = self._calendar
-        current = now_ms // calendar.interval_ms * calendar.interval_ms
-        if self._seen[0] == current:
-            return self._seen[1]
-        observed = calendar.step_of(current) - 1
-        outlooks = []
-        for rank, lead in enumerate(self._leads):
-            start = current + lead * calendar.interval_ms
-            ahead = lead * calendar.steps + 1
-            parts = [self._forecaster.expect(observed, ahead + step) for step in range(calendar.steps)]
-            shares = parts[0] if len(parts) == 1 else [sum(values) for values in zip(*parts, strict=True)]
-            sunny = sum(shares[profile] for profile in self._sun.profiles)
-            best = self._sun.best * calendar.steps
-            sun = min(1000, sunny * 1000 // best) if best else 0
-            outlooks.append(Outlook(contract_name(start), shares, sun, calendar.hour_of(start), rank, lead))
-        self._seen = (current, outlooks)
-        return outlooks
+        def look(engine: Engine) -> Seen:
+            terms = terms_of(engine, names, homes)
+            standing = standing_of(engine, terms, homes, self._orders)
+            wallets = wallets_of(engine, trading, standing, terms)
+            return Seen(terms, standing, wallets, breaking(engine, self._orders, bounds) if bounds else [])
 
-    def _read(
-        self, engine: Engine, outlooks: list[Outlook], homes: list[AgentHome]
-    ) -> tuple[dict[str, Terms], dict[tuple[int, str], Standing]]:
-        terms: dict[str, Terms] = {}
-        standing: dict[tuple[int, str], Standing] = {}
-        tick_e4, max_order_wh = engine.params.tick_e4, engine.params.max_order_wh
-        areas = {home.area for home in homes}
-        halted = frozenset(area.name for area in engine.grid.areas if area.halted_above)
-        for outlook in outlooks:
-            name = outlook.contract
-            contract = engine.contracts.get(name)
-            if contract is None or contract.state != "open" or contract.halted or engine.halted:
-                continue  # asking would only be refused, and each refusal is kept for the regulator
-            best = {area: Best(*(price or 0 for price in engine.best(area, name))) for area in areas}
-            terms[name] = Terms(contract.topup_e4, contract.spill_e4, tick_e4, max_order_wh, best, halted)
-            tallies, orders = contract.tallies, self._orders.get(name, {})
-            for account in (home.account for home in homes):
-                tally = tallies.get(account)
-                order = engine.orders.get(orders.get(account, -1))
-                if tally is None and order is None:
-                    continue
-                position = 0 if tally is None else tally.bought_wh - tally.sold_wh
-                if order is None:
-                    standing[account, name] = Standing(position, -1, "", 0, 0, 0)
-                else:
-                    standing[account, name] = Standing(
-                        position, order.id, order.side, order.price_e4, order.filled_wh, order.remaining_wh
-                    )
-        return terms, standing
+        return self._exchange.read(look)
 
     def _decide(
         self,
@@ -375,9 +385,11 @@ class Runner:
         return intent
 
     # --- answers ----------------------------------------------------------------------------------------------------
-    def _submit(self, commands: list[Command], allowed: dict[int, Limits] | None = None) -> None:
-        batch: list[tuple[Command, None]] = [(command, None) for command in commands]
-        self._pending.append(Batch(batch, self._exchange.submit_many(batch), allowed or {}))
+    def _submit(
+        self, commands: list[tuple[Command, str | None]], allowed: dict[int, Allowed] | None = None, interval: int = 0
+    ) -> None:
+        answers = self._exchange.submit_many(commands, scope=operations.SCOPE)
+        self._pending.append(Batch(commands, answers, allowed or {}, interval))
         self._answered()
 
     def _answered(self) -> None:
@@ -397,29 +409,43 @@ class Runner:
         self._learn(batch, outcomes)
         # Only what is learnt completely is over: an order that nobody noted would look like its person's own.
         self._pending.popleft()
-        for outcome in outcomes:
-            if outcome.refused is not None:
-                self.refused[outcome.refused.code] += 1
-            elif type(outcome.events[0]) is OrderPlaced:
-                self.placed += 1
+        self._count(batch, outcomes)
 
     def _learn(self, batch: Batch, outcomes: list[Outcome]) -> None:
         """Remember and note what a batch placed. Safe to repeat."""
         remember = len(self._leads) > 1  # who looks once never comes back to an order
         noted: list[operations.Placed] = []
         for (command, _), outcome in zip(batch.commands, outcomes, strict=True):
-            if outcome.refused is None and type(command) is PlaceOrder:
+            if type(command) is PlaceOrder and outcome.events:  # neither refused nor another order's key
                 placed = outcome.events[0]
                 assert isinstance(placed, OrderPlaced), f"expected OrderPlaced, was {placed!r}"
-                if command.account in batch.limits:
+                if command.account in batch.allowed:
                     noted.append(operations.Placed(placed.seq, command.account, command.contract, placed.at_ms))
                 if remember and command.time_in_force == household.GOOD_TILL_GATE:
                     self._orders.setdefault(command.contract, {})[command.account] = placed.seq
         if noted:
             operations.note(noted)
-        if batch.limits and queries.limits_of(batch.limits) != batch.limits:
+        if batch.allowed and queries.allowed(batch.allowed) != batch.allowed:
             # Changed while this was under way: what was not noted then could not be taken back.
-            operations.obey(self._exchange, accounts=batch.limits)
+            operations.obey(self._exchange, accounts=batch.allowed)
+
+    def _count(self, batch: Batch, outcomes: list[Outcome]) -> None:
+        refused: set[int] = set()
+        for (command, _), outcome in zip(batch.commands, outcomes, strict=True):
+            if outcome.refused is not None:
+                self.refused[outcome.refused.code] += 1
+                if outcome.refused.code not in PASSING:
+                    refused.add(command.account)  # type: ignore[union-attr]
+            elif outcome.conflict is not None:  # this look has placed its order already, before a crash
+                self.refused["idempotency_conflict"] += 1
+            elif type(outcome.events[0]) is OrderPlaced and not outcome.repeated:
+                self.placed += 1
+        if len(self._backoff):
+            for command, _ in batch.commands:
+                if command.account not in refused:  # type: ignore[union-attr]
+                    self._backoff.accepted(command.account)  # type: ignore[union-attr]
+        for account in refused:
+            self._backoff.refused(account, batch.interval)
 
     def _forget(self, current: str) -> None:
         """Drop the orders of contracts whose delivery has begun; names sort by time."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -45,4 +45,11 @@ class Autopilot(Shape):
     has_battery: bool
     open_orders: Annotated[int, Meta(description="orders of the autopilot that wait in the book")]
     cancelled: Annotated[int, Meta(description="its orders that this change took back; 0 in the answer to GET")]
+    waits_for: Annotated[
+        Literal["readings", "meter", "halt"] | None,
+        Meta(
+            description="why it does nothing now although it is on: its meter has not reported for a whole day yet, or not "
+            "in the last 48 hours, or trading is halted here"
+        ),
+    ]
     today: AutopilotDay

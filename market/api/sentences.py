@@ -31,6 +31,9 @@ SENTENCES: dict[str, tuple[str, ...]] = {
     "before_account": (_("You had no open account when this interval began."),),
     "invalid_idempotency_key": (_("An Idempotency-Key has 1 to 64 visible ASCII characters."),),
     "idempotency_conflict": (_("This Idempotency-Key was used before with another value of this field."),),
+    "changed_meanwhile": (
+        _("This was changed elsewhere in the meantime. See what holds now, and save again if you still want to."),
+    ),
     "overloaded": (_("The market has more to do than it can right now. Nothing was done; try again in a moment."),),
     "exchange_not_running": (_("The market is not open in this process. Nothing was done; try again in a moment."),),
     "outcome_unknown": (

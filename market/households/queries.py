@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -20,6 +20,8 @@ from market.households.identities import CACHE, KEY_TTL_S, Identity
 from market.households.models import Account, AccountRequest, ApiKey, Consent, Home, Renewal, Role, User
 
 MAX_LIST = 500  # rows of a staff list; the oldest come first, so that nothing is overlooked
+
+MAX_EARLIER = 3  # former numbers of an account that are looked at
 
 
 class AccountInfo(NamedTuple):
@@ -72,6 +74,22 @@ def earlier_accounts(user: User) -> list[AccountInfo]:
     """Return a person's closed accounts, newest first."""
     rows = Account.objects.filter(user=user).exclude(closed_at=None).select_related("home")
     return [_info(account) for account in rows.order_by("-index")[:MAX_LIST]]
+
+
+def same_connection(indexes: Collection[int]) -> dict[int, list[int]]:
+    """Return what the accounts were before they had a new number: closed ones of the same person and connection.
+
+    The ``MAX_EARLIER`` newest of each, newest first; accounts without any are left out.
+    """
+    rows = Account.objects.filter(index__in=indexes).exclude(user=None).exclude(connection="")
+    now = {(user, name): index for index, user, name in rows.values_list("index", "user_id", "connection")}
+    closed = Account.objects.filter(user_id__in={user for user, _ in now}).exclude(closed_at=None)
+    found: dict[int, list[int]] = {}
+    for index, user, name in closed.order_by("-index").values_list("index", "user_id", "connection"):
+        present = now.get((user, name))
+        if present is not None and len(found.setdefault(present, [])) < MAX_EARLIER:
+            found[present].append(index)
+    return found
 
 
 def erasure_requests() -> list[User]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
-from django.conf import settings as django_settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -53,9 +52,12 @@ class LimitsForm(forms.Form):
         help_text=gettext_lazy("What stays in the battery for yourself, whatever others pay."),
     )
 
+    revision = forms.IntegerField(required=False, min_value=0, widget=forms.HiddenInput)  # of what was shown
+
     def __init__(self, *args: Any, settings: Settings, **kwargs: Any):
         limits = settings.limits
         shown = {
+            "revision": settings.revision,
             "sell_from": limits.sell_from_e4,
             "buy_to": limits.buy_to_e4,
             "reserve_percent": limits.reserve_percent,
@@ -132,8 +134,19 @@ def set_limits(request: HttpRequest) -> HttpResponse:
     if not form.is_valid():
         return _show(request, account, form)
     try:
-        changed = operations.change(running_exchange(), account=account.index, limits=form.limits(settings.limits))
+        changed = operations.change(
+            running_exchange(),
+            account=account.index,
+            limits=form.limits(settings.limits),
+            revision=form.cleaned_data["revision"],
+        )
     except HouseholdError as error:
+        if error.code == "changed_meanwhile":
+            # What was typed stays, beside what holds now: saving it again is meant, then.
+            now = queries.settings_of(account.index)
+            again = LimitsForm({**request.POST.dict(), "revision": now.revision}, settings=now)
+            again.add_error(None, str(error.sentence))
+            return _show(request, account, again, status=409)
         form.add_error(error.field if error.field in form.fields else None, str(error.sentence))
         return _show(request, account, form)
     except TROUBLE as error:
@@ -174,7 +187,9 @@ def set_automatic(request: HttpRequest) -> HttpResponse:
     return redirect(back)
 
 
-def _show(request: HttpRequest, account: AccountInfo, form: LimitsForm | None = None) -> HttpResponse:
+def _show(
+    request: HttpRequest, account: AccountInfo, form: LimitsForm | None = None, *, status: int = 422
+) -> HttpResponse:
     page = Page(request)
     settings = queries.settings_of(account.index)
     start_ms, end_ms = day_span_ms(local(page.now_ms).date())
@@ -185,11 +200,10 @@ def _show(request: HttpRequest, account: AccountInfo, form: LimitsForm | None = 
         "form": form or LimitsForm(settings=settings),
         "done": queries.done(account.index, start_ms=start_ms, end_ms=end_ms),
         "waiting": 0 if exchange is None else len(queries.open_orders(exchange, [account.index])),
-        # The demo's homes are known; a real one by what its own meter has said.
-        "known": django_settings.DEMO or members.knows(account.index, page.now_ms),
+        "waits": members.waits_for(exchange, account.index, page.now_ms),
         "signed": exchange is not None and signing.is_signed(exchange, account=account.index),
     }
-    return render(request, "autopilot/autopilot.html", context, status=200 if form is None else 422)
+    return render(request, "autopilot/autopilot.html", context, status=200 if form is None else status)
 
 
 urlpatterns = [

@@ -18,6 +18,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from ledger import witnessing
+from market.agents import members
 from market.exchange.exchange import MAX_QUEUE, Exchange
 from market.grid import queries as grid_queries
 from market.grid.queries import Health
@@ -57,7 +58,7 @@ def percentile(values: Sequence[float], percent: int) -> float:
 
 def figures(exchange: Exchange, health: Health) -> list[Figure]:
     """Return all figures, the market's first."""
-    return [*_market(exchange, health), *_sockets(), *_storage()]
+    return [*_market(exchange, health), *_autopilots(), *_sockets(), *_storage()]
 
 
 def _market(exchange: Exchange, health: Health) -> list[Figure]:
@@ -122,6 +123,22 @@ def _witnesses(status: witnessing.Status, sealed: int) -> list[Figure]:
             )
         )  # fmt: skip
     return found
+
+
+def _autopilots() -> list[Figure]:
+    found = members.report()
+    if found is None:  # none run in this process
+        return []
+    took = _("in the last interval their looks took %(busy)s s, the longest %(longest)s s")
+    return [
+        Figure(
+            _("Autopilots"), f"{found.homes:,}",
+            took % {"busy": f"{found.busy_s:.1f}", "longest": f"{found.longest_s:.1f}"}, not found.missed,
+            _("Each looks at the market in every interval."),
+            _("%(count)s had no turn in the last interval and came first in this one: the machine is too slow for so many.")
+            % {"count": f"{found.missed:,}"},
+        )
+    ]  # fmt: skip
 
 
 def _sockets() -> list[Figure]:

@@ -13,7 +13,7 @@ from django.conf import settings
 from django.db import close_old_connections, connection
 
 from ledger import queries as ledger_queries
-from market.agents.runner import DEMO_LEADS
+from market.agents.ahead import DEMO_LEADS
 from market.exchange import gateway
 from market.exchange.exchange import Exchange
 from market.exchange.outcomes import NotRunning, Overloaded

@@ -12,9 +12,11 @@ from django.db.models import Count, Q, Sum
 
 from market.agents import operations as agent_operations
 from market.agents import queries as agents
+from market.agents.ahead import DEMO_LEADS, Calendar, Sun
 from market.agents.battery import Battery
 from market.agents.forecast import Forecaster
-from market.agents.runner import DEMO_LEADS, AgentHome, Calendar, Runner, Sun
+from market.agents.runner import Runner
+from market.agents.turns import AgentHome
 from market.engine.commands import Command, Fund
 from market.engine.contracts import contract_name, contract_start_ms
 from market.engine.engine import Engine

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
+from market.agents.ahead import Calendar
 from market.agents.battery import Battery, follow
-from market.agents.runner import Calendar
 from market.engine.engine import Engine
 from market.metering.estimation import Profile
 from market.metering.operations import ReadingIn

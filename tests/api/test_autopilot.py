@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 
 from market.agents import operations, queries
-from market.agents.models import PlacedOrder
+from market.agents.models import Autopilot, PlacedOrder
+from market.exchange import operations as exchange_operations
 from market.exchange.outcomes import Overloaded
 from market.households.models import Account, Device, DeviceKind, Home
-from tests.api.conftest import NOW, City, Person
+from tests.api.conftest import NOW, City, Person, refused
+from tests.integration.test_autopilot_agents import meter
 
 PATH = "/api/v1/me/autopilot"
 OFF = {
@@ -21,6 +23,7 @@ OFF = {
     "has_battery": False,
     "open_orders": 0,
     "cancelled": 0,
+    "waits_for": None,
     "today": {"orders": 0, "sold_wh": 0, "sold": "0.0000000", "bought_wh": 0, "bought": "0.0000000"},
 }
 
@@ -57,12 +60,45 @@ def test_it_is_off_until_somebody_asks(ada: Person) -> None:
 
 def test_what_is_left_out_stays(ada: Person) -> None:
     assert patch(ada, on=True, sell_from="0.1200", buy_to="0.25") == OFF | {
-        "on": True, "sell_from": "0.1200", "buy_to": "0.2500",
+        "on": True, "sell_from": "0.1200", "buy_to": "0.2500", "waits_for": "readings",
     }  # fmt: skip
     assert ada.get("/api/v1/me").json()["automatic"] is True
-    assert patch(ada, sell_from=None) == OFF | {"on": True, "buy_to": "0.2500"}
-    assert patch(ada) == OFF | {"on": True, "buy_to": "0.2500"}
+    assert patch(ada, sell_from=None) == OFF | {"on": True, "buy_to": "0.2500", "waits_for": "readings"}
+    assert patch(ada) == OFF | {"on": True, "buy_to": "0.2500", "waits_for": "readings"}
     assert patch(ada, on=False) == OFF | {"buy_to": "0.2500"}
+
+
+# --- two at the same time -------------------------------------------------------------------------------------------
+def test_who_changes_what_somebody_else_has_changed_is_told(ada: Person) -> None:
+    tag = ada.get(PATH).headers["ETag"]
+    first = ada.request("PATCH", PATH, json={"sell_from": "0.2000"}, headers={"If-Match": tag})
+    assert first.status_code == 200 and first.headers["ETag"] != tag
+    assert ada.get(PATH).headers["ETag"] == first.headers["ETag"]
+    for stale in (tag, '"99"', f"W/{first.headers['ETag']}", "cheap"):
+        late = ada.request("PATCH", PATH, json={"sell_from": "0.3000", "on": True}, headers={"If-Match": stale})
+        refused(late, 412, "changed_meanwhile", "If-Match")
+    assert ada.get(PATH).json() == OFF | {"sell_from": "0.2000"}
+    now = ada.request("PATCH", PATH, json={"sell_from": "0.3000"}, headers={"If-Match": first.headers["ETag"]})
+    assert now.json()["sell_from"] == "0.3000"
+    switched = ada.request("PATCH", PATH, json={"on": True}, headers={"If-Match": now.headers["ETag"]})
+    assert switched.headers["ETag"] != now.headers["ETag"], "the switch is a setting, too"
+    same = ada.request("PATCH", PATH, json={"on": True, "sell_from": "0.3"}, headers={"If-Match": "*"})
+    assert same.headers["ETag"] == switched.headers["ETag"], "nothing was changed"
+
+
+def test_two_who_change_different_limits_lose_neither(ada: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second one comes while the first one is being worked on; both know nothing of each other."""
+    bounds, other = operations._bounds, []
+
+    def meanwhile(engine: Any) -> Any:
+        if not other:
+            other.append(True)
+            Autopilot.objects.update_or_create(user=ada.user, defaults={"buy_to_e4": 2_500})
+        return bounds(engine)
+
+    monkeypatch.setattr(operations, "_bounds", meanwhile)
+    answer = patch(ada, sell_from="0.2000")
+    assert (answer["sell_from"], answer["buy_to"]) == ("0.2000", "0.2500")
 
 
 def test_new_limits_take_back_what_breaks_them_and_nothing_else(ada: Person) -> None:
@@ -163,8 +199,8 @@ def test_a_limit_that_stands_is_no_obstacle_when_the_market_s_prices_change(
     monkeypatch.setattr(operations, "_bounds", lambda engine: (3_000, 2_900, 800))
     answer = patch(ada, buy_to="0.2000")
     assert (answer["sell_from"], answer["buy_to"]) == ("0.3500", "0.2000")
-    refused = ada.request("PATCH", PATH, json={"sell_from": "0.3400"}).json()
-    assert (refused["code"], refused["field"]) == ("price_out_of_range", "sell_from")
+    answer = ada.request("PATCH", PATH, json={"sell_from": "0.3400"}).json()
+    assert (answer["code"], answer["field"]) == ("price_out_of_range", "sell_from")
 
 
 def test_a_busy_market_says_what_still_waits(city: City, ada: Person, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,6 +221,18 @@ def test_signed_orders_need_a_key_that_it_has_not(ada: Person, monkeypatch: pyte
     response = ada.request("PATCH", PATH, json={"on": True})
     assert (response.status_code, response.json()["code"], response.json()["field"]) == (409, "orders_signed", "on")
     assert patch(ada, sell_from="0.20")["sell_from"] == "0.2000", "limits may be set all the same"
+
+
+def test_it_says_why_it_does_nothing(city: City, ada: Person) -> None:
+    patch(ada, on=True)
+    assert ada.get(PATH).json()["waits_for"] == "readings"
+    meter(city.market, ada.account, import_wh=0, export_wh=500, days=1)
+    assert ada.get(PATH).json()["waits_for"] is None
+    halt = {"scope": "account", "target": str(ada.account), "reason": "surveillance"}
+    exchange_operations.set_halt(city.exchange, on=True, **halt)
+    assert ada.get(PATH).json()["waits_for"] == "halt"
+    exchange_operations.set_halt(city.exchange, on=False, **halt)
+    assert patch(ada, on=False)["waits_for"] is None
 
 
 def test_who_may(city: City, ada: Person) -> None:

@@ -152,8 +152,8 @@ def test_members_trade_by_what_their_own_meters_say() -> None:
         assert done.orders == len(sold)
         assert not mine(idle), "off"
         assert not mine(new), "too little to go by"
-        assert members_module.knows(seller, market.clock.at_ms)
-        assert not members_module.knows(new, market.clock.at_ms)
+        assert members_module.waits_for(market.exchange, seller, market.clock.at_ms) == ("", 0)
+        assert members_module.waits_for(market.exchange, new, market.clock.at_ms) == ("readings", 48)
         # Switched off, then on again in the middle of it all.
         assert operations.change(market.exchange, account=seller, on=False).settings.on is False
         assert not open_orders(market, seller)

@@ -4,4 +4,12 @@ from tests.load.bench import find
 
 
 def test_every_benchmark_is_found_by_its_name() -> None:
-    assert {"engine_grid", "durable_postgres", "audit", "readings", "settle_city_s", "paint"} <= set(find())
+    assert {
+        "engine_grid",
+        "durable_postgres",
+        "audit",
+        "readings",
+        "settle_city_s",
+        "paint",
+        "autopilots_city_s",
+    } <= set(find())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from market.agents.pastweek import DAY_MS, WEEK_DAYS, Ring, Week, place, places
+from market.agents.pastweek import DAY_MS, MAX_WH, WEEK_DAYS, Ring, Week, place, places
 
 QUARTER_MS = 15 * 60_000
 A_DAY = 96
@@ -75,3 +75,23 @@ def test_time_goes_on(intervals: int) -> None:
     ring.advance(later_ms)
     ring.learn(news)
     assert ring.week(0) == week_of(old | news, later_ms, QUARTER_MS, 0)
+
+
+def test_a_silent_meter_is_known_as_one() -> None:
+    ring = Ring(NOW_MS, QUARTER_MS)
+    assert ring.silent_ms == WEEK_DAYS * DAY_MS and ring.known == 0
+    ring.learn(dict.fromkeys(starts(1)[4:], (1, 1)))
+    assert ring.silent_ms == 4 * QUARTER_MS and ring.known == A_DAY - 4
+    ring.learn({starts(1)[40]: (2, 2)})
+    assert ring.silent_ms == 4 * QUARTER_MS, "a late one says nothing of now"
+    ring.advance(NOW_MS + DAY_MS)
+    assert ring.silent_ms == DAY_MS + 4 * QUARTER_MS
+    ring.advance(NOW_MS + 30 * DAY_MS)
+    assert ring.silent_ms == WEEK_DAYS * DAY_MS and ring.known == 0
+
+
+def test_an_absurd_reading_takes_no_more_room_than_any() -> None:
+    ring = Ring(NOW_MS, QUARTER_MS)
+    ring.learn(dict.fromkeys(starts(1), (2**50, 0)))
+    week = ring.week(A_DAY)
+    assert week is not None and max(week.taken_wh) == MAX_WH

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
+from market.agents.ahead import Calendar
 from market.agents.battery import Battery
-from market.agents.runner import Calendar
 from market.metering.operations import ReadingIn
 from market.metering.queries import Power
 from market.simulator.meters import MeteredHome, Meters

@@ -118,7 +118,7 @@ def test_a_battery_buys_under_the_sun_but_not_at_any_price() -> None:
 
 def test_a_battery_sells_in_the_evening_what_it_has() -> None:
     dark = view(sun=0, need_wh=200, last=True, urgency=1000, noise=0)
-    assert storage.decide(dark, BATTERY, 12_000, 19) == Intent(SELL, 1_724, 550, IMMEDIATE_OR_CANCEL)
+    assert storage.decide(dark, BATTERY, 12_000, 19) == Intent(SELL, 1_724, 300, IMMEDIATE_OR_CANCEL)
     assert storage.decide(dark, BATTERY, 0, 19).side == BUY
     assert storage.decide(dark, BATTERY, 12_000, 3).side == BUY, "at night it is kept for the own need"
 

@@ -52,7 +52,7 @@ def test_what_is_reserved_is_neither_sold_nor_used() -> None:
     assert follow(kept, 2_000, 0, 500) == (2_000, 500), "below it nothing is given"
     assert follow(kept, 2_000, 900, 0) == (2_900, 900), "and it still fills"
     dark = VIEW._replace(last=True, urgency=1000, noise=0, need_wh=0)
-    assert limits.decide(dark, Limits(reserve_percent=30), BATTERY, 10_000, 19).energy_wh == 437
+    assert limits.decide(dark, Limits(reserve_percent=30), BATTERY, 10_000, 19).energy_wh == 291
     assert limits.decide(dark, Limits(reserve_percent=100), BATTERY, 10_000, 19) is None
 
 

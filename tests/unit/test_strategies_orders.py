@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from market.agents.runner import NOTHING, Standing, _commands
+from market.agents.runner import _commands
 from market.agents.strategies.household import Intent
+from market.agents.wallets import NOTHING, Standing
 from market.engine.commands import BUY, SELL, AmendOrder, CancelOrder, PlaceOrder
 
 CONTRACT = "2026-06-06T12:15Z"

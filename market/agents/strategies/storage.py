@@ -10,8 +10,8 @@ DARK_SUN = 50  # below it, the evening has begun
 EVENING = (17, 23)  # local hours, half-open
 CHARGE_CAP = 560  # the most it pays for energy it only stores, permille between spill and top-up
 DISCHARGE_FLOOR = 420  # the least it takes for stored energy
-CHARGE_SLOTS = 12  # intervals over which it spreads charging and discharging: half a sunny day, most of an evening
-DISCHARGE_SLOTS = 16
+CHARGE_SLOTS = 12  # intervals over which it spreads charging: half a sunny day
+DISCHARGE_SLOTS = 24  # all quarters of an hour of the evening: together they never give more than there is
 
 
 def decide(view: View, battery: Battery, charge_wh: int, hour: int) -> Intent | None:

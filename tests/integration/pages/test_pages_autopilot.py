@@ -9,13 +9,16 @@ from pathlib import Path
 import pytest
 from django.http import HttpResponse
 
-from market.agents import operations, queries
+from market.agents import members, operations, queries
 from market.agents.strategies.limits import Limits
+from market.exchange import operations as exchange_operations
 from market.exchange.outcomes import Overloaded
 from market.households import signing
 from market.households.models import Account, Home
+from market.metering.models import Reading
 from market.pages.glossary import CHAPTERS, TERMS
 from tests.integration.pages.conftest import Town, Visitor
+from tests.integration.test_autopilot_agents import QUARTER_MS, meter
 
 TEMPLATES = Path(__file__).resolve().parents[3] / "templates"
 
@@ -86,6 +89,50 @@ def test_limits_and_the_switch_take_orders_back_and_say_so(dora: Visitor) -> Non
     assert switch(dora, "off", page="autopilot")["Location"] == "/autopilot"
     assert waiting(dora) == {own}
     assert "Autopilot is off. 1 order was taken back." in dora.html("/autopilot")
+
+
+def test_a_page_that_was_overtaken_changes_nothing_and_keeps_what_was_typed(dora: Visitor) -> None:
+    shown = re.search(r'name="revision" value="(\d+)"', dora.html("/autopilot"))
+    assert shown
+    operations.change(dora.town.exchange, account=dora.account, limits=Limits(2_000, None, 0))  # from another device
+    fields = {"sell_from": "0.13", "buy_to": "0.24", "reserve_percent": "20"}
+    response = dora.post("/autopilot/limits", page="/autopilot", revision=shown[1], **fields)
+    html = response.content.decode()
+    assert response.status_code == 409
+    assert "This was changed elsewhere in the meantime." in html
+    assert "It sells what your home leaves over at €0.20 or more." in html, "what holds now"
+    assert 'value="0.13"' in html, "what was typed"
+    assert queries.settings_of(dora.account).limits == Limits(2_000, None, 0)
+    again = re.search(r'name="revision" value="(\d+)"', html)
+    assert again and save(dora, revision=again[1], **fields) == 302, "saved again it is meant"
+    assert queries.settings_of(dora.account).limits == Limits(1_300, 2_400, 20)
+
+
+def test_it_says_why_it_waits(dora: Visitor) -> None:
+    market = dora.town.market
+    assert "96 readings are missing" in dora.html("/autopilot")
+    meter(market, dora.account, import_wh=0, export_wh=500, days=1)
+    assert "missing" not in dora.html("/autopilot")
+    Reading.objects.filter(account=dora.account).delete()
+    meter(market, dora.account, import_wh=0, export_wh=500, days=4)
+    silent_from_ms = market.clock.at_ms - members.SILENT_MS - QUARTER_MS
+    Reading.objects.filter(account=dora.account, start_ms__gte=silent_from_ms).delete()
+    html = dora.html("/autopilot")
+    assert "Your meter has not reported for two days" in html and 'href="/account/devices"' in html
+    halt = {"scope": "account", "target": str(dora.account), "reason": "surveillance"}
+    exchange_operations.set_halt(dora.town.exchange, on=True, **halt)
+    assert "Trading is halted here." in dora.html("/autopilot")
+    exchange_operations.set_halt(dora.town.exchange, on=False, **halt)
+    Reading.objects.filter(account=dora.account).delete()
+
+
+def test_who_runs_the_market_sees_whether_all_had_their_turn(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "Autopilots" not in town.olga.html("/operator/health"), "none run here"
+    for missed in (0, 12):
+        monkeypatch.setattr(members, "_reports", [members.Report(32_511, missed, 240.0, 0.4)])
+        html = town.olga.html("/operator/health")
+        assert "Autopilots" in html and "32,511" in html and "240.0 s" in html
+        assert ("12 had no turn in the last interval" in html) is bool(missed)
 
 
 def test_a_script_s_switch_is_told_in_a_sentence(dora: Visitor) -> None:
