@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from itertools import pairwise
 from typing import NamedTuple
 
 from market.surveillance.concentration import Priced
@@ -17,7 +16,6 @@ EDGE = 40  # left and right: half of a time fits in
 PADDING = 24  # above the highest price, where its number stands
 HOURS = 3  # between two times
 LOOK_MS = 15 * 60_000  # some zones are quarters of an hour apart
-INTERVAL_MS = 15 * 60_000  # taken to be a contract's length when there is only one
 
 
 class Stick(NamedTuple):
@@ -63,9 +61,13 @@ class Chart(NamedTuple):
 
 
 def chart_of(
-    prices: Sequence[Priced], starts_ms: Sequence[int], span_ms: tuple[int, int], local: Callable[[int], datetime]
-) -> Chart:
-    """Return the picture of a day from ``span_ms`` on; ``starts_ms`` are the contracts', ``local`` the reader's time."""
+    prices: Sequence[Priced], starts_ms: Sequence[int], length_ms: int, span_ms: tuple[int, int],
+    local: Callable[[int], datetime],
+) -> Chart:  # fmt: skip
+    """Return the picture of the day ``span_ms``.
+
+    ``starts_ms`` are those of the contracts, each ``length_ms`` long; ``local`` gives the reader's time of an instant.
+    """
     low = min((one.low_e4 for one in prices), default=0)
     high = max(max((one.high_e4 for one in prices), default=1), low + 1)
     first_ms, end_ms = span_ms
@@ -78,7 +80,6 @@ def chart_of(
         return round(PADDING + (HEIGHT - PADDING - 8) * (high - price_e4) / (high - low), 1)
 
     most = max((one.energy_wh for one in prices), default=1)
-    length_ms = min((later - earlier for earlier, later in pairwise(starts_ms)), default=INTERVAL_MS)
     width = max(1.0, round(0.7 * length_ms * wide, 1))
     sticks = []
     for one, start_ms in zip(prices, starts_ms, strict=True):

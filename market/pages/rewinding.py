@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date, timedelta
 from typing import Any
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import path
@@ -51,7 +52,7 @@ def book(request: HttpRequest) -> HttpResponse:
         "area": area or (areas[0] if areas else ""),
         "areas": areas,
         "seq": seq,
-        "newest": ledger.size() - 1,
+        "newest": max(0, ledger.size() - 1),
     }
     found, wrong = _contract_of(contract)
     if seq and number_of(seq) is None:
@@ -61,13 +62,14 @@ def book(request: HttpRequest) -> HttpResponse:
         number = number if number is not None else steps.newest_change(contract) or found.opened_seq
         context |= _moment(request, contract, context["area"], number)
     context["wrong"] = wrong | context.get("wrong", {})
+    lately = steps.traded_lately(SUGGESTED)
+    names = [
+        *(one.contract for one in lately),
+        *(one.name for one in queries.contracts(state="open", limit=MAX_CONTRACTS)),
+    ]
+    context["contracts"] = list(dict.fromkeys(names))
     if "moment" not in context and "rebuilding" not in context:
-        lately = steps.traded_lately(SUGGESTED)
-        names = [one.contract for one in lately]
-        names += [
-            one.name for one in queries.contracts(state="open", limit=MAX_CONTRACTS) if one.name not in set(names)
-        ]
-        context |= {"lately": lately, "contracts": names}
+        context["lately"] = lately
     return render(request, "regulator/book.html", context)
 
 
@@ -151,7 +153,13 @@ def charts(request: HttpRequest) -> HttpResponse:
     prices = concentration.prices(day)
     context = {
         **asked,
-        "chart": chart_of(prices, [contract_start_ms(one.contract) for one in prices], day_span_ms(day), shown),
+        "chart": chart_of(
+            prices,
+            [contract_start_ms(one.contract) for one in prices],
+            settings.MARKET_INTERVAL_MIN * 60_000,
+            day_span_ms(day),
+            shown,
+        ),
         "prices": prices,
         "whole": wide,
         "by_area": listed,

@@ -64,13 +64,14 @@ def find(request: HttpRequest) -> HttpResponse:
     try:
         wanted = filters.parse(given, zone=market_zone())
     except BadFilter as error:
-        return _page(request, given, {error.field: _wrong(error)}, None)
+        return _page(request, given, {error.field: _wrong(error, given)}, None)
     return _page(request, given, {}, wanted)
 
 
-def _wrong(error: BadFilter) -> str:
-    """Return what a field's value should look like."""
-    if error.field in ENDS and error.code == "out_of_range":
+def _wrong(error: BadFilter, given: dict[str, str]) -> str:
+    """Return what is wrong with a field: where its range ends, or what its value should look like."""
+    no_number = error.field == "wh_to" and number_of(given["wh_to"].strip()) is None
+    if error.field in ENDS and error.code == "out_of_range" and not no_number:
         return _("This is before where the range begins.")
     return str(LOOKS_LIKE.get(error.field, _("This value is not allowed.")))
 

@@ -19,7 +19,7 @@ from market.engine.commands import (
     SetHalt,
 )
 from market.engine.trading import Trading
-from market.exchange import models, queries
+from market.exchange import models, orderviews, queries
 from market.pages.orderlife import life_of
 from tests.factories import Market, running_market
 
@@ -80,14 +80,18 @@ def test_a_part_that_is_used_up_where_an_edge_opens_is_followed_by_the_next(mark
     assert {trade.taker for trade in queries.trades(contract=contract)} == {iceberg}
 
 
-def test_what_arrives_past_orders_of_its_own_group_has_not_rested(market: Market, shown: list[Clip]) -> None:
+def test_what_arrives_past_orders_of_its_own_group_has_not_rested(
+    market: Market, shown: list[Clip], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(orderviews, "LOOKED_AT_ONCE", 2)
     contract, other, mine = market.contract(2), market.member("LV1.1"), market.member("LV1.1")
     market.place(other, "sell", "0.1000", 500, contract=contract)
-    market.place(mine, "sell", "0.1100", 100, contract=contract)
+    for price in ("0.1100", "0.1110", "0.1120", "0.1130"):
+        market.place(mine, "sell", price, 100, contract=contract)
     market.place(other, "sell", "0.1200", 500, contract=contract)
     market.exchange.call(PlaceIceberg(mine, contract, "buy", 2_000, 1_400, "gtg", 0, 300))
     market.place(other, "sell", "0.1200", 500, contract=contract)
-    assert models.OrderChange.objects.filter(reason="self_trade").count() == 1
+    assert models.OrderChange.objects.filter(reason="self_trade").count() == 4
     assert len(shown) == 1, "400 Wh were left: 300 and the rest"
     assert told() == sorted(shown)
 

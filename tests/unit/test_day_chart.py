@@ -11,7 +11,6 @@ from market.pages.daychart import EDGE, FOOT, HEIGHT, WIDTH, Chart, chart_of
 from market.surveillance.concentration import Priced
 
 BERLIN = ZoneInfo("Europe/Berlin")
-QUARTER = timedelta(minutes=15)
 
 
 def ms(moment: datetime) -> int:
@@ -22,7 +21,9 @@ def chart(day: datetime, starts: list[datetime], reader: tzinfo = BERLIN) -> Cha
     prices = [Priced("", 1_000 + 100 * n, 1_200, 2_000, 500 * (n + 1), 1) for n, _ in enumerate(starts)]
     following = (day.replace(tzinfo=None) + timedelta(days=1)).replace(tzinfo=BERLIN)
     span = (ms(day), ms(following))
-    return chart_of(prices, [ms(one) for one in starts], span, lambda at: datetime.fromtimestamp(at / 1000, reader))
+    return chart_of(
+        prices, [ms(one) for one in starts], 900_000, span, lambda at: datetime.fromtimestamp(at / 1000, reader)
+    )
 
 
 def clocks(found: Chart, reader: tzinfo = BERLIN) -> list[str]:
@@ -50,7 +51,7 @@ def test_a_reader_elsewhere_reads_own_hours() -> None:
 def test_contracts_stand_at_their_time_and_inside() -> None:
     day = datetime(2026, 6, 6, tzinfo=BERLIN)
     last = datetime(2026, 6, 6, 21, 45, tzinfo=UTC)
-    found = chart(day, [day, day + QUARTER, day + timedelta(hours=12), last])
+    found = chart(day, [day, day + timedelta(hours=4), day + timedelta(hours=12), last])  # far apart
     noon = next(hour for hour in found.hours if "12:00" in f"{datetime.fromtimestamp(hour.at_ms / 1000, BERLIN)}")
     quarter = (WIDTH - 2 * EDGE) / 96
     assert found.sticks[2].x == pytest.approx(noon.x + quarter / 2, abs=0.2)

@@ -95,6 +95,7 @@ def test_a_search_finds_says_what_it_adds_up_to_and_stands_in_the_address(town: 
     assert "like 2026-06-06T12:15Z." in town.rita.html("/regulator/find", contract="today")
     assert "no such type" in town.rita.html("/regulator/find", kind="orders", type="halt")
     assert "before where the range begins" in town.rita.html("/regulator/find", wh_from="2", wh_to="1")
+    assert "A whole number, like 4711." in town.rita.html("/regulator/find", wh_to="much")
     local = town.rita.html("/regulator/find", **{"from": "2026-06-06T11:00"})
     assert 'value="2026-06-06T11:00:00"' in local
 
