@@ -109,7 +109,10 @@ class OrderChange(models.Model):
     reason = models.TextField()
 
     class Meta:
-        indexes = [models.Index(fields=["account", "seq"], name="orderchange_account")]
+        indexes = [
+            models.Index(fields=["account", "seq"], name="orderchange_account"),
+            models.Index(fields=["contract", "seq"], name="orderchange_contract"),  # the regulator's search and replay
+        ]
 
 
 class Recall(models.Model):

@@ -13,6 +13,8 @@ from market.exchange.views import ChangeView, OrderView, TradeView
 
 HIBERNATED = "hibernated"
 SWEEP = "sweep"
+SELF_TRADE = "self_trade"
+LOOKED_AT_ONCE = 100  # changes of one fetch
 _TRADE_COLUMNS = ("id", *TradeView._fields[1:-1])
 
 
@@ -169,6 +171,21 @@ def changes_of_order(order: OrderView) -> list[ChangeView]:
     """Return what an order's owner, or the market, did to it, oldest first."""
     rows = models.OrderChange.objects.filter(account=order.account, order=order.id, seq__gt=order.id).order_by("seq")
     return [ChangeView(*row) for row in rows.values_list(*ChangeView._fields)[:MAX_LIMIT]]
+
+
+def only_self_trades(first: int, end: int) -> bool:
+    """Return whether every entry from ``first`` to ``end`` (half-open) takes back an order that would have met its own group's.
+
+    Ends at the first that does not: a long time between is no long look.
+    """
+    expected = first
+    while expected < end:
+        changes = models.OrderChange.objects.filter(seq__gte=expected, seq__lt=end).order_by("seq")
+        rows = list(changes.values_list("seq", "reason")[:LOOKED_AT_ONCE])
+        if not rows or rows != [(expected + place, SELF_TRADE) for place in range(len(rows))]:
+            return False
+        expected += len(rows)
+    return True
 
 
 def legs(group: int) -> list[OrderView]:

@@ -22,6 +22,7 @@ from market.exchange.orderviews import (
     changes_of_order,
     legs,
     limited,
+    only_self_trades,
     order,
     orders,
     orders_by_id,
@@ -47,8 +48,9 @@ from market.exchange.views import (
 __all__ = [
     "DETAIL", "ChangeView", "OrderView", "account_by_id", "alert", "alerts", "balance", "balances", "candles",
     "changes_of_order", "contract", "contract_states", "contracts", "counts", "events", "fund_seq", "legs",
-    "money_by_kind", "order", "orders", "orders_by_id", "positions", "recalled_at", "refusals", "search_orders", "security",
-    "seq_before", "settlement_lines", "trade_totals", "traded", "trades", "trades_of_order", "transfers", "unsettled",
+    "money_by_kind", "only_self_trades", "order", "orders", "orders_by_id", "positions", "recalled_at", "refusals",
+    "search_orders", "security", "seq_before", "settlement_lines", "trade_totals", "traded", "trades",
+    "trades_of_order", "transfers", "unsettled",
 ]  # fmt: skip
 
 MAX_FUNDS = 1_000  # fund entries of one account that are looked through

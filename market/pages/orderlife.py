@@ -39,7 +39,7 @@ def life_of(found: OrderView) -> list[Step]:
         *((change.seq, change) for change in queries.changes_of_order(found)),
     ]
     filled, recalls, traded_in = 0, [], {found.contract}
-    clip = _Clips(found, total)
+    clip = _Clips(found)
     for seq, step in sorted(happened, key=lambda pair: pair[0]):
         left = total - filled
         if isinstance(step, TradeView):
@@ -56,11 +56,11 @@ def life_of(found: OrderView) -> list[Step]:
         elif step.kind == "amend":
             total, price_e4 = step.energy_wh, step.price_e4
             steps.append(Step(seq, step.at_ms, "amended", total, price_e4, total - filled, found.contract))
-            clip.amended(total - filled, bool(step.requeued))
+            clip.amended(seq, total - filled, bool(step.requeued))
         elif step.kind in CHANGES:
             kind = CHANGES[step.kind]
             steps.append(Step(seq, step.at_ms, kind, step.remaining_wh, price_e4, left, found.contract))
-            clip.amended(left, True)
+            clip.amended(seq, left, True)
         else:
             kind = "ran_out" if step.reason == EXPIRED else "cancelled"
             gone = Step(seq, step.at_ms, kind, step.remaining_wh, price_e4, 0, found.contract, reason=step.reason)
@@ -80,18 +80,24 @@ def _traded(found: OrderView, trade: TradeView, left_wh: int) -> Step:
 
 
 class _Clips:
-    """Follows what an iceberg shows: a clip that is used up while it rests is followed by the next (docs/market-rules.md)."""
+    """Follows what an iceberg shows: a clip that is used up while it rests is followed by the next (docs/market-rules.md, 4.9).
 
-    def __init__(self, found: OrderView, total_wh: int):
+    It rests when it is a trade's maker, and as a taker where an edge opened or a halt ended (5.7, 6.2). A taker that has
+    just arrived trades all it has, and what is left rests behind its first clip.
+    """
+
+    def __init__(self, found: OrderView):
         self._display_wh = found.display_wh
         self._id = found.id
-        self._left_wh = total_wh
-        self._shown_wh = 0  # 0: it has not rested yet
+        # The last entry of its arrival: its own, or that of the change that queued it anew. None once it rests.
+        self._arriving_at: int | None = found.id
+        self._shown_wh = 0  # 0: it has not traded since it came to rest
 
     def after(self, trade: TradeView, left_wh: int) -> int:
         """Return what it shows anew after a trade, 0 when nothing new."""
-        if not self._display_wh or trade.maker != self._id:
-            return 0  # as a taker it trades all it has; what is left rests behind its first clip
+        if not self._display_wh or (trade.taker == self._id and self._arrives(trade.seq)):
+            return 0
+        self._arriving_at = None
         if not self._shown_wh:
             self._shown_wh = min(self._display_wh, left_wh + trade.energy_wh)
         self._shown_wh -= trade.energy_wh
@@ -100,10 +106,23 @@ class _Clips:
         self._shown_wh = min(self._display_wh, left_wh)
         return self._shown_wh
 
-    def amended(self, left_wh: int, requeued: bool) -> None:
-        """Follow a change: one that costs its place hides all but a clip again, another takes from what is hidden first."""
-        if self._shown_wh:
-            self._shown_wh = min(self._display_wh if requeued else self._shown_wh, max(0, left_wh))
+    def _arrives(self, seq: int) -> bool:
+        """Whether its trade as a taker is part of its arrival.
+
+        Then nothing lies between but its own trades and orders of its group that stood in its way (5.6). Another trade there
+        means that it had come to rest: it can reach nothing more until somebody else's trade opens an edge.
+        """
+        if self._arriving_at is None or not queries.only_self_trades(self._arriving_at + 1, seq):
+            return False
+        self._arriving_at = seq
+        return True
+
+    def amended(self, seq: int, left_wh: int, requeued: bool) -> None:
+        """Follow a change: one that costs its place makes it arrive anew, another takes from what is hidden first."""
+        if requeued:
+            self._arriving_at, self._shown_wh = seq, 0
+        elif self._shown_wh:
+            self._shown_wh = min(self._shown_wh, max(0, left_wh))
 
 
 def _settled(found: OrderView, contracts: set[str], price_e4: int, filled: int) -> list[Step]:

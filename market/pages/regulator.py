@@ -154,11 +154,16 @@ def entry(request: HttpRequest, seq: int) -> HttpResponse:
     privacy.note(request, accesslog.ENTRIES, accounts=moved | set(accounts_named([fields])))
     decision = grid_queries.decision(seq) if request.user.role in {Role.STAFF, Role.REGULATOR} else None
     found = recall.find(seq) if fields["type"] == "trade" else None
+    place = ""  # from where the book after it is shown, to those who see books of the past
+    if request.user.role in {Role.STAFF, Role.REGULATOR}:
+        place = found.buy_area if found is not None else str(fields["area"]) if fields["type"] == "order" else ""
     context = {
         "seq": seq,
         "type": str(fields["type"]),
         "word": _word(fields),
         "trade": found,
+        "place": place,
+        "contract": fields.get("contract", ""),
         "may_recall": found is not None and request.user.role == Role.STAFF and recall.possible(found),
         "at": fields["at"],
         "fields": _fields(fields),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import path
@@ -12,17 +13,21 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from ledger import queries as ledger
+from market.engine.contracts import contract_start_ms
 from market.exchange import queries
+from market.exchange.views import ContractView
 from market.grid import queries as grid
 from market.pages import privacy
-from market.pages.context import local, market_now, running_exchange
+from market.pages.context import day_span_ms, local, market_now, running_exchange, shown
+from market.pages.daychart import chart_of
 from market.pages.regulator import line_of, number_of
 from market.pages.roles import only_for
 from market.pages.searching import WATCHERS
 from market.surveillance import concentration, filters, looks, past, pastviews, steps
 
 MAX_CONTRACTS = 300  # that a list offers
-WIDTH, HEIGHT, FOOT = 960, 240, 60  # of the chart of a day, the foot for volumes
+SUGGESTED = 8  # contracts that traded last, a tap away
 SHOWN_LEVELS = 15  # of a side; what changed is shown wherever it is
 SHOWN_AREAS = 12  # of the table of one day, besides everywhere
 
@@ -38,31 +43,57 @@ def _areas() -> list[str]:
 @only_for(*WATCHERS)
 @require_safe
 def book(request: HttpRequest) -> HttpResponse:
-    """Show a contract's book as an area saw it after an entry; the address says which."""
+    """Show a contract's book as an area saw it after an entry; the address says which. Without one, offer some."""
     contract, area = request.GET.get("contract", "").strip(), request.GET.get("area", "").strip()
+    seq = request.GET.get("seq", "").strip()
     areas = _areas()
-    found = queries.contract(contract) if contract else None
-    context: dict[str, Any] = {"name": contract, "area": area or (areas[0] if areas else ""), "areas": areas}
-    if contract and found is None:
-        context["problem"] = _("There is no such contract.")
-    elif found is not None:
-        asked = number_of(request.GET.get("seq", ""))
-        seq = asked if asked is not None else steps.newest_change(contract) or found.opened_seq
-        context |= _moment(request, contract, context["area"], seq)
-    else:
-        context["contracts"] = [one.name for one in queries.contracts(state="open", limit=MAX_CONTRACTS)]
+    context: dict[str, Any] = {
+        "name": contract,
+        "area": area or (areas[0] if areas else ""),
+        "areas": areas,
+        "seq": seq,
+        "newest": max(0, ledger.size() - 1),
+    }
+    found, wrong = _contract_of(contract)
+    if seq and number_of(seq) is None:
+        wrong["seq"] = _("A number, like 4711.")
+    if found is not None and not wrong:
+        number = number_of(seq)
+        number = number if number is not None else steps.newest_change(contract) or found.opened_seq
+        context |= _moment(request, contract, context["area"], number)
+    context["wrong"] = wrong | context.get("wrong", {})
+    lately = steps.traded_lately(SUGGESTED)
+    names = [
+        *(one.contract for one in lately),
+        *(one.name for one in queries.contracts(state="open", limit=MAX_CONTRACTS)),
+    ]
+    context["contracts"] = list(dict.fromkeys(names))
+    if "moment" not in context and "rebuilding" not in context:
+        context["lately"] = lately
     return render(request, "regulator/book.html", context)
 
 
+def _contract_of(name: str) -> tuple[ContractView | None, dict[str, str]]:
+    """Return the contract of a name, and what is wrong with the name by its field; neither for none."""
+    if not name:
+        return None, {}
+    try:
+        contract_start_ms(name)
+    except ValueError:
+        return None, {"contract": _("A contract is named by its start in UTC, like 2026-06-06T12:15Z.")}
+    found = queries.contract(name)
+    return found, {} if found is not None else {"contract": _("There is no such contract: none starts then.")}
+
+
 def _moment(request: HttpRequest, contract: str, area: str, seq: int) -> dict[str, Any]:
-    around = steps.around(contract, seq, seq)
-    context: dict[str, Any] = {"seq": seq, "around": around}
+    context: dict[str, Any] = {"seq": seq, "around": steps.around(contract, seq, seq)}
     try:
         moment = past.book(contract=contract, area=area, seq=seq)
     except pastviews.NoSuchEntry:
-        return {**context, "problem": _("The ledger has no such entry.")}
+        sentence = _("The ledger has no such entry: the newest is %(newest)s.")
+        return {**context, "around": None, "wrong": {"seq": sentence % {"newest": ledger.size() - 1}}}
     except pastviews.UnknownArea:
-        return {**context, "problem": _("There was no such area at that time.")}
+        return {**context, "wrong": {"area": _("There was no such area at that time.")}}
     except pastviews.Busy:
         return {**context, "problem": _("Other books are being rebuilt; try again in a moment."), "again": True}
     except pastviews.Rebuilding as error:
@@ -89,27 +120,6 @@ def _near(levels: tuple[pastviews.PastLevel, ...]) -> list[pastviews.PastLevel]:
 
 
 # --- prices and concentration ----------------------------------------------------------------------------------------
-class Stick(NamedTuple):
-    """A contract in the picture of a day: from the lowest to the highest price, the mean, and its energy as a bar."""
-
-    priced: concentration.Priced
-    x: float
-    bar_x: float
-    top: float
-    bottom: float
-    mean: float
-    bar_top: float
-    bar_height: float
-    width: float
-
-
-class Mark(NamedTuple):
-    """A line across the picture with its price."""
-
-    y: float
-    price_e4: int
-
-
 @never_cache
 @only_for(*WATCHERS)
 @require_safe
@@ -137,55 +147,26 @@ def charts(request: HttpRequest) -> HttpResponse:
     by_area = sorted((row for row in today if row.area), key=lambda row: -row.energy_wh)
     if area:
         by_area = [row for row in by_area if row.area == area]
-    shown = by_area[: 2 * SHOWN_AREAS]
-    named = {one[0] for row in [*wide, *shown] for one in row.largest}
+    listed = by_area[: 2 * SHOWN_AREAS]
+    named = {one[0] for row in [*wide, *listed] for one in row.largest}
     privacy.note(request, filters.TRADES, accounts=named, what=looks.CHARTS)
     prices = concentration.prices(day)
     context = {
         **asked,
-        "sticks": _sticks(prices),
-        "marks": _marks(prices),
+        "chart": chart_of(
+            prices,
+            [contract_start_ms(one.contract) for one in prices],
+            settings.MARKET_INTERVAL_MIN * 60_000,
+            day_span_ms(day),
+            shown,
+        ),
         "prices": prices,
         "whole": wide,
-        "by_area": shown,
-        "more_areas": max(0, len(by_area) - len(shown)),
+        "by_area": listed,
+        "more_areas": max(0, len(by_area) - len(listed)),
         "days": [row for row in rows if row.area == area],
-        "width": WIDTH,
-        "height": HEIGHT + FOOT,
     }
     return render(request, "regulator/charts.html", context)
-
-
-def _scale(prices: list[concentration.Priced]) -> tuple[int, int]:
-    low = min((one.low_e4 for one in prices), default=0)
-    high = max((one.high_e4 for one in prices), default=1)
-    return low, max(high, low + 1)
-
-
-def _y(price_e4: int, low: int, high: int) -> float:
-    return round(12 + (HEIGHT - 24) * (high - price_e4) / (high - low), 1)
-
-
-def _marks(prices: list[concentration.Priced]) -> list[Mark]:
-    low, high = _scale(prices)
-    return (
-        [Mark(_y(price_e4, low, high), price_e4) for price_e4 in sorted({low, (low + high) // 2, high})]
-        if prices
-        else []
-    )
-
-
-def _sticks(prices: list[concentration.Priced]) -> list[Stick]:
-    low, high = _scale(prices)
-    most = max((one.energy_wh for one in prices), default=1)
-    step = (WIDTH - 70) / max(1, len(prices))
-    sticks = []
-    for place, one in enumerate(prices):
-        bar = max(1.0, round((FOOT - 8) * one.energy_wh / most, 1))
-        x, width = 64 + place * step + step / 2, min(24.0, step * 0.7)
-        ends = (_y(price_e4, low, high) for price_e4 in (one.high_e4, one.low_e4, one.mean_e4))
-        sticks.append(Stick(one, x, x - width / 2, *ends, HEIGHT + FOOT - bar, bar, width))
-    return sticks
 
 
 urlpatterns = [

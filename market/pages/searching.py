@@ -12,6 +12,7 @@ from django.shortcuts import redirect, render
 from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
@@ -28,6 +29,19 @@ from market.surveillance.filters import BadFilter, Filter
 WATCHERS = (Role.REGULATOR, Role.STAFF)
 PAGE_ROWS = 50
 MAX_FIELDS = 50  # of a query that comes back in a form
+ENDS = ("until", "price_to", "wh_to")
+_NUMBER = gettext_lazy("A whole number, like 4711.")
+_PRICE = gettext_lazy("A price per kWh with at most four decimals, like 0.1850.")
+_TIME = gettext_lazy("A day and a time, like 2026-06-06 12:15.")
+LOOKS_LIKE = {
+    "type": gettext_lazy("What is looked for has no such type: choose one of its own."),
+    "area": gettext_lazy("The name of an area, like LV1.101."),
+    "contract": gettext_lazy("A contract is named by its start in UTC, like 2026-06-06T12:15Z."),
+    "hash": gettext_lazy("A hash has 64 digits from 0 to 9 and a to f."),
+    **dict.fromkeys(("account", "wh_from", "wh_to", "order", "trade", "block"), _NUMBER),
+    **dict.fromkeys(("price_from", "price_to"), _PRICE),
+    **dict.fromkeys(("from", "until"), _TIME),
+}
 
 
 class Field(NamedTuple):
@@ -37,7 +51,7 @@ class Field(NamedTuple):
     label: str
     type: str  # of its input
     value: str
-    wrong: bool
+    wrong: str  # what is wrong with the value, "" when nothing is
     choices: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = ()
 
 
@@ -50,11 +64,19 @@ def find(request: HttpRequest) -> HttpResponse:
     try:
         wanted = filters.parse(given, zone=market_zone())
     except BadFilter as error:
-        return _page(request, given, error.field, None)
-    return _page(request, given, "", wanted)
+        return _page(request, given, {error.field: _wrong(error, given)}, None)
+    return _page(request, given, {}, wanted)
 
 
-def _page(request: HttpRequest, given: dict[str, str], wrong: str, wanted: Filter | None) -> HttpResponse:
+def _wrong(error: BadFilter, given: dict[str, str]) -> str:
+    """Return what is wrong with a field: where its range ends, or what its value should look like."""
+    no_number = error.field == "wh_to" and number_of(given["wh_to"].strip()) is None
+    if error.field in ENDS and error.code == "out_of_range" and not no_number:
+        return _("This is before where the range begins.")
+    return str(LOOKS_LIKE.get(error.field, _("This value is not allowed.")))
+
+
+def _page(request: HttpRequest, given: dict[str, str], wrong: dict[str, str], wanted: Filter | None) -> HttpResponse:
     context: dict[str, Any] = {
         "fields": _fields(given, wrong, wanted),
         "wrong": wrong,
@@ -80,7 +102,7 @@ def _page(request: HttpRequest, given: dict[str, str], wrong: str, wanted: Filte
     return render(request, "regulator/find.html", context)
 
 
-def _fields(given: dict[str, str], wrong: str, wanted: Filter | None) -> list[Field]:
+def _fields(given: dict[str, str], wrong: dict[str, str], wanted: Filter | None) -> list[Field]:
     def value(name: str) -> str:
         at_ms = None if wanted is None else {"from": wanted.from_ms, "until": wanted.until_ms}.get(name)
         return given.get(name, "")[:200] if at_ms is None else f"{local(at_ms):%Y-%m-%dT%H:%M:%S}"
@@ -99,11 +121,11 @@ def _fields(given: dict[str, str], wrong: str, wanted: Filter | None) -> list[Fi
         (word(kind), tuple((name, _type_word(name)) for name in filters.TYPES[kind])) for kind in filters.KINDS
     )
     choices = [
-        Field("kind", _("What"), "select", given.get("kind", ""), wrong == "kind", (("", kinds),)),
-        Field("side", _("Side"), "select", given.get("side", ""), wrong == "side", (("", any_ + sides),)),
-        Field("type", _("Type"), "select", given.get("type", ""), wrong == "type", (("", any_), *types)),
+        Field("kind", _("What"), "select", given.get("kind", ""), wrong.get("kind", ""), (("", kinds),)),
+        Field("side", _("Side"), "select", given.get("side", ""), wrong.get("side", ""), (("", any_ + sides),)),
+        Field("type", _("Type"), "select", given.get("type", ""), wrong.get("type", ""), (("", any_), *types)),
     ]
-    return choices + [Field(name, label, kind, value(name), wrong == name) for name, label, kind in plain]
+    return choices + [Field(name, label, kind, value(name), wrong.get(name, "")) for name, label, kind in plain]
 
 
 def _type_word(name: str) -> str:
@@ -232,7 +254,11 @@ def accesses(request: HttpRequest) -> HttpResponse:
     before = number_of(request.GET.get("before", ""))
     rows = looks.by(request.user.pk, before=before, limit=PAGE_ROWS + 1)
     context = {
-        "rows": [(row, looks.WHAT.get(row.what, row.what)) for row in rows[:PAGE_ROWS]],
+        # A page can be looked at again; what made or fetched something, or was a program's, cannot.
+        "rows": [
+            (row, looks.WHAT.get(row.what, row.what), not row.sha256 and row.path.startswith("/regulator"))
+            for row in rows[:PAGE_ROWS]
+        ],
         "next": rows[PAGE_ROWS - 1].id if len(rows) > PAGE_ROWS else None,
         "before": before,
     }

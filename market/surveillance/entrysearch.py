@@ -1,12 +1,12 @@
 """Searching entries: by the rows that stand for them, or through their bytes.
 
-What accounts, areas and contracts an entry concerns is in the tables derived from it; only its type and time are looked for in
-its bytes.
+What accounts, areas and contracts an entry concerns is in the tables derived from it, and so are orders and trades; the
+other types have an index over the entries' bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import orjson
@@ -18,6 +18,7 @@ from market.exchange.models import TRANSFERS_AN_ENTRY
 from market.surveillance.filters import Filter
 
 CHANGE_KINDS = {"amend": ("amend", "sleep", "wake"), "cancel": ("cancel",)}  # entry type: kinds of changes
+TABLED = ("order", "trade")  # types whose entries are the rows of a table
 AT_ONCE = 100_000  # entries of one query
 Source = tuple[QuerySet[Any], str, int]  # rows, the column that numbers them, how many numbers an entry has
 
@@ -102,7 +103,7 @@ def _lines(model: Any, wanted: Filter, low: int, high: int) -> QuerySet[Any]:
 
 # --- bytes -----------------------------------------------------------------------------------------------------------
 def leaves_of_type(kind: str, low: int, high: int, limit: int) -> list[dict[str, Any]]:
-    """Return the newest entries of a type ("" = any) from ``low`` to ``high`` (half-open), newest first."""
+    """Return the newest entries of a type ("" = any; none of ``TABLED``) from ``low`` to ``high`` (half-open), newest first."""
     sql, values = _of_type("SELECT leaf FROM ledger_entry", kind, low, high)
     with connection.cursor() as cursor:
         cursor.execute(sql + " ORDER BY seq DESC LIMIT %s", [*values, limit])
@@ -110,34 +111,60 @@ def leaves_of_type(kind: str, low: int, high: int, limit: int) -> list[dict[str,
 
 
 def seqs_of_type(kind: str, low: int, high: int) -> Iterator[int]:
-    """Yield the entries of a type ("" = any) from ``low`` to ``high`` (half-open), oldest first, a part at a time."""
-    while low < high:
-        end = min(high, low + AT_ONCE)
-        if not kind:
-            yield from range(low, end)
-        else:
-            sql, values = _of_type("SELECT seq FROM ledger_entry", kind, low, end)
-            with connection.cursor() as cursor:
-                cursor.execute(sql + " ORDER BY seq", values)
-                found = [seq for (seq,) in cursor.fetchall()]
-            yield from found
-        low = end
-
-
-def leaf_count(kind: str, low: int, high: int) -> int:
-    """Return how many entries of a type ("" = any) there are from ``low`` to ``high`` (half-open)."""
+    """Yield the entries of a type ("" = any; none of ``TABLED``) from ``low`` to ``high`` (half-open), oldest first."""
     if not kind:
-        return max(0, high - low)
-    sql, values = _of_type("SELECT count(*) FROM ledger_entry", kind, low, high)
+        yield from range(low, high)
+        return
+    while True:
+        sql, values = _of_type("SELECT seq FROM ledger_entry", kind, low, high)
+        with connection.cursor() as cursor:
+            cursor.execute(sql + " ORDER BY seq LIMIT %s", [*values, AT_ONCE])
+            found = [seq for (seq,) in cursor.fetchall()]
+        yield from found
+        if len(found) < AT_ONCE:
+            return
+        low = found[-1] + 1
+
+
+def count_of_type(kind: str, low: int, high: int, most: int) -> tuple[int, int]:
+    """Return how many entries of a type ("" = any; none of ``TABLED``) there are from ``low`` to ``high`` (half-open).
+
+    Only the newest ``most`` are counted; the second number is the entry from which on that is all.
+    """
+    if not kind:
+        return max(0, high - low), low
+    sql, values = _of_type("SELECT seq FROM ledger_entry", kind, low, high)
     with connection.cursor() as cursor:
-        cursor.execute(sql, values)
-        return int(cursor.fetchone()[0])
+        counted = f"SELECT count(*), min(seq) FROM ({sql} ORDER BY seq DESC LIMIT %s) AS newest"  # noqa: S608 (own words)
+        cursor.execute(counted, [*values, most])
+        count, since = cursor.fetchone()
+    return int(count), low if count < most else int(since)
 
 
 def _of_type(select: str, kind: str, low: int, high: int) -> tuple[str, list[Any]]:
     sql, values = f"{select} WHERE seq >= %s AND seq < %s", [low, high]
     if kind:
-        # In canonical JSON this is the field and nothing else: a quote inside of a text is escaped.
-        sql += " AND position(%s in leaf) > 0" if connection.vendor == "postgresql" else " AND instr(leaf, %s) > 0"
-        values.append(f'"type":"{kind}"'.encode())  # type: ignore[arg-type]
+        assert kind not in TABLED, kind
+        type_is, others, as_value = _BY_TYPE[connection.vendor]
+        sql += f" AND {others} AND {type_is} = %s"
+        values.append(as_value(kind))
     return sql, values
+
+
+# The index ``ledger_entry_type`` in its own words (migration 0002): what it is by, which entries it has, how a type is given.
+# In canonical JSON, "type":" is the field and nothing else: a quote inside of a text is escaped.
+_BY_TYPE: dict[str, tuple[str, str, Callable[[str], Any]]] = {
+    "sqlite": (
+        (
+            "substr(substr(leaf, instr(leaf, X'2274797065223A22') + 8, 24), 1,"
+            " instr(substr(leaf, instr(leaf, X'2274797065223A22') + 8, 24), X'22') - 1)"
+        ),
+        "instr(leaf, X'2274797065223A226F7264657222') = 0 AND instr(leaf, X'2274797065223A22747261646522') = 0",
+        str.encode,
+    ),
+    "postgresql": (
+        "split_part(encode(substring(leaf from position('\"type\":\"'::bytea in leaf) + 8 for 24), 'escape'), '\"', 1)",
+        'position(\'"type":"order"\'::bytea in leaf) = 0 AND position(\'"type":"trade"\'::bytea in leaf) = 0',
+        str,
+    ),
+}

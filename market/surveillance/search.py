@@ -19,7 +19,7 @@ from market.exchange.concerns import accounts_named
 from market.exchange.orderviews import orders_of_many, trade_views
 from market.exchange.units import parse_at
 from market.exchange.views import OrderView, TradeView
-from market.surveillance.entrysearch import leaf_count, leaves_of_type, seqs_of_type, sources
+from market.surveillance.entrysearch import TABLED, count_of_type, leaves_of_type, seqs_of_type, sources
 from market.surveillance.filters import ENTRIES, ORDERS, TRADES, Filter
 
 WINDOW = 1_000_000  # entries that a page, or its totals, looks through where no index helps
@@ -87,8 +87,8 @@ def totals(wanted: Filter) -> Totals:
         return Totals(0, 0, 0, None, None, whole.low, True)
     within = Span(low, whole.high)
     if wanted.kind == ENTRIES:
-        counted, complete = _entry_count(wanted, within), True
-        return Totals(counted, 0, 0, None, None, low, complete and low == whole.low)
+        counted, since = _entry_count(wanted, within)
+        return Totals(counted, 0, 0, None, None, since, since == whole.low)
     if wanted.kind == TRADES:
         rows, price = trades_in(wanted, within), "buy_e4" if wanted.side == "buy" else "sell_e4"
     else:
@@ -120,6 +120,8 @@ def accounts_of(rows: Iterable[Any]) -> set[int]:
 
 def indexed(wanted: Filter) -> bool:
     """Whether an index leads to what is looked for, so that it is looked for in the whole ledger at once."""
+    if wanted.kind == ENTRIES and not _by_rows(wanted):
+        return True  # by their numbers, or by the index of types
     if wanted.kind == ENTRIES and wanted.contract and wanted.account is None:
         return wanted.order is not None or wanted.trade is not None
     named = (wanted.account, wanted.order, wanted.trade, wanted.block)
@@ -250,11 +252,12 @@ def _ranges(rows: QuerySet[Any], wanted: Filter, price: str) -> QuerySet[Any]:
 
 # --- entries ---------------------------------------------------------------------------------------------------------
 def _by_rows(wanted: Filter) -> bool:
-    """Whether entries are looked for by something that only their rows have."""
+    """Whether entries are looked for by the rows that stand for them."""
     named = (
         wanted.account, wanted.order, wanted.trade, wanted.price_from_e4, wanted.price_to_e4, wanted.wh_from, wanted.wh_to,
     )  # fmt: skip
-    return bool(wanted.area or wanted.contract or wanted.side) or any(one is not None for one in named)
+    named_by_text = wanted.area or wanted.contract or wanted.side or wanted.type in TABLED
+    return bool(named_by_text) or any(one is not None for one in named)
 
 
 def _find_entries(wanted: Filter, within: Span, limit: int) -> list[EntryView]:
@@ -267,14 +270,15 @@ def _find_entries(wanted: Filter, within: Span, limit: int) -> list[EntryView]:
     return [EntryView(seq, ledger.entry(seq)) for seq in chosen]
 
 
-def _entry_count(wanted: Filter, within: Span) -> int:
+def _entry_count(wanted: Filter, within: Span) -> tuple[int, int]:
+    """Return how many entries ``within`` a search wants, and from which entry on."""
     if not _by_rows(wanted):
-        return leaf_count(wanted.type, *within)
+        return count_of_type(wanted.type, *within, MAX_COUNTED)
     count = 0
     for rows, number, divisor in _sources(wanted, within):
         counted = rows.annotate(entry=F(number) / divisor).values("entry").distinct() if divisor > 1 else rows
         count += counted.count() if divisor > 1 else rows.values(number).distinct().count()
-    return count
+    return count, within.low
 
 
 def entry_seqs(wanted: Filter, within: Span) -> Iterator[int]:

@@ -1,4 +1,4 @@
-"""From one change of a contract's book to the next."""
+"""From one change of a contract's book to the next, and which contracts' books changed last."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from ledger import queries as ledger
 from market.exchange import models, queries
 
 LAST_STATES = ("settled",)
+NEWEST_TRADES = 1_000  # in which contracts that traded lately are looked for
 
 
 class Around(NamedTuple):
@@ -19,6 +20,24 @@ class Around(NamedTuple):
     last: int
     before: int | None
     after: int | None
+
+
+class LastTrade(NamedTuple):
+    """The newest trade of a contract: its entry, time and the area it was bought in."""
+
+    contract: str
+    seq: int
+    at_ms: int
+    area: str
+
+
+def traded_lately(limit: int) -> list[LastTrade]:
+    """Return the contracts of the newest trades, at most ``limit``, each with its last one, newest first."""
+    rows = models.Trade.objects.order_by("-id").values_list("contract", "id", "at_ms", "buy_area")[:NEWEST_TRADES]
+    found: dict[str, LastTrade] = {}
+    for row in rows:
+        found.setdefault(row[0], LastTrade(*row))
+    return list(found.values())[:limit]
 
 
 def around(contract: str, first: int, last: int) -> Around | None:

@@ -17,14 +17,16 @@ from urllib.parse import parse_qsl
 import orjson
 import pytest
 from arro3.io import read_parquet
+from django.db import connection, transaction
 from django.test import override_settings
+from django.test.utils import CaptureQueriesContext
 
 from ledger import queries as ledger
 from ledger.core.merkle import leaf_hash
 from market.api import shapes
 from market.engine.commands import PlaceIceberg
 from market.exchange import models
-from market.surveillance import exports, formats, past, saved, search
+from market.surveillance import entrysearch, exports, filters, formats, past, saved, search, steps
 from market.surveillance.filters import MAX_AREA_CHARS, MAX_INTEGER, Filter, parse, query_of
 from market.surveillance.models import QUERY_LENGTH
 from tests.api.conftest import City, Person, refused, shaped
@@ -114,6 +116,62 @@ def test_orders_and_entries_are_found_by_anything(city: City, rita: Person, stor
     assert 0 in seqs(rita, kind="entries", type="genesis")
     assert seqs(rita, kind="entries", hash=leaf_hash(ledger.leaf(5)).hex()) == [5]
     assert seqs(rita, kind="entries", area="LV2.1", contract=contract) == [story["iceberg"]]
+
+
+def test_entries_are_found_by_their_type(city: City, story: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    by_type: dict[str, list[int]] = {}
+    within = search.Span(0, ledger.size())
+    for seq in range(within.high):
+        by_type.setdefault(str(ledger.entry(seq)["type"]), []).append(seq)
+    assert {"order", "trade", "cancel", "seal", "genesis", "area"} <= by_type.keys() and "halt" not in by_type
+    monkeypatch.setattr(entrysearch, "AT_ONCE", 3)
+    for kind in filters.ENTRY_TYPES:
+        wanted, there = Filter(kind="entries", type=kind), by_type.get(kind, [])
+        assert list(search.entry_seqs(wanted, within)) == there, kind
+        found = search.find(wanted, limit=500)
+        assert [row.seq for row in found.rows if row.seq < within.high] == there[::-1], kind
+        assert search._entry_count(wanted, within) == (len(there), 0)
+        some = search.Span(there[len(there) // 2] if there else 5, within.high)
+        assert list(search.entry_seqs(wanted, some)) == [seq for seq in there if seq >= some.low], kind
+    # More than are counted: from which one on is said.
+    monkeypatch.setattr(search, "MAX_COUNTED", 2)
+    assert search._entry_count(Filter(kind="entries", type="area"), within) == (2, by_type["area"][-2])
+    assert not search.totals(Filter(kind="entries", type="area")).complete
+
+
+@pytest.mark.parametrize("kind", ["halt", "cancel"])
+def test_no_search_by_type_looks_through_entries(city: City, kind: str) -> None:
+    """The index is taken, for what is there and what is not: a database that would not know its words reads everything."""
+    for sql, values in (
+        entrysearch._of_type("SELECT leaf FROM ledger_entry", kind, 0, 10**9),
+        entrysearch._of_type("SELECT seq FROM ledger_entry", kind, 5, 10**9),
+    ):
+        with transaction.atomic(), connection.cursor() as cursor:
+            if connection.vendor == "postgresql":  # a ledger this small is read faster than any index
+                cursor.execute("SET LOCAL enable_seqscan = off")
+                cursor.execute("SET LOCAL enable_bitmapscan = off")
+            explain = "EXPLAIN " if connection.vendor == "postgresql" else "EXPLAIN QUERY PLAN "
+            cursor.execute(f"{explain}{sql} ORDER BY seq DESC LIMIT 51", values)
+            plan = " ".join(str(row) for row in cursor.fetchall())
+        assert "ledger_entry_type" in plan and "Sort" not in plan and "TEMP B-TREE" not in plan, plan
+
+
+def test_the_way_to_the_next_change_is_an_index(city: City, story: dict[str, Any]) -> None:
+    """A contract without changes is where it took long: every change of all others lay between."""
+    contract = city.market.contract(4)
+    with CaptureQueriesContext(connection) as asked:
+        found = steps.around(contract, city.seq(), city.seq())
+    assert found is not None and found.before is not None
+    plans = []
+    for query in asked.captured_queries:
+        if "exchange_orderchange" in query["sql"]:
+            with transaction.atomic(), connection.cursor() as cursor:
+                if connection.vendor == "postgresql":
+                    cursor.execute("SET LOCAL enable_seqscan = off")
+                explain = "EXPLAIN " if connection.vendor == "postgresql" else "EXPLAIN QUERY PLAN "
+                cursor.execute(explain + query["sql"].replace("%", "%%"))
+                plans.append(" ".join(str(row) for row in cursor.fetchall()))
+    assert len(plans) == 2 and all("orderchange_contract" in plan for plan in plans), plans
 
 
 def test_a_hash_in_a_full_tile_is_found(city: City, rita: Person) -> None:

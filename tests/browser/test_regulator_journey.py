@@ -85,6 +85,10 @@ def test_a_trade_its_orders_the_book_then_and_the_receipt(
     expect(moment.locator("h2").first).to_contain_text(str(seq))
     assert sections.all_inner_texts() == shown
     shoot(page, f"regulator-book-{language}-{size[0]}-{scheme}")
+    # Without a name to type, a book is a tap away.
+    visitor.goto("/regulator/book")
+    page.locator('[aria-labelledby="lately"] tbody th a').first.click()
+    expect(moment.locator(".entry-list tbody tr")).not_to_have_count(0)
     # The receipt, checked in this browser.
     visitor.goto(f"/regulator/find?trade={seq}")
     page.get_by_role("link", name=words["receipt"].format(seq)).click()
@@ -100,7 +104,15 @@ def test_a_trade_its_orders_the_book_then_and_the_receipt(
     # All of it without barriers, and all of it in her own log.
     contract = page.request.get(f"{market.url}/api/v1/regulator/search?trade={seq}").json()["results"][0]["contract"]
     book = f"/regulator/book?contract={quote(contract)}&area=LV1.101&seq={seq}"
-    for path in ("/regulator/find?kind=orders", book, "/regulator/charts", "/regulator/exports", "/regulator/accesses"):
+    wrong = "/regulator/book?contract=today"
+    for path in (
+        "/regulator/find?kind=orders",
+        book,
+        wrong,
+        "/regulator/charts",
+        "/regulator/exports",
+        "/regulator/accesses",
+    ):
         check(visitor, path)
     shoot(page, f"regulator-accesses-{language}-{size[0]}-{scheme}")
     expect(page.locator("main")).to_contain_text(f"trade={seq}")

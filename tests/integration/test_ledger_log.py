@@ -20,6 +20,7 @@ from ledger.core.source import Missing
 from ledger.core.tiles import Place
 from ledger.core.verify import Bad, verify_log
 from ledger.exports import export
+from ledger.management.commands.verify_ledger import rows_told, rulebooks_told
 from ledger.models import Checkpoint, Entry, HashTile, Row, Rulebook
 from ledger.operations import Log
 from ledger.signing import FileKeys
@@ -274,6 +275,21 @@ def test_an_exported_folder_verifies_and_every_changed_file_is_named(tmp_path: P
     call_command("verify_ledger", str(folder), stdout=out)
     assert "entries 510, blocks 3, seconds" in out.getvalue()
     assert "trusted on first use" in out.getvalue()
+    assert "\nrows of readings and settlements: 4 verified, none is missing\n" in out.getvalue()
+    assert "\nrulebooks: 1 verified, none is missing\n" in out.getvalue()
+    for beside in [*folder.glob("rows/**/*"), *folder.glob("rulebook/*")]:
+        if beside.is_file():
+            beside.unlink()
+    call_command("verify_ledger", str(folder), stdout=out)
+    assert "none verified; those of 1 entry are not in this source and were not checked\n" in out.getvalue()
+    assert "rulebooks: none verified; 1 is not in this source and was not checked\n" in out.getvalue()
+
+
+def test_what_was_verified_and_what_was_not_is_a_sentence() -> None:
+    assert rows_told(0, 0) == "rows of readings and settlements: the ledger has none yet"
+    assert rows_told(5, 1).endswith(": 5 verified; those of 1 entry are not in this source and were not checked")
+    assert rulebooks_told(0, 0) == "rulebooks: the ledger names none yet"
+    assert rulebooks_told(3, 2) == "rulebooks: 3 verified; 2 are not in this source and were not checked"
 
 
 def test_a_folder_gives_nothing_from_outside(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """How fast the regulator's searches are over a million made-up orders and trades, on SQLite and, with DATABASE_URL, PostgreSQL.
 
-Prints one line a search: seconds of its first page, of its totals. `python -m tests.load.search_sizes [ROWS]`
+Prints one line a search: milliseconds of its first page, of its totals. `python -m tests.load.search_sizes [ROWS]`
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-ROWS = 1_000_000  # orders, and half as many trades: 1.5 million entries
+ROWS = 1_000_000  # orders, and half as many trades and cancellations: 1.5 million entries
+CANCELLED = 15  # every so many entries one is a cancellation; the quiet contract has none
 ACCOUNTS = 30_000
 AREAS = 400
 CONTRACTS = 300
@@ -53,7 +54,7 @@ def _fill(rows: int) -> None:
     from ledger.core.merkle import leaf_hash
     from ledger.models import Entry, HashTile
     from market.engine.contracts import contract_name
-    from market.exchange.models import Contract, Order, Trade
+    from market.exchange.models import Contract, Order, OrderChange, Trade
     from market.exchange.units import at_text
 
     rng = random.Random(1)
@@ -66,6 +67,8 @@ def _fill(rows: int) -> None:
         )  # fmt: skip
     orders: list[tuple[Any, ...]] = []
     trades: list[tuple[Any, ...]] = []
+    changes: list[tuple[Any, ...]] = []
+    quiet = names[CONTRACTS // 2]
     entries: list[tuple[Any, ...]] = []
     hashes = bytearray()
     last: tuple[int, int, str] = (0, 0, names[0])
@@ -78,6 +81,9 @@ def _fill(rows: int) -> None:
             side = "buy" if seq % 3 else "sell"
             orders.append((seq, HEAD_MS + seq, account, area, name, side, price_e4, energy_wh, "gtg", 0))
             last = (seq, account, name)
+        elif seq % CANCELLED == CANCELLED - 1 and last[2] != quiet:
+            kind = "cancel"
+            changes.append((seq, HEAD_MS + seq, kind, last[0], last[1], last[2], 0, 0, energy_wh, 0, "owner"))
         else:
             pair, seller = (last[0], last[0] - 1), account + (account == last[1])
             trades.append(
@@ -85,7 +91,14 @@ def _fill(rows: int) -> None:
                       area, f"LV{rng.randrange(AREAS)}", price_e4 * energy_wh, 0, 0)
             )  # fmt: skip
         leaf = json.dumps(
-            {"at": at_text(HEAD_MS + seq), "energy_wh": energy_wh, "salt": "0" * 32, "seq": seq, "type": kind}
+            {
+                "at": at_text(HEAD_MS + seq),
+                "energy_wh": energy_wh,
+                "price_e4": price_e4,
+                "salt": "0" * 32,
+                "seq": seq,
+                "type": kind,
+            }
         )
         data = leaf.replace(" ", "").encode()
         entries.append((seq, data))
@@ -94,7 +107,7 @@ def _fill(rows: int) -> None:
             HashTile.objects.bulk_create([HashTile(level=0, number=seq // 256, data=bytes(hashes), root=b"")])
             hashes.clear()
         if len(entries) == PART or seq == rows * 3 // 2 - 1:
-            for model, made in ((Order, orders), (Trade, trades), (Entry, entries)):
+            for model, made in ((Order, orders), (Trade, trades), (OrderChange, changes), (Entry, entries)):
                 _insert(model, made)
 
 
@@ -115,7 +128,10 @@ def main() -> None:
 
         from ledger import queries as ledger
         from ledger.core.merkle import leaf_hash
-        from market.surveillance import search
+        from market.exchange.models import Contract, Order
+        from market.exchange.queries import order
+        from market.pages.orderlife import life_of
+        from market.surveillance import search, steps
         from market.surveillance.filters import Filter
 
         started = time.perf_counter()
@@ -124,11 +140,10 @@ def main() -> None:
         with connection.cursor() as cursor:
             cursor.execute("ANALYZE")
         print(
-            f"{connection.vendor}: {rows} orders, {rows // 2} trades made in {time.perf_counter() - started:.0f} s",
+            f"{connection.vendor}: {rows} orders, {rows // 2} trades and cancellations made in "
+            f"{time.perf_counter() - started:.0f} s",
             flush=True,
         )
-        from market.exchange.models import Contract
-
         contract = Contract.objects.order_by("name").values_list("name", flat=True)[CONTRACTS // 2]
         middle = HEAD_MS + rows * 3 // 4
         hash_ = leaf_hash(ledger.leaf(1000)).hex()
@@ -146,6 +161,8 @@ def main() -> None:
             ("entries of an account", Filter(kind="entries", account=77)),
             ("entries of a contract, one area", Filter(kind="entries", contract=contract, area="LV7")),
             ("entries of a type that is not there", Filter(kind="entries", type="halt")),
+            ("entries that are orders", Filter(kind="entries", type="order")),
+            ("entries that are cancellations", Filter(kind="entries", type="cancel")),
             ("an entry by its hash", Filter(kind="entries", hash=hash_)),
         ):
             page_s, page = _timed(lambda wanted=wanted: search.find(wanted, limit=51))  # type: ignore[misc]
@@ -155,6 +172,16 @@ def main() -> None:
                 f"{name:38} page {page_s * 1000:7.1f} ms ({found} rows), totals {total_s * 1000:7.1f} ms ({count})",
                 flush=True,
             )
+        ids = Order.objects.filter(contract=contract).order_by("id").values_list("id", flat=True)
+        middle_order = order(ids[len(ids) // 2])
+        assert middle_order is not None
+        for name, asked in (
+            ("steps around an order", lambda: steps.around(contract, middle_order.id, middle_order.id)),
+            ("the newest change", lambda: steps.newest_change(contract)),
+            ("the life of an order", lambda: life_of(middle_order)),
+        ):
+            seconds, _answer = _timed(asked)
+            print(f"{name + ', no cancellations':38} {seconds * 1000:12.1f} ms", flush=True)
 
 
 if __name__ == "__main__":

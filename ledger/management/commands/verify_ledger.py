@@ -66,12 +66,32 @@ class Command(BaseCommand):
         self.stdout.write(self.style.SUCCESS(f"The ledger {report.origin} is as it must be."))
         self.stdout.write(f"entries {report.size}, blocks {report.blocks}, seconds {seconds:.1f}")
         self.stdout.write(f"root {report.root}")
-        self.stdout.write(f"rows {report.rows} verified, of {report.rows_missing} entries not in this source")
-        self.stdout.write(f"rulebooks {report.rulebooks} verified, {report.rulebooks_missing} not in this source")
+        self.stdout.write(rows_told(report.rows, report.rows_missing))
+        self.stdout.write(rulebooks_told(report.rulebooks, report.rulebooks_missing))
         self.stdout.write(f"key {report.vkey} ({why})")
         if cosigned is not None:
             names = ", ".join(line.told() for line in cosigned.cosignatures)
             self.stdout.write(f"witnessed by {names or 'nobody: the policy asks for no witness'}")
+
+
+def rows_told(rows: int, missing: int) -> str:
+    """Return what became of the rows of readings and settlements: ``rows`` verified, those of ``missing`` entries not there."""
+    if not missing:
+        told = f"{rows} verified, none is missing" if rows else "the ledger has none yet"
+    else:
+        entries = "1 entry" if missing == 1 else f"{missing} entries"
+        told = f"{rows or 'none'} verified; those of {entries} are not in this source and were not checked"
+    return f"rows of readings and settlements: {told}"
+
+
+def rulebooks_told(texts: int, missing: int) -> str:
+    """Return what became of the texts of rulebooks: ``texts`` verified, ``missing`` not there."""
+    if not missing:
+        told = f"{texts} verified, none is missing" if texts else "the ledger names none yet"
+    else:
+        are, were = ("is", "was") if missing == 1 else ("are", "were")
+        told = f"{texts or 'none'} verified; {missing} {are} not in this source and {were} not checked"
+    return f"rulebooks: {told}"
 
 
 def own_keys() -> list[VerifierKey]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django import template
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from market.exchange.units import parse_at
 from market.grid.reasons import reason_text
@@ -13,6 +14,7 @@ register = template.Library()
 
 MEGAWATT_FROM_W = 10_000_000  # smaller ones are easier to compare in kW
 
+OPEN_CONTRACT = pgettext_lazy("contract", "open")
 WORDS = {
     # contracts
     "open": _("open"),
@@ -103,6 +105,14 @@ WORDS = {
 def word(code: str) -> str:
     """Return the word for a code; an unknown one stands for itself."""
     return str(WORDS.get(code, code))
+
+
+@register.filter
+def contract_state(code: str) -> str:
+    """Return the word for a contract's state: an open one is traded, an open order is unfinished, which not all languages
+    call by one word.
+    """
+    return str(OPEN_CONTRACT) if code == "open" else word(code)
 
 
 @register.filter

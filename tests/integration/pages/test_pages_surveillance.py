@@ -91,7 +91,11 @@ def test_a_search_finds_says_what_it_adds_up_to_and_stands_in_the_address(town: 
         assert f"/regulator/entries/{trade - 1}" in town.rita.html("/regulator/find", kind=kind, order=str(trade - 1))
     wrong = town.rita.html("/regulator/find", price_from="cheap", area="LV1.1")
     assert 'name="price_from" type="text" value="cheap"' in wrong and 'aria-invalid="true"' in wrong
-    assert 'value="LV1.1"' in wrong
+    assert 'value="LV1.1"' in wrong and "A price per kWh with at most four decimals, like 0.1850." in wrong
+    assert "like 2026-06-06T12:15Z." in town.rita.html("/regulator/find", contract="today")
+    assert "no such type" in town.rita.html("/regulator/find", kind="orders", type="halt")
+    assert "before where the range begins" in town.rita.html("/regulator/find", wh_from="2", wh_to="1")
+    assert "A whole number, like 4711." in town.rita.html("/regulator/find", wh_to="much")
     local = town.rita.html("/regulator/find", **{"from": "2026-06-06T11:00"})
     assert 'value="2026-06-06T11:00:00"' in local
 
@@ -124,10 +128,53 @@ def test_a_book_stands_in_the_address_and_leads_on(town: Town, trade: int) -> No
     assert before
     earlier = town.rita.client.get("/regulator/book" + unescape(before[1])).content.decode()
     assert '<span class="tag warn">new</span>' in earlier
-    assert "There is no such contract." in town.rita.html("/regulator/book", contract="2031-01-01T00:00Z")
-    assert "no such area" in town.rita.html("/regulator/book", contract=contract, area="X", seq=str(trade))
-    assert "no such entry" in town.rita.html("/regulator/book", contract=contract, area="CITY", seq="99999999")
-    assert 'name="contract"' in town.rita.html("/regulator/book")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "sentence"),
+    [
+        ("contract", "tomorrow", "A contract is named by its start in UTC, like 2026-06-06T12:15Z."),
+        ("contract", "2031-01-01T00:00Z", "There is no such contract: none starts then."),
+        ("area", "X", "There was no such area at that time."),
+        ("seq", "99999999", "The ledger has no such entry: the newest is "),
+        ("seq", "x", "A number, like 4711."),
+    ],
+)
+def test_what_is_wrong_with_a_book_stands_at_its_field(
+    town: Town, trade: int, field: str, value: str, sentence: str
+) -> None:
+    asked = {"contract": town.market.contract(3), "area": "CITY", "seq": str(trade)} | {field: value}
+    html = town.rita.html("/regulator/book", **asked)
+    place = html.index(f'id="book-{field}-wrong" role="alert">{sentence}')
+    assert f'aria-describedby="book-{field}-wrong"' in html and html.count('aria-invalid="true"') == 1
+    assert html.rindex("<input", 0, place) == html.index(f'<input id="book-{field}"')
+    assert f'value="{value}"' in html, "what was typed is still there"
+    assert 'id="lately"' in html, "and there is a way on"
+
+
+def test_a_book_is_a_tap_away(town: Town, trade: int) -> None:
+    html = town.rita.html("/regulator/book")
+    newest = town.exchange.read(lambda engine: engine.seq) - 1
+    seq = re.search(r'name="seq" type="number" min="0" value="(\d+)"', html)
+    assert seq and newest - 5 <= int(seq[1]) <= newest, "the newest, but for seals meanwhile"
+    offered = re.findall(r'<th scope="row" data-label="Contract"><a href="([^"]+)">', html)
+    assert len(offered) == len(set(offered)) > 1
+    contract = town.market.contract(3)
+    (tap,) = (link for link in offered if quote(contract, "") in link)
+    page = town.rita.client.get("/regulator/book" + unescape(tap)).content.decode()
+    last = queries.trades(contract=contract, newest_first=True, limit=1)[0].seq
+    assert re.search(rf"After entr(y|ies \d+ to) {last}\b", page) and 'id="lately"' not in page
+    assert page.count("<h2") == 4 and "Orders that rested" in page
+
+
+def test_an_entry_leads_to_both_orders_and_to_the_book(town: Town, trade: int) -> None:
+    found = queries.trades(contract=town.market.contract(3), after=trade - 1, before=trade + 1, limit=1)[0]
+    html = town.rita.html(f"/regulator/entries/{trade}")
+    for order in (found.buy_order, found.sell_order):
+        assert f'<a href="/regulator/orders/{order}">The ' in html
+    then = f"area=LV1.1&amp;seq={trade}"
+    assert then in html
+    assert then not in town.olga.html(f"/regulator/entries/{trade}"), "books of the past are not hers"
 
 
 def test_what_is_far_says_how_far_it_is(town: Town, trade: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,6 +205,8 @@ def test_an_export_shows_the_hash_of_its_bytes(town: Town, trade: int) -> None:
 def test_prices_and_concentration_of_a_day(town: Town, trade: int) -> None:
     html = town.rita.html("/regulator/charts", day="2026-06-06")
     assert 'class="price-days"' in html and "10,000" in html and "0.1500" in html
+    hours = re.findall(r'<text class="hour" x="([\d.]+)"[^>]*>(\d\d:\d\d)</text>', html)
+    assert [hour for _, hour in hours] == [f"{hour % 24:02d}:00" for hour in range(0, 25, 3)]
     assert "Nothing was traded" in town.rita.html("/regulator/charts", day="2026-06-01")
     assert town.rita.get("/regulator/charts", day="x").status_code == 200
 
