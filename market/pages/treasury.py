@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -37,6 +38,7 @@ from market.pages.templatetags.market import money as money_text
 from market.payments import bank, operations, payouts, queries
 from market.payments.booking import PaymentError
 from market.payments.models import Direction, Payment, State
+from market.payments.reasons import TAKEN_BACK
 
 TROUBLE = (HouseholdError, NotRunning, Overloaded, CommitFailed, TimeoutError)
 SHOWN_DECISIONS = 20
@@ -173,7 +175,7 @@ def bank_file(request: HttpRequest, file_id: int) -> HttpResponse:
     lines = bank.look(file)
     sums = {
         outcome: (sum(line.outcome == outcome for line in lines),
-                  sum(line.item.amount_e7 for line in lines if line.outcome == outcome))
+                  sum(_worth_e7(line) for line in lines if line.outcome == outcome))
         for outcome in (bank.MATCHED, bank.NOTED, bank.UNPLACED, bank.DUPLICATE, bank.OUTGOING, bank.PENDING)
     }  # fmt: skip
     context = {
@@ -186,6 +188,13 @@ def bank_file(request: HttpRequest, file_id: int) -> HttpResponse:
     }
     privacy.note(request, accesslog.ACCOUNT, accounts={line.account for line in lines if line.account is not None})
     return render(request, "staff/bankfile.html", context)
+
+
+def _worth_e7(line: bank.Line) -> int:
+    """Return what a transfer adds to a sum: nothing in another currency, less than that when the bank takes it away."""
+    if line.item.currency != settings.MARKET_CURRENCY:
+        return 0
+    return -line.item.amount_e7 if line.why == TAKEN_BACK else line.item.amount_e7
 
 
 @never_cache

@@ -81,7 +81,7 @@ def request_withdrawal(
         sentence = _("Write the name as the bank has it, in Latin letters, at most 70.")
         raise PaymentError("invalid_holder", "holder", sentence) from error
     account = _open_account(account_index, closed=leaving)
-    payment = _asked_before(account, Direction.OUT, once, asked_e7=amount_e7, iban=iban)
+    payment = _asked_before(account, Direction.OUT, once, asked_e7=amount_e7, iban=iban, holder=holder)
     if payment is None:
         _check_flood(account, Direction.OUT)
         check_free(account_index, cents_e7)

@@ -42,7 +42,7 @@ class ContractState(NamedTuple):
 
 
 class Line(NamedTuple):
-    """One account in one settled contract; ``seq`` is the ledger's settle entry."""
+    """One account in one settled contract; ``seq`` is the ledger's settle entry, or the newest that corrects it."""
 
     seq: int
     at_ms: int
@@ -265,9 +265,15 @@ def state(exchange: Exchange, contract: str) -> str:
 
 
 def line(account: int, contract: str) -> Line | None:
-    """Return an account's settlement in one contract, or None when it is not settled yet."""
+    """Return an account's settlement in one contract as it stands, or None when it is not settled yet.
+
+    ``seq`` is that of the correction that changed it last; it may have begun with one.
+    """
     fields = ("seq", "at_ms", "contract", "area", *SettleRow._fields)
-    row = SettlementLine.objects.filter(account=account, contract=contract).values_list(*fields).first()
+    changed = Adjustment.objects.filter(account=account, contract=contract).order_by("-seq")
+    row = changed.values_list(*fields).first()
+    if row is None:
+        row = SettlementLine.objects.filter(account=account, contract=contract).values_list(*fields).first()
     return None if row is None else Line(*row[:4], SettleRow(*row[4:]))
 
 
