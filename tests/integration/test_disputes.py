@@ -27,7 +27,7 @@ from market.metering.formats.values import Value
 from market.metering.models import Reading
 from market.metering.operations import ReadingIn, record_readings
 from market.settlement import queries as settlement
-from market.settlement.operations import adjust_due, finalise_due, settle_due
+from market.settlement.operations import FINAL_GRACE_MS, adjust_due, finalise_due, settle_due
 from tests.bank import pay_out
 from tests.factories import PARAMS, Market, running_market
 
@@ -392,6 +392,9 @@ def test_texts_are_sealed_committed_to_and_never_changed(scene: Scene) -> None:
         scene.market.member("LV1.2", deposit_e7=0)
         settle_due(exchange=scene.exchange, now_ms=scene.market.clock.at_ms)
         pay_out(scene.exchange, user=scene.mia, now=NOW)
+        assert why(erasure.erase, user=scene.mia) == "provisional"
+        scene.market.clock.advance(ms=PARAMS.final_after_min * 60_000 + FINAL_GRACE_MS)
+        assert finalise_due(exchange=scene.exchange, now_ms=scene.market.clock.at_ms) > 0
         erasure.erase(user=scene.mia)
     finally:
         guards.remove(connection)

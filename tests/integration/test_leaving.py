@@ -1,0 +1,119 @@
+"""Who leaves takes the money along, once, and is not forgotten while later readings may still move some."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from django.db import connections
+
+from market.engine.commands import BUY, SELL
+from market.exchange import books, gateway
+from market.exchange import queries as exchange_queries
+from market.households import erasure
+from market.households.operations import HouseholdError
+from market.metering.operations import ReadingIn, record_batches
+from market.payments import payouts, queries
+from market.payments.models import Direction, Payment, State
+from market.settlement import personal
+from market.settlement.operations import FINAL_GRACE_MS, adjust_due, finalise_due, settle_due
+from market.settlement.waiting import DEADLINE_MS
+from tests.factories import PARAMS
+from tests.integration.test_payments import EUR, IBAN, Desk, why
+from tests.integration.test_payments import desk as desk
+
+pytestmark = pytest.mark.django_db(transaction=True)
+SOLD_WH = 5_000
+
+
+def now(desk: Desk) -> datetime:
+    return datetime.fromtimestamp(desk.market.clock.at_ms / 1_000, UTC)
+
+
+def at_once(*calls: Callable[[], Any]) -> list[Any]:
+    """Call from as many threads at the same moment; return what each said, a refusal as its code."""
+    gate = threading.Barrier(len(calls))
+
+    def run(call: Callable[[], Any]) -> Any:
+        try:
+            gate.wait()
+            return call()
+        except HouseholdError as error:
+            return error.code
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return list(pool.map(run, calls))
+
+
+def leave(desk: Desk) -> list[Any]:
+    """Two of the staff close and pay out at the same moment."""
+    how = {"user": desk.mia, "now": now(desk), "iban": IBAN, "holder": "Mia Sun"}
+    return at_once(*[lambda: erasure.close_and_pay_out(desk.exchange, **how)] * 2)  # type: ignore[arg-type]
+
+
+def meter(desk: Desk, contract: str, export_wh: int) -> None:
+    record_batches(
+        exchange=desk.exchange, contract=contract, now_ms=desk.market.clock.at_ms,
+        batches={"LV1.1": [ReadingIn(desk.account, 0, export_wh)]},
+    )  # fmt: skip
+
+
+def gone(desk: Desk) -> str:
+    """Mia sold, closed her account in the middle of the delivery, and was paid once it was settled; return the contract."""
+    market, contract = desk.market, desk.market.contract()
+    desk.fund(100 * EUR)
+    market.place(desk.account, SELL, "0.2000", SOLD_WH, contract=contract)
+    market.place(market.member("LV1.1"), BUY, "0.3000", SOLD_WH, contract=contract)
+    market.clock.advance(minutes=20)
+    assert leave(desk) == [[], []] and why(erasure.erase, user=desk.mia) == "unsettled"
+    market.clock.advance(minutes=10)
+    market.member("LV1.2", deposit_e7=0)
+    meter(desk, contract, SOLD_WH)
+    market.clock.advance(ms=DEADLINE_MS)
+    settle_due(exchange=desk.exchange, now_ms=market.clock.at_ms)
+    leave(desk)
+    (out,) = [one for one in queries.waiting(Direction.OUT) if one.state == State.REQUESTED]
+    assert (out.amount_e7, desk.cash()) == (101 * EUR, 0), "once, with what the sale brought"
+    desk.confirm(out)
+    file = payouts.make(by=desk.sam, now=now(desk))
+    assert file.sum_e7 == 101 * EUR
+    payouts.hand_over(file_id=file.pk, by=desk.sam, now=now(desk))
+    return contract
+
+
+def test_who_leaves_in_the_middle_is_paid_once_and_kept_until_nothing_can_be_corrected(desk: Desk) -> None:
+    contract = gone(desk)
+    assert why(erasure.erase, user=desk.mia) == "provisional"
+    meter(desk, contract, SOLD_WH + 4_000)
+    assert adjust_due(exchange=desk.exchange).accounts == 1
+    assert why(erasure.erase, user=desk.mia) == "money_left"
+    meter(desk, contract, 0)
+    assert adjust_due(exchange=desk.exchange).accounts == 1
+    balance = exchange_queries.balance(desk.account)
+    assert balance is not None and balance.arrears_e7 == SOLD_WH * 4_000 - 0
+    assert why(erasure.erase, user=desk.mia) == "arrears"
+    books.check()
+    meter(desk, contract, SOLD_WH)
+    adjust_due(exchange=desk.exchange)
+    desk.market.clock.advance(ms=PARAMS.final_after_min * 60_000 + FINAL_GRACE_MS)
+    assert why(erasure.erase, user=desk.mia) == "provisional", "until it is said on the ledger"
+    finalise_due(exchange=desk.exchange, now_ms=desk.market.clock.at_ms)
+    assert erasure.erase(user=desk.mia).accounts == [desk.account]
+    assert Payment.objects.filter(state=State.SENT).count() == 1
+
+
+def test_what_is_provisional_is_known_where_no_market_runs(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    contract = gone(desk)
+    meter(desk, contract, SOLD_WH - 1)
+    adjust_due(exchange=desk.exchange)
+    monkeypatch.setattr(gateway, "_current", None)
+    error = personal.obstacle([desk.account])
+    assert error is not None and error.code == "provisional"
+    # Who came later and neither traded nor was metered has nothing to do with it.
+    assert personal.obstacle([desk.account + 1_000]) is None
