@@ -36,7 +36,7 @@ from market.pages.moneyforms import (
 from market.pages.roles import only_for, problem_sentence, tell_entry
 from market.pages.templatetags.market import money as money_text
 from market.payments import bank, operations, payouts, queries
-from market.payments.booking import PaymentError
+from market.payments.booking import PaymentError, wallet_of
 from market.payments.models import Direction, Payment, State
 from market.payments.reasons import TAKEN_BACK
 
@@ -44,6 +44,8 @@ TROUBLE = (HouseholdError, NotRunning, Overloaded, CommitFailed, TimeoutError)
 SHOWN_DECISIONS = 20
 SHOWN_LINES = 500  # transfers of a statement that are shown; all are booked
 KINDS = ("deposit", "payout")
+MAX_BANK_TEXT = 200  # characters of a form
+MAX_STEPS_DIGITS = 9
 
 
 @never_cache
@@ -62,7 +64,7 @@ def _show(request: HttpRequest, upload: StatementForm | None = None) -> HttpResp
     context: dict[str, Any] = {
         "tab": "money",
         "deposits": [(one, steps[one.pk]) for one in deposits],
-        "withdrawals": [(one, steps[one.pk]) for one in withdrawals],
+        "withdrawals": [(one, steps[one.pk], wallet_of(one.account) is None) for one in withdrawals],
         "deposit_reasons": DEPOSIT_CHOICES,
         "withdrawal_reasons": WITHDRAWAL_CHOICES,
         "aside_reasons": ASIDE_CHOICES,
@@ -87,21 +89,32 @@ def _show(request: HttpRequest, upload: StatementForm | None = None) -> HttpResp
 @only_for(Role.STAFF)
 @require_POST
 def decide(request: HttpRequest, payment_id: int) -> HttpResponse:
-    """Confirm or refuse a payment."""
+    """Confirm or refuse a payment, or send it to another bank account."""
     now = market_now()
     try:
         if request.POST.get("decision") == "refuse":
             reason = request.POST.get("reason", "")
             payment = operations.refuse(_exchange(), payment_id=payment_id, by=request.user, reason=reason, now=now)
             _tell_refused(request, payment)
+        elif request.POST.get("decision") == "elsewhere":
+            bank_account = {name: request.POST.get(name, "")[:MAX_BANK_TEXT] for name in ("iban", "holder")}
+            operations.pay_elsewhere(payment_id=payment_id, by=request.user, now=now, **bank_account)
+            messages.success(request, _("Noted. Somebody else of the staff confirms the other bank account."))
         else:
             payment = operations.confirm(
-                _exchange(), payment_id=payment_id, by=request.user, now=now, arrived_e7=_arrived(request)
-            )
+                _exchange(), payment_id=payment_id, by=request.user, now=now, arrived_e7=_arrived(request),
+                steps=_steps(request),
+            )  # fmt: skip
             _tell_confirmed(request, payment)
     except TROUBLE as error:
         messages.error(request, problem_sentence(error))
     return redirect("staff-money")
+
+
+def _steps(request: HttpRequest) -> int | None:
+    """Return how many steps the payment had on the page that was looked at; None where the page does not say."""
+    text = request.POST.get("steps", "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < MAX_STEPS_DIGITS else None
 
 
 def _arrived(request: HttpRequest) -> int | None:

@@ -37,7 +37,9 @@ WHY = {
     "account_closed": _("Its account is closed."),
     "payout_returned": _("A payout came back."),
 }
+OTHER_ACCOUNT = "other_account"  # somebody of the staff said to which one
 _BY_THE_MARKET = {
+    OTHER_ACCOUNT: _("To another bank account"),
     "insufficient_funds": _("Too little free money"),
     "account_closed": _("The account is closed"),
     "file_void": _("Its file is void"),

@@ -17,11 +17,12 @@ from market.exchange import queries as exchange_queries
 from market.households import erasure
 from market.households.operations import HouseholdError
 from market.metering.operations import ReadingIn, record_batches
-from market.payments import payouts, queries
+from market.payments import operations, payouts, queries
 from market.payments.models import Direction, Payment, State
 from market.settlement import personal
 from market.settlement.operations import FINAL_GRACE_MS, adjust_due, finalise_due, settle_due
 from market.settlement.waiting import DEADLINE_MS
+from tests.bank import BANK
 from tests.factories import PARAMS
 from tests.integration.test_payments import EUR, IBAN, Desk, why
 from tests.integration.test_payments import desk as desk
@@ -106,6 +107,37 @@ def test_who_leaves_in_the_middle_is_paid_once_and_kept_until_nothing_can_be_cor
     finalise_due(exchange=desk.exchange, now_ms=desk.market.clock.at_ms)
     assert erasure.erase(user=desk.mia).accounts == [desk.account]
     assert Payment.objects.filter(state=State.SENT).count() == 1
+
+
+def test_money_of_a_closed_account_can_go_to_another_bank_account_but_not_by_one_person(desk: Desk) -> None:
+    desk.fund(10 * EUR)
+    ((paid,), _) = sorted(leave(desk), key=bool, reverse=True)
+    payment = Payment.objects.get(seq=paid.seq)
+    other = {"payment_id": payment.pk, "iban": BANK, "holder": "Mia Moon", "now": now(desk)}
+    assert why(desk.refuse, payment, "wrong_account") == "account_closed"
+    assert why(operations.pay_elsewhere, by=desk.mia, **other) == "forbidden"
+    assert why(operations.pay_elsewhere, by=desk.sam, **other | {"iban": "DE0"}) == "invalid_iban"
+    seen = operations.find(payment.pk).steps
+    changed = operations.pay_elsewhere(by=desk.sam, **other)
+    assert (changed.state, changed.iban, changed.holder) == (State.SECOND, BANK, "Mia Moon")
+    assert why(desk.confirm, payment) == "second_person", "however small it is"
+    assert why(desk.confirm, payment, by=desk.sue, steps=seen) == "already_decided", "who saw the old bank account"
+    # The second thinks of a third bank account: then the first has to confirm that.
+    operations.pay_elsewhere(by=desk.sue, **other | {"iban": IBAN})
+    assert why(desk.confirm, payment, by=desk.sue) == "second_person"
+    desk.confirm(payment, steps=operations.find(payment.pk).steps)
+    assert why(operations.pay_elsewhere, by=desk.sam, **other) == "already_decided"
+    data = payouts.content(payouts.make(by=desk.sam, now=now(desk)))
+    assert IBAN.encode() in data and b"Mia Moon" in data
+    assert [step.reason for step in payment.transitions.order_by("n")][1:3] == ["other_account"] * 2
+
+
+def test_money_that_can_go_back_into_a_wallet_goes_nowhere_else(desk: Desk) -> None:
+    desk.fund(10 * EUR)
+    payment = desk.withdraw(EUR)
+    how = {"payment_id": payment.pk, "iban": BANK, "holder": "Sam", "by": desk.sam, "now": now(desk)}
+    assert why(operations.pay_elsewhere, **how) == "can_be_refused"
+    assert why(operations.pay_elsewhere, **how | {"payment_id": desk.deposit().pk}) == "already_decided"
 
 
 def test_what_is_provisional_is_known_where_no_market_runs(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,8 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 
 from market.disputes.models import Dispute
+from market.households import erasure
+from market.households.models import Role
 from market.metering.operations import ReadingIn, record_readings
 from market.pages.templatetags.payments import state_word
 from market.payments import operations, queries
@@ -141,6 +143,32 @@ def test_what_no_account_can_get_is_only_left_aside(town: Town) -> None:
         assert form and 'value="aside"' in form[0] and 'value="assign"' not in form[0]
         town.sam.post(f"/staff/money/transfers/{item.pk}", page="/staff/money", decision="aside", reason="settled")
     assert not BankItem.objects.filter(state="open").exists()
+
+
+def test_a_withdrawal_of_a_closed_account_is_sent_elsewhere(town: Town) -> None:
+    gone = town.person("gone", area="LV1.1")
+    erasure.close_and_pay_out(town.exchange, user=gone.user, now=NOW, iban=BANK, holder="Gone")
+    payment = Payment.objects.get(account__index=gone.account)
+    address = f"/staff/money/payments/{payment.pk}"
+
+    def shown() -> str:
+        form = re.search(rf'<form action="{address}".*?</form>', town.sam.html("/staff/money"), re.S)
+        assert form
+        return form[0]
+
+    assert 'value="elsewhere"' in shown() and 'value="refuse"' not in shown()
+    assert f'name="steps" value="{payment.steps}"' in shown()
+    wrong = {"decision": "elsewhere", "iban": "NL91", "holder": "Gone"}
+    town.sam.post(address, page="/staff/money", **wrong)
+    assert "This is not an IBAN" in town.sam.html("/staff/money")
+    town.sam.post(address, page="/staff/money", **wrong | {"iban": OUT["out-iban"]})
+    assert "Somebody else of the staff confirms the other bank account." in town.sam.html("/staff/money")
+    assert OUT["out-iban"] in shown() and "You have confirmed it." in shown()
+    sue = town.person("sue", role=Role.STAFF)
+    sue.post(address, page="/staff/money", decision="confirm", steps=str(payment.steps))
+    assert "This payment has been decided already." in sue.html("/staff/money"), "the page is from before"
+    sue.post(address, page="/staff/money", decision="confirm", steps=str(payment.steps + 1))
+    assert operations.find(payment.pk).state == "confirmed"
 
 
 def test_a_refused_withdrawal_says_where_the_money_is() -> None:
