@@ -171,7 +171,8 @@ def _lines(items: list[camt053.Item], file: BankFile) -> list[Line]:
         used=set(),
     )
     again = {row.key: row for row in rows if _unfinished(row, file)}
-    whose = {row.key: row.like for row in rows if row.like}
+    # This file's own transfers tell themselves apart, one after the other, also once a part of them is booked.
+    whose = {row.key: row.like for row in rows if row.like and row.file_id != file.pk}
     lines: list[Line] = []
     for item in items:
         counts = item.booked and (item.credit or item.reversal)

@@ -62,6 +62,18 @@ def test_a_number_that_the_bank_uses_again_hides_no_transfer(desk: Desk, monkeyp
     assert BankItem.objects.count() == 4
 
 
+def test_a_statement_booked_in_part_goes_on_where_it_was_whatever_an_older_version_noted(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = desk.deposit(10 * EUR), desk.deposit(20 * EUR)
+    file = desk.take(entry("10.00", first.reference), entry("20.00", second.reference))
+    monkeypatch.setattr(bank, "BOOKED_AT_ONCE", 1)
+    assert desk.book(file) == bank.Done(1, 0, 0, 1)
+    BankItem.objects.update(like="f" * 64)
+    assert desk.book(file) == bank.Done(1, 0, 0, 0)
+    assert desk.cash() == 30 * EUR
+
+
 def _stmt(file: str) -> str:
     return file[file.index("<Stmt>") : file.index("</BkToCstmrStmt>")]
 
