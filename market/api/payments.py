@@ -17,6 +17,7 @@ from market.exchange.units import at_text, money_text, parse_money
 from market.households import keys
 from market.payments import operations, queries
 from market.payments.models import Direction, Payment, State
+from market.settlement.statement_queries import numbers_of
 
 
 def _instant(at: datetime | None) -> str | None:
@@ -48,7 +49,10 @@ class Payments(ApiView):
         query = self.query("limit", "cursor")
         limit = cursors.limit_of(query)
         rows = queries.payments_of(
-            self.account(), direction=self.direction, before=cursors.number_cursor(query), limit=limit + 1
+            numbers_of(self.request.user, self.account()),
+            direction=self.direction,
+            before=cursors.number_cursor(query),
+            limit=limit + 1,
         )
         more = len(rows) > limit
         shown = [self.shown(row) for row in rows[:limit]]

@@ -76,6 +76,7 @@ PAYOUTS = "market.payments.personal"  # pays out who leaves; above the package t
 PERSONAL_DATA = [
     "market.payments.personal",
     "market.disputes.personal",
+    "market.settlement.personal",
     "market.agents.personal",
 ]
 # The account at the bank that members pay into and are paid from; without it no payout file can be made.

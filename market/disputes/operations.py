@@ -61,7 +61,7 @@ def numbers(account_index: int) -> list[int]:
 def _account_then(account: Account, kind: str, contract: str) -> Account:
     """Return the account under which a home has its reading or line of a contract; the present one where there is none."""
     for index in numbers(account.index):
-        found = settlement.line(index, contract) if kind == Kind.LINE else reading_of(index, contract)
+        found = settlement.newest_line(index, contract) if kind == Kind.LINE else reading_of(index, contract)
         if found is not None:
             return Account.objects.select_related("user").get(index=index)
     return account
@@ -99,7 +99,7 @@ def contest(
             raise DisputeError("no_reading", "contract", _("There is no reading of yours for this interval."))
         seq = reading.seq
     elif kind == Kind.LINE:
-        line = settlement.line(account.index, contract)
+        line = settlement.newest_line(account.index, contract)
         if line is None:
             raise DisputeError("not_settled", "contract", _("This interval is not settled yet."))
         seq = line.seq

@@ -33,6 +33,7 @@ MAX_VERSIONS = 1_000  # of one home's reading: whoever corrects more often has g
 MAX_OWN = 200  # contracts a household reports at once: two days of quarter hours
 MAX_IN_FLIGHT = 64  # readings commands that wait for their answers; the queue belongs to the orders
 COMMIT_TIMEOUT_S = 60.0
+QUALITIES = frozenset(Quality.values)
 
 log = logging.getLogger(__name__)
 
@@ -259,7 +260,7 @@ def _check_values(reading: ReadingIn, item: int) -> None:
     for field, value in (("produced_wh", produced_wh), ("used_wh", used_wh)):
         if value is not None and (type(value) is not int or not 0 <= value <= MAX_READING_WH):
             raise InvalidReading("energy_out_of_range", field, item)
-    if quality not in Quality.values:
+    if quality not in QUALITIES:
         raise InvalidReading("invalid_value", "quality", item)
 
 

@@ -109,7 +109,7 @@ def _paged(page: Callable[[int | None], list[Any]], number: Callable[[Any], int]
 
 
 def _payments(account: int) -> Parts:
-    rows = _paged(lambda before: payments.payments_of(account, before=before), lambda row: row.pk)
+    rows = _paged(lambda before: payments.payments_of([account], before=before), lambda row: row.pk)
     columns = (
         "direction", "asked_e7", "amount_e7", "state", "reason", "reference", "requested_at", "decided_at", "seq",
         "returned_seq", "iban", "holder",

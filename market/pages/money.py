@@ -17,6 +17,7 @@ from market.exchange import queries as exchange_queries
 from market.exchange.exchange import Exchange
 from market.exchange.outcomes import CommitFailed, NotRunning, Overloaded
 from market.households import queries as households
+from market.households import renewal
 from market.households.models import Role
 from market.households.operations import HouseholdError
 from market.pages.context import market_now, running_exchange
@@ -26,6 +27,7 @@ from market.pages.roles import attempt, only_for, problem_sentence
 from market.pages.templatetags.market import money as money_text
 from market.payments import operations, queries
 from market.payments.models import OPEN, Direction
+from market.settlement.statement_queries import numbers_of
 
 SHOWN = 40
 TROUBLE = (HouseholdError, NotRunning, Overloaded, CommitFailed, TimeoutError)
@@ -122,9 +124,10 @@ def _show(
     mine = households.account_of(request.user)
     if mine is None:
         return redirect("account")
-    payments = queries.payments_of(mine.index, limit=SHOWN)
+    payments = queries.payments_of(numbers_of(request.user, mine.index), limit=SHOWN)
     context: dict[str, Any] = {
         "balance": exchange_queries.balance(mine.index),
+        "owed_e7": renewal.owed_e7(request.user.pk),  # under earlier numbers, too
         "security_e7": exchange_queries.security(mine.index),
         "deposit": deposit or DepositForm(),
         "withdrawal": withdrawal or WithdrawalForm(),

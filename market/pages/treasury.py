@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -35,13 +36,16 @@ from market.pages.moneyforms import (
 from market.pages.roles import only_for, problem_sentence, tell_entry
 from market.pages.templatetags.market import money as money_text
 from market.payments import bank, operations, payouts, queries
-from market.payments.booking import PaymentError
+from market.payments.booking import PaymentError, wallet_of
 from market.payments.models import Direction, Payment, State
+from market.payments.reasons import TAKEN_BACK
 
 TROUBLE = (HouseholdError, NotRunning, Overloaded, CommitFailed, TimeoutError)
 SHOWN_DECISIONS = 20
 SHOWN_LINES = 500  # transfers of a statement that are shown; all are booked
 KINDS = ("deposit", "payout")
+MAX_BANK_TEXT = 200  # characters of a form
+MAX_STEPS_DIGITS = 9
 
 
 @never_cache
@@ -60,7 +64,7 @@ def _show(request: HttpRequest, upload: StatementForm | None = None) -> HttpResp
     context: dict[str, Any] = {
         "tab": "money",
         "deposits": [(one, steps[one.pk]) for one in deposits],
-        "withdrawals": [(one, steps[one.pk]) for one in withdrawals],
+        "withdrawals": [(one, steps[one.pk], wallet_of(one.account) is None) for one in withdrawals],
         "deposit_reasons": DEPOSIT_CHOICES,
         "withdrawal_reasons": WITHDRAWAL_CHOICES,
         "aside_reasons": ASIDE_CHOICES,
@@ -85,21 +89,32 @@ def _show(request: HttpRequest, upload: StatementForm | None = None) -> HttpResp
 @only_for(Role.STAFF)
 @require_POST
 def decide(request: HttpRequest, payment_id: int) -> HttpResponse:
-    """Confirm or refuse a payment."""
+    """Confirm or refuse a payment, or send it to another bank account."""
     now = market_now()
     try:
         if request.POST.get("decision") == "refuse":
             reason = request.POST.get("reason", "")
             payment = operations.refuse(_exchange(), payment_id=payment_id, by=request.user, reason=reason, now=now)
             _tell_refused(request, payment)
+        elif request.POST.get("decision") == "elsewhere":
+            bank_account = {name: request.POST.get(name, "")[:MAX_BANK_TEXT] for name in ("iban", "holder")}
+            operations.pay_elsewhere(payment_id=payment_id, by=request.user, now=now, **bank_account)
+            messages.success(request, _("Noted. Somebody else of the staff confirms the other bank account."))
         else:
             payment = operations.confirm(
-                _exchange(), payment_id=payment_id, by=request.user, now=now, arrived_e7=_arrived(request)
-            )
+                _exchange(), payment_id=payment_id, by=request.user, now=now, arrived_e7=_arrived(request),
+                steps=_steps(request),
+            )  # fmt: skip
             _tell_confirmed(request, payment)
     except TROUBLE as error:
         messages.error(request, problem_sentence(error))
     return redirect("staff-money")
+
+
+def _steps(request: HttpRequest) -> int | None:
+    """Return how many steps the payment had on the page that was looked at; None where the page does not say."""
+    text = request.POST.get("steps", "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < MAX_STEPS_DIGITS else None
 
 
 def _arrived(request: HttpRequest) -> int | None:
@@ -173,7 +188,7 @@ def bank_file(request: HttpRequest, file_id: int) -> HttpResponse:
     lines = bank.look(file)
     sums = {
         outcome: (sum(line.outcome == outcome for line in lines),
-                  sum(line.item.amount_e7 for line in lines if line.outcome == outcome))
+                  sum(_worth_e7(line) for line in lines if line.outcome == outcome))
         for outcome in (bank.MATCHED, bank.NOTED, bank.UNPLACED, bank.DUPLICATE, bank.OUTGOING, bank.PENDING)
     }  # fmt: skip
     context = {
@@ -186,6 +201,13 @@ def bank_file(request: HttpRequest, file_id: int) -> HttpResponse:
     }
     privacy.note(request, accesslog.ACCOUNT, accounts={line.account for line in lines if line.account is not None})
     return render(request, "staff/bankfile.html", context)
+
+
+def _worth_e7(line: bank.Line) -> int:
+    """Return what a transfer adds to a sum: nothing in another currency, less than that when the bank takes it away."""
+    if line.item.currency != settings.MARKET_CURRENCY:
+        return 0
+    return -line.item.amount_e7 if line.why == TAKEN_BACK else line.item.amount_e7
 
 
 @never_cache

@@ -1,8 +1,9 @@
 """What the bank says has arrived: statements are read, shown, and booked when somebody of the staff says so.
 
 A transfer that names a deposit's reference is booked as what arrived, whatever was announced; what nobody can place waits for
-the staff. Whatever a file says twice, or two files say, is booked once. A transfer is tied to its deposit in the transaction
-that writes down what arrived: whoever decides about the deposit afterwards decides about that amount.
+the staff. Whatever a file says twice, or two files say, is booked once, and what only looks like that is left to the staff.
+A transfer is tied to its deposit in the transaction that writes down what arrived: whoever decides about the deposit
+afterwards decides about that amount.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from market.payments import operations
 from market.payments.booking import PaymentError, wallet_of
 from market.payments.formats import camt053, safexml
 from market.payments.models import BankFile, BankItem, Direction, Payment, State
-from market.payments.reasons import ASIDE_REASONS
+from market.payments.reasons import ASIDE_REASONS, TAKEN_BACK
 
 BOOKED_AT_ONCE = 500  # transfers of one call; more are booked by calling again
 QUERY_KEYS = 500  # keys of one query
@@ -46,7 +47,6 @@ _SENTENCES = {
 MATCHED, NOTED, UNPLACED, DUPLICATE, OUTGOING, PENDING = (
     "matched", "noted", "unplaced", "duplicate", "outgoing", "pending",
 )  # fmt: skip
-
 
 # Only the exchange's process books; two of its threads that did so at once would look at the same transfers.
 _one_at_a_time = threading.RLock()
@@ -143,29 +143,56 @@ def _items(file: BankFile) -> list[camt053.Item]:
     return [item for statement in _read(file.text.encode()).statements for item in statement.items]
 
 
+class _Known(NamedTuple):
+    """What transfers are compared with. All but ``payments``, ``by_hand`` and ``likes`` grow from transfer to transfer."""
+
+    payments: dict[str, Payment]  # by reference
+    by_hand: set[int]  # payments that no transfer is tied to
+    likes: set[str]  # of transfers in other files
+    seen: set[str]  # keys
+    told: dict[str, str]  # by ``like`` of this file's transfers: the statement that told of it first
+    used: set[int]  # payments
+
+
 def _lines(items: list[camt053.Item], file: BankFile) -> list[Line]:
-    keys = _rows(BankItem.objects.all(), "key", {item.key for item in items})
+    rows = _rows(BankItem.objects.all(), "key", {key for item in items for key in _keys(item)})
     elsewhere = BankItem.objects.exclude(file=file)
-    likes = {row.like for row in _rows(elsewhere, "like", {item.like for item in items if item.like})}
     ours = Payment.objects.select_related("account__user")
-    named = {name for item in items for name in item.references} | {item.end_to_end for item in items}
-    payments = {row.reference: row for row in _rows(ours, "reference", named - {""})}
-    seen = {row.key for row in keys if not _unfinished(row, file)}
-    again = {row.key: row for row in keys if _unfinished(row, file)}
-    by_hand = {row.pk for row in payments.values()} - {
-        row.payment_id for row in _rows(BankItem.objects.all(), "payment_id", {row.pk for row in payments.values()})
+    payments = {
+        row.reference: row for row in _rows(ours, "reference", {one for item in items for one in item.references})
     }
+    ids = {row.pk for row in payments.values()}
+    known = _Known(
+        payments,
+        by_hand=ids - {row.payment_id for row in _rows(BankItem.objects.all(), "payment_id", ids)},
+        likes={row.like for row in _rows(elsewhere, "like", {item.like for item in items if item.like})},
+        seen={row.key for row in rows if not _unfinished(row, file)},
+        told={},
+        used=set(),
+    )
+    again = {row.key: row for row in rows if _unfinished(row, file)}
+    # This file's own transfers tell themselves apart, one after the other, also once a part of them is booked.
+    whose = {row.key: row.like for row in rows if row.like and row.file_id != file.pk}
     lines: list[Line] = []
-    used: set[int] = set()
     for item in items:
-        line = _line(item, payments, used, by_hand, seen, likes)
+        counts = item.booked and (item.credit or item.reversal)
+        another = counts and whose.setdefault(item.key, item.like) != item.like
+        if another:
+            item = item._replace(key=camt053.another_key(item.key, item.like))
+        line = _line(item, known, another)
         if item.key in again:
             line = Line(item, MATCHED, payment=_of(again[item.key]), again=True)
         lines.append(line)
-        seen.add(item.key)
+        if counts:
+            known.seen.add(item.key)
+            known.told.setdefault(item.like, item.statement)
         if line.payment is not None:
-            used.add(line.payment.pk)
+            known.used.add(line.payment.pk)
     return lines
+
+
+def _keys(item: camt053.Item) -> tuple[str, str]:
+    return item.key, camt053.another_key(item.key, item.like)
 
 
 def _unfinished(row: BankItem, file: BankFile) -> bool:
@@ -192,44 +219,41 @@ def _rows(rows, field: str, values: Iterable[object]) -> list:  # type: ignore[n
     return found
 
 
-def _line(
-    item: camt053.Item,
-    payments: dict[str, Payment],
-    used: set[int],
-    by_hand: set[int],
-    seen: set[str],
-    likes: set[str],
-) -> Line:
+def _line(item: camt053.Item, known: _Known, another: bool) -> Line:
+    """Return what becomes of a transfer. ``another``: its key was another one's."""
     if not item.booked:
         return Line(item, PENDING)
-    if not item.credit:
+    if not item.credit and not item.reversal:
         return Line(item, OUTGOING)
-    if item.key in seen:
+    if item.key in known.seen:
         return Line(item, DUPLICATE)
-    named = [payments[name] for name in item.references if name in payments]
+    named = [known.payments[name] for name in item.references if name in known.payments]
     incoming = [payment for payment in named if payment.direction == Direction.IN]
     payment = incoming[0] if len(incoming) == 1 else None
     why = ""
-    if item.amount_e7 == 0 or item.currency != settings.MARKET_CURRENCY:
+    if not item.credit:
+        why = TAKEN_BACK
+    elif item.amount_e7 == 0 or item.currency != settings.MARKET_CURRENCY:
         why = "other_currency"
     elif item.amount_e7 > operations.MAX_AMOUNT_E7:
         why = "too_large"
     elif item.reversal:
         why = "reversal"
-    elif item.like in likes:
+    elif another:
+        why = "same_number"
+    elif item.like in known.likes or known.told.get(item.like, item.statement) != item.statement:
         why = "possible_duplicate"
     elif len(incoming) > 1:
         why = "several_references"
     elif payment is None:
-        paid_out = payments.get(item.end_to_end)
         why = "unknown_reference" if item.references else "no_reference"
-        if paid_out is not None and paid_out.state == State.SENT:
+        if any(one.direction == Direction.OUT and one.state == State.SENT for one in named):
             why = "payout_returned"
     elif wallet_of(payment.account) is None:
         why = "account_closed"
     if why or payment is None:
         return Line(item, UNPLACED, why)
-    if payment.pk in used or payment.pk not in by_hand or payment.state == State.REFUSED:
+    if payment.pk in known.used or payment.pk not in known.by_hand or payment.state == State.REFUSED:
         return Line(item, MATCHED, payment=payment, fresh=True)
     if payment.state == State.REQUESTED:
         return Line(item, MATCHED, payment=payment)
@@ -369,6 +393,9 @@ def _write_arrived(payment: Payment, item: camt053.Item) -> None:
 def assign(exchange: Exchange, *, item_id: int, account_index: int, by: User, now: datetime) -> Payment:
     """Book a transfer nobody could place into an account. Raise ``PaymentError``, ``Refusal``."""
     item = _open_item(item_id)
+    if item.why == TAKEN_BACK:
+        sentence = _("The bank has taken this money away again. Settle it with the member, then leave it aside.")
+        raise PaymentError("taken_back", "account", sentence)
     account = Account.objects.select_related("user").filter(index=account_index).first()
     if account is None or account.user_id is None or wallet_of(account) is None:
         raise PaymentError("unknown_account", "account", _("There is no such open account of a member."))

@@ -26,7 +26,7 @@ from market.payments.booking import PaymentError, booked, post, wallet_of
 from market.payments.formats import references
 from market.payments.formats.pain001 import CENT_E7
 from market.payments.models import OPEN, BankItem, Direction, Payment, State, Transition
-from market.payments.reasons import DEPOSIT_REASONS, WITHDRAWAL_REASONS
+from market.payments.reasons import DEPOSIT_REASONS, OTHER_ACCOUNT, WITHDRAWAL_REASONS
 
 MAX_AMOUNT_E7 = 100_000 * 10**7  # of one payment
 MAX_OPEN = 20  # of one account each way, so that nobody floods the staff's list
@@ -70,18 +70,9 @@ def request_withdrawal(
     cents_e7 = amount_e7 // CENT_E7 * CENT_E7
     if not 0 < cents_e7 <= MAX_AMOUNT_E7:
         raise PaymentError("invalid_amount", "amount", _("The amount must be at least one cent and at most 100,000."))
-    try:
-        iban = references.plain_iban(iban)
-    except ValueError as error:
-        sentence = _("This is not an IBAN: a digit or its length is wrong.")
-        raise PaymentError("invalid_iban", "iban", sentence) from error
-    try:
-        holder = references.bank_text(holder)
-    except ValueError as error:
-        sentence = _("Write the name as the bank has it, in Latin letters, at most 70.")
-        raise PaymentError("invalid_holder", "holder", sentence) from error
+    iban, holder = _bank_account(iban, holder)
     account = _open_account(account_index, closed=leaving)
-    payment = _asked_before(account, Direction.OUT, once, asked_e7=amount_e7, iban=iban)
+    payment = _asked_before(account, Direction.OUT, once, asked_e7=amount_e7, iban=iban, holder=holder)
     if payment is None:
         _check_flood(account, Direction.OUT)
         check_free(account_index, cents_e7)
@@ -215,17 +206,19 @@ def find(payment_id: int) -> Payment:
 
 
 def confirm(
-    exchange: Exchange, *, payment_id: int, by: User | None, now: datetime, arrived_e7: int | None = None
-) -> Payment:
+    exchange: Exchange, *, payment_id: int, by: User | None, now: datetime, arrived_e7: int | None = None,
+    steps: int | None = None,
+) -> Payment:  # fmt: skip
     """Confirm a payment, or, above the limit, be the first of two who do; ``arrived_e7``: what came of a deposit.
 
+    ``steps``: how many it had when it was looked at; since then it must not have changed.
     ``by`` None is the market itself, for the demo's play money. Raise ``PaymentError`` (already_decided,
     second_person, account_closed, …), ``Refusal``.
     """
     payment = find(payment_id)
     if payment.state == State.CONFIRMED and payment.seq is None:
         return _book(exchange, payment, now)
-    if payment.state not in OPEN:
+    if payment.state not in OPEN or steps not in (None, payment.steps):
         raise _decided()
     _check_person(payment, by)
     amount_e7 = payment.amount_e7
@@ -273,6 +266,40 @@ def refuse(exchange: Exchange, *, payment_id: int, by: User, reason: str, now: d
         raise PaymentError("account_closed", "account", sentence)
     move(payment, State.REFUSED, by=by, now=now, reason=reason, decided=True)
     return _give_back(exchange, payment)
+
+
+def pay_elsewhere(*, payment_id: int, iban: str, holder: str, by: User, now: datetime) -> Payment:
+    """Give a withdrawal that cannot be refused, because its account is closed, another bank account.
+
+    Whoever says which one is the first of two, whatever the amount; what was confirmed for the old one counts no more. Raise
+    ``PaymentError`` (invalid_iban, invalid_holder, already_decided, can_be_refused, forbidden).
+    """
+    payment = find(payment_id)
+    if payment.direction != Direction.OUT or payment.state not in OPEN:
+        raise _decided()
+    _check_person(payment, by)
+    if wallet_of(payment.account) is not None:
+        sentence = _("Refuse it: the money goes back into the wallet, and the member says where it is to go.")
+        raise PaymentError("can_be_refused", "payment", sentence)
+    payment.iban, payment.holder = _bank_account(iban, holder)
+    with transaction.atomic():
+        move(payment, State.SECOND, by=by, now=now, reason=OTHER_ACCOUNT, first_by=by.pk)
+        payment.save(update_fields=["iban", "holder"])  # by the instance: they are sealed
+    return payment
+
+
+def _bank_account(iban: str, holder: str) -> tuple[str, str]:
+    """Return IBAN and holder as banks take them; raise ``PaymentError``."""
+    try:
+        iban = references.plain_iban(iban)
+    except ValueError as error:
+        sentence = _("This is not an IBAN: a digit or its length is wrong.")
+        raise PaymentError("invalid_iban", "iban", sentence) from error
+    try:
+        return iban, references.bank_text(holder)
+    except ValueError as error:
+        sentence = _("Write the name as the bank has it, in Latin letters, at most 70.")
+        raise PaymentError("invalid_holder", "holder", sentence) from error
 
 
 def _check_person(payment: Payment, by: User | None) -> None:

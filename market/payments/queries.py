@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 import orjson
+from django.conf import settings
 from django.db.models import Exists, OuterRef, QuerySet
 
 from market.households.models import User
 from market.payments.models import OPEN, BankFile, BankItem, Direction, Payment, PayoutFile, State, Transition
+from market.payments.reasons import TAKEN_BACK
 
 MAX_LIST = 500  # rows of a staff list; the oldest come first, so that nothing is overlooked
 RECENT = 20
@@ -26,6 +29,11 @@ class Placeable(NamedTuple):
     iban: str
     text: str
 
+    @property
+    def bookable(self) -> bool:
+        """Return whether it can be booked into an account: not what the bank took away, nor what is no money here."""
+        return self.why != TAKEN_BACK and self.currency == settings.MARKET_CURRENCY and self.amount_e7 > 0
+
 
 class Step(NamedTuple):
     """A transition with the name of the member of staff, "" for the member or the market itself."""
@@ -37,10 +45,10 @@ class Step(NamedTuple):
 
 
 def payments_of(
-    account_index: int, *, direction: str | None = None, before: int | None = None, limit: int = MAX_LIST
+    accounts: Collection[int], *, direction: str | None = None, before: int | None = None, limit: int = MAX_LIST
 ) -> list[Payment]:
-    """Return the payments of an account, newest first, those before an id when it is given."""
-    rows = Payment.objects.filter(account__index=account_index).select_related("account__user", "file")
+    """Return the payments of accounts (all numbers of one home), newest first, those before an id when it is given."""
+    rows = Payment.objects.filter(account__index__in=accounts).select_related("account__user", "file")
     if direction is not None:
         rows = rows.filter(direction=direction)
     if before is not None:

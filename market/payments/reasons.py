@@ -18,7 +18,9 @@ ASIDE_REASONS = {
     "not_ours": _("Not meant for a member"),
     "returned": _("Sent back to the payer"),
     "duplicate": _("The same transfer again"),
+    "settled": _("Settled with the member"),
 }
+TAKEN_BACK = "taken_back"  # the bank had credited it before; no account gets it a second time
 # Why an incoming transfer was not booked by itself.
 WHY = {
     "no_reference": _("It names no reference of ours."),
@@ -26,14 +28,18 @@ WHY = {
     "several_references": _("It names several references."),
     "other_currency": _("It is in another currency."),
     "possible_duplicate": _("The bank has sent the same transfer in another statement."),
+    "same_number": _("The bank has sent another transfer under the same number."),
     "too_large": _("It is more than a payment may be."),
     "refused": _("Somebody of the staff refused the deposit it was tied to."),
     "reversal": _("The bank takes a booking back."),
+    TAKEN_BACK: _("The bank takes it away again. If it was booked, it is in a wallet all the same."),
     "booked_by_hand": _("Its deposit was confirmed by hand with another amount."),
     "account_closed": _("Its account is closed."),
     "payout_returned": _("A payout came back."),
 }
+OTHER_ACCOUNT = "other_account"  # somebody of the staff said to which one
 _BY_THE_MARKET = {
+    OTHER_ACCOUNT: _("To another bank account"),
     "insufficient_funds": _("Too little free money"),
     "account_closed": _("The account is closed"),
     "file_void": _("Its file is void"),

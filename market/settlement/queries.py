@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from django.db.models import Count, F, Max, Sum
+from django.db.models import Count, F, Max, QuerySet, Sum
 
 from market.engine.commands import SettleRow
 from market.engine.contracts import contract_name
@@ -42,7 +42,7 @@ class ContractState(NamedTuple):
 
 
 class Line(NamedTuple):
-    """One account in one settled contract; ``seq`` is the ledger's settle entry."""
+    """One account in one settled contract; ``seq`` is the ledger's settle entry, or the newest that corrects it."""
 
     seq: int
     at_ms: int
@@ -266,8 +266,21 @@ def state(exchange: Exchange, contract: str) -> str:
 
 def line(account: int, contract: str) -> Line | None:
     """Return an account's settlement in one contract, or None when it is not settled yet."""
+    return _line_in(SettlementLine.objects.filter(account=account, contract=contract))
+
+
+def newest_line(account: int, contract: str) -> Line | None:
+    """Return an account's settlement in one contract as it stands, or None when it is not settled yet.
+
+    ``seq`` is that of the correction that changed it last, where there is one; it may have begun with one.
+    """
+    changed = Adjustment.objects.filter(account=account, contract=contract).order_by("-seq")
+    return _line_in(changed) or line(account, contract)
+
+
+def _line_in(rows: QuerySet[Any]) -> Line | None:
     fields = ("seq", "at_ms", "contract", "area", *SettleRow._fields)
-    row = SettlementLine.objects.filter(account=account, contract=contract).values_list(*fields).first()
+    row = rows.values_list(*fields).first()
     return None if row is None else Line(*row[:4], SettleRow(*row[4:]))
 
 

@@ -27,7 +27,7 @@ from market.metering.formats.values import Value
 from market.metering.models import Reading
 from market.metering.operations import ReadingIn, record_readings
 from market.settlement import queries as settlement
-from market.settlement.operations import adjust_due, finalise_due, settle_due
+from market.settlement.operations import FINAL_GRACE_MS, adjust_due, finalise_due, settle_due
 from tests.bank import pay_out
 from tests.factories import PARAMS, Market, running_market
 
@@ -47,7 +47,7 @@ class Scene:
         self.olga = households.create_person(username="olga", password=None, role=Role.OPERATOR)
         self.rita = households.create_person(username="rita", password=None, role=Role.REGULATOR)
         self.account = households.open_account(self.exchange, now=JOINED, user=self.mia, area="LV1.1").index
-        market.member("LV1.1")
+        self.other = market.member("LV1.1")
         self.contract = market.contract()
         market.clock.advance(minutes=30)
         market.member("LV1.2", deposit_e7=0)
@@ -221,6 +221,47 @@ def test_a_line_of_the_statement_can_be_contested_once_it_is_settled(scene: Scen
     assert scene.contest(kind="reading").pk != asked.pk
 
 
+def test_a_line_can_be_contested_anew_once_it_was_corrected(scene: Scene) -> None:
+    scene.market.clock.advance(minutes=120)
+    settle_due(exchange=scene.exchange, now_ms=scene.market.clock.at_ms)
+    asked = scene.contest(kind="line")
+    scene.accept(asked)
+    assert why(scene.contest, kind="line") == "already_contested"
+    assert adjust_due(exchange=scene.exchange).accounts == 1
+    again = scene.contest(kind="line")
+    assert (ledger.entry(again.seq)["type"], again.import_wh) == ("adjust", 700)
+    assert why(scene.contest, kind="line") == "already_contested"
+
+
+def test_a_line_that_begins_with_a_correction_can_be_contested(scene: Scene) -> None:
+    scene.market.clock.advance(minutes=120)
+    # Without an estimate a home that neither traded nor answered has no row.
+    settle_due(exchange=scene.exchange, now_ms=scene.market.clock.at_ms)
+    other = households.create_person(username="lea", password=None)
+    late = scene.other
+    assert settlement.line(late, scene.contract) is None
+    households.Account.objects.create(
+        index=late,
+        account_id="0" * 32,
+        user=other,
+        area="LV1.1",
+        salt=b"",
+        identity="",
+        connection="",
+        opened_at=JOINED,
+    )
+    reading = ReadingIn(late, 900, 0)
+    record_readings(
+        exchange=scene.exchange, contract=scene.contract, area="LV1.1", readings=[reading],
+        now_ms=scene.market.clock.at_ms,
+    )  # fmt: skip
+    assert adjust_due(exchange=scene.exchange).accounts == 1
+    asked = operations.contest(
+        account_index=late, now=NOW, kind="line", contract=scene.contract, code="meter_shows_other", text=""
+    )
+    assert ledger.entry(asked.seq)["type"] == "adjust"
+
+
 def test_what_metering_does_not_take_is_not_answered(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = scene.contest()
     assert why(scene.accept, asked, import_wh=1_000) == "nothing_to_change"
@@ -351,6 +392,9 @@ def test_texts_are_sealed_committed_to_and_never_changed(scene: Scene) -> None:
         scene.market.member("LV1.2", deposit_e7=0)
         settle_due(exchange=scene.exchange, now_ms=scene.market.clock.at_ms)
         pay_out(scene.exchange, user=scene.mia, now=NOW)
+        assert why(erasure.erase, user=scene.mia) == "provisional"
+        scene.market.clock.advance(ms=PARAMS.final_after_min * 60_000 + FINAL_GRACE_MS)
+        assert finalise_due(exchange=scene.exchange, now_ms=scene.market.clock.at_ms) > 0
         erasure.erase(user=scene.mia)
     finally:
         guards.remove(connection)

@@ -70,7 +70,7 @@ class World:
         self.staff = [households.create_person(username=f"staff{n}{m}", password=None, role=Role.STAFF) for m in (0, 1)]
         self.n = n
         self.sent: Counter[str] = Counter()
-        self.files: dict[int, dict[str, int]] = {}  # what the bank says has come: amounts by transfer, by file
+        self.files: dict[int, list[tuple[str, str, int]]] = {}  # what the bank says has come: transfers by file
 
     def payments(self) -> list[Payment]:
         return list(Payment.objects.filter(account__index=self.account).order_by("pk"))
@@ -111,7 +111,7 @@ class World:
         data = statement(*entries or [entry("1.00", direction="DBIT")], id=f"S{self.n}{name}")
         file = bank.take(data=data, by=self.staff[0], now=NOW)
         items = [item for one in camt053.read(data).statements for item in one.items if item.credit]
-        self.files[file.pk] = {item.key: item.amount_e7 for item in items}
+        self.files[file.pk] = [(item.key, item.like, item.amount_e7) for item in items]
         return file
 
     def waiting(self) -> list[BankFile]:
@@ -239,14 +239,15 @@ class World:
         for file in self.waiting():
             bank.book(self.exchange, file_id=file.pk, by=self.staff[0], now=NOW)
         items = {item.key: item for item in BankItem.objects.filter(file__in=self.files).select_related("payment")}
-        said: dict[str, set[int]] = {}
-        for transfers in self.files.values():
-            for key, amount_e7 in transfers.items():
-                said.setdefault(key, set()).add(amount_e7)
-        assert set(items) == set(said), "nothing that came is lost, nothing came from nowhere"
+        # A transfer is the number the bank gave it and what it is like: the same number for another one hides nothing.
+        said = {(key, like): amount_e7 for transfers in self.files.values() for key, like, amount_e7 in transfers}
+        keys = {key for key, _ in said}
+        whose = {key if key in items and items[key].like == like else camt053.another_key(key, like): amount_e7
+                 for (key, like), amount_e7 in said.items()}  # fmt: skip
+        assert keys <= set(items) and set(items) == set(whose), "nothing that came is lost, nothing came from nowhere"
         used: Counter[int] = Counter()
         for key, item in items.items():
-            assert item.amount_e7 in said[key]
+            assert item.amount_e7 == whose[key]
             if item.state != BankItem.BOOKED:
                 assert item.payment is None
                 continue

@@ -54,9 +54,9 @@ from market.metering.operations import ReadingIn, record_batches
 from market.notices import operations as notices
 from market.pages.authforms import PasskeyForm
 from market.payments import operations as payments
-from market.settlement.operations import settle_due
+from market.settlement.operations import FINAL_GRACE_MS, adjust_due, finalise_due, settle_due
 from tests.bank import pay_out
-from tests.factories import DEPOSIT_E7, Market, running_market
+from tests.factories import DEPOSIT_E7, PARAMS, Market, running_market
 from tests.integration.coats import let_readers_end, traces, unpacked
 from tests.integration.witness_http import wait_for
 
@@ -261,6 +261,12 @@ def test_nothing_readable_is_left_and_every_check_passes(
 
         (paid,) = pay_out(market.exchange, user=user, now=now(market))
         assert ledger.entry(paid.seq)["reason"] == "withdrawal"
+        with pytest.raises(HouseholdError, match="provisional"):
+            erasure.erase(user=user)
+        market.clock.advance(ms=PARAMS.final_after_min * 60_000 + FINAL_GRACE_MS)
+        settle_due(exchange=market.exchange, now_ms=market.clock.at_ms)
+        adjust_due(exchange=market.exchange)
+        finalise_due(exchange=market.exchange, now_ms=market.clock.at_ms)
         done = erasure.erase(user=User.objects.get(pk=user.pk))
         assert (done.accounts, done.sessions) == ([account], 1)
         entry = ledger.entry(Account.objects.get(index=account).opened_seq)

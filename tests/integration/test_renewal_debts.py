@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.test import override_settings
+from django.test import Client, override_settings
 
 from market.disputes import operations as disputes
 from market.disputes import queries as dispute_queries
@@ -20,7 +20,9 @@ from market.households import renewal
 from market.households.models import Account, Renewal, Role
 from market.households.operations import HouseholdError
 from market.metering.operations import ReadingIn, record_batches
+from market.pages.templatetags.market import money
 from market.payments import operations as payments
+from market.payments.formats import references
 from market.settlement.operations import adjust_due, settle_due
 from market.settlement.waiting import DEADLINE_MS
 from tests.factories import Market, running_market
@@ -108,6 +110,21 @@ def test_who_owes_under_an_earlier_number_takes_nothing_out_until_it_is_paid(sce
     assert scene.balance(scene.new).free_e7 == before_e7 - owed_e7
     assert scene.withdraw(EUR).seq is not None
     assert not renewal.under_way(scene.mia)
+
+
+def test_payments_and_debts_of_an_earlier_number_are_shown(scene: Scene, client: Client) -> None:
+    asked = payments.request_deposit(account_index=scene.new, amount_e7=EUR, now=NOW)
+    scene.new = scene.renew(days=2)
+    client.force_login(scene.mia)
+    html = client.get("/money").content.decode()
+    assert references.grouped(asked.reference) in html and ">Owed<" not in html
+    listed = client.get("/api/v1/me/deposits").json()["results"]
+    assert [one["reference"] for one in listed] == [asked.reference]
+    owed_e7 = scene.owe()
+    assert scene.balance(scene.new).arrears_e7 == 0
+    html = client.get("/money").content.decode()
+    assert f'Owed</dt><dd class="bad">{money(owed_e7)}' in html
+    assert "Pay what is owed under an earlier number" in html
 
 
 def test_a_debt_is_paid_as_far_as_the_money_goes(scene: Scene) -> None:

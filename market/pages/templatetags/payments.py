@@ -25,6 +25,8 @@ OUT_WORDS = {
     "refused": (_("refused, back in your wallet"), "bad"),
     "sent": (_("given to the bank"), "good"),
 }
+KEPT = _("refused, it never left your wallet")
+ON_ITS_WAY_BACK = _("refused, on its way back into your wallet")
 OUTCOMES = {
     "matched": (_("will be booked"), "good"),
     "noted": (_("was confirmed by hand"), ""),
@@ -49,6 +51,8 @@ register.filter("why", why_text)
 @register.filter
 def state_word(payment) -> str:  # type: ignore[no-untyped-def]
     """Return what a payment's state means to its member."""
+    if payment.direction == "out" and payment.state == "refused" and payment.returned_seq is None:
+        return str(KEPT if payment.seq is None else ON_ITS_WAY_BACK)
     return str((IN_WORDS if payment.direction == "in" else OUT_WORDS)[payment.state][0])
 
 

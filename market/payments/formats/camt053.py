@@ -19,14 +19,18 @@ NAMESPACE = re.compile(r"\{urn:iso:std:iso:20022:tech:xsd:camt\.053\.001\.(02|08
 MAX_ITEMS = 10_000
 MAX_TEXT = 1_000  # characters of a remittance text that are kept
 MAX_AMOUNT_E7 = 2**53 - 1
+NO_REFERENCE = ("", "NONREF", "NOTPROVIDED")  # what banks write where they have none
 _AMOUNT = re.compile(r"[0-9]{1,13}(?:\.([0-9]{1,5}))?", re.ASCII)
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 
 
 class Item(NamedTuple):
-    """One payment on a statement. ``key`` is the same whenever the bank sends it again, ``like`` in any statement."""
+    """One payment on a statement. ``key`` is the same whenever the bank sends it again, ``like`` in any statement.
 
-    key: str  # 64 hex digits: account, statement, servicer's reference, entry
+    Banks use a statement's number again and give entries no reference: the same ``key`` with another ``like`` is another one.
+    """
+
+    key: str  # 64 hex digits: account, statement and page, servicer's reference, entry
     like: str  # 64 hex digits: account, amount, date and servicer's reference, or else end-to-end id, IBAN and text
     amount_e7: int
     currency: str
@@ -39,6 +43,7 @@ class Item(NamedTuple):
     payer: str
     payer_iban: str
     text: str
+    statement: str  # its number and page
 
 
 class Statement(NamedTuple):
@@ -68,7 +73,8 @@ def read(data: bytes) -> BankFile:
     body = root.find("BkToCstmrStmt")
     if body is None:
         raise UnreadableFile("file_kind", "there is no bank-to-customer statement in it")
-    statements = tuple(_statement(found) for found in body.findall("Stmt"))
+    page = _text(body, "GrpHdr/MsgPgntn/PgNb")
+    statements = tuple(_statement(found, page) for found in body.findall("Stmt"))
     if not statements:
         raise UnreadableFile("file_malformed", "there is no statement in it")
     if sum(len(one.items) for one in statements) > MAX_ITEMS:
@@ -100,16 +106,24 @@ def _amount(element: Element | None) -> tuple[int, str]:
     return amount_e7, element.get("Ccy", "")
 
 
-def _statement(stmt: Element) -> Statement:
+def _statement(stmt: Element, page: str) -> Statement:
     id = _text(stmt, "Id")
     account = _text(stmt, "Acct/Id/IBAN").replace(" ", "").upper() or _text(stmt, "Acct/Id/Othr/Id")
     if not id or not account:
         raise UnreadableFile("file_malformed", "a statement has no id or no account")
+    # A long one comes in pages of one number (a message each, or each a statement), and each counts its entries anew.
+    page = (_text(stmt, "StmtPgntn/PgNb") or page).lstrip("0")
+    number = id if page in ("", "1") else f"{id}/{page}"
     items: list[Item] = []
     seen: Counter[tuple[str, str]] = Counter()
     for entry in stmt.findall("Ntry"):
-        items += _items(entry, id, account, seen)
+        items += _items(entry, number, account, seen)
     return Statement(id, account, _text(stmt, "Acct/Ccy"), tuple(items))
+
+
+def another_key(key: str, like: str) -> str:
+    """Return the key of a transfer whose own one was another's before."""
+    return _digest(key, like)
 
 
 def _digest(*parts: object) -> str:
@@ -144,7 +158,7 @@ def _items(entry: Element, statement: str, account: str, seen: Counter[tuple[str
         payer_iban = _text(detail, "RltdPties/DbtrAcct/Id/IBAN")
         said = text or " ".join(structured)[:MAX_TEXT] or _text(entry, "AddtlNtryInf")
         # A bank that gives no reference may send a transfer of the day again in the statement of the week.
-        like = _digest(account, servicer, amount_e7, date, n) if servicer else _digest(
+        like = _digest(account, servicer, amount_e7, date, n) if servicer not in NO_REFERENCE else _digest(
             account, "", amount_e7, date, end_to_end, payer_iban, said
         )  # fmt: skip
         found.append(
@@ -162,6 +176,7 @@ def _items(entry: Element, statement: str, account: str, seen: Counter[tuple[str
                 payer=payer,
                 payer_iban=payer_iban,
                 text=said,
+                statement=statement,
             )
         )
     return found

@@ -9,7 +9,10 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 
 from market.disputes.models import Dispute
+from market.households import erasure
+from market.households.models import Role
 from market.metering.operations import ReadingIn, record_readings
+from market.pages.templatetags.payments import state_word
 from market.payments import operations, queries
 from market.payments.models import BankItem, Payment
 from tests.bank import BANK, entry, statement
@@ -123,6 +126,59 @@ def test_a_statement_is_read_and_then_booked_or_discarded(town: Town) -> None:
     assert "is in the wallet of account" in town.sam.html("/staff/money")
     for bad in (b"", b"<!DOCTYPE x><x/>", b"\xff\xfe", b"<x/>"):
         assert upload(town, bad).status_code == 422
+
+
+def test_what_no_account_can_get_is_only_left_aside(town: Town) -> None:
+    away = entry("7.00", "booked by mistake", ref="91", direction="DBIT", reversal=True)
+    response = upload(town, statement(away, entry("9.00", "hello", ref="92", currency="USD"), id="AWAY"))
+    html = town.sam.html(response["Location"])
+    # Another currency adds nothing to a sum of ours.
+    assert re.search(r"has to be placed by hand</dt><dd>2<small>-[^<]*7\.00[^<]*</small>", html.replace("−", "-"))
+    town.sam.post(response["Location"] + "/decide", page=response["Location"], decision="book")
+    assert "The bank takes it away again." in town.sam.html("/staff/money")
+    for item in BankItem.objects.filter(state="open"):
+        form = re.search(
+            rf'<form action="/staff/money/transfers/{item.pk}".*?</form>', town.sam.html("/staff/money"), re.S
+        )
+        assert form and 'value="aside"' in form[0] and 'value="assign"' not in form[0]
+        town.sam.post(f"/staff/money/transfers/{item.pk}", page="/staff/money", decision="aside", reason="settled")
+    assert not BankItem.objects.filter(state="open").exists()
+
+
+def test_a_withdrawal_of_a_closed_account_is_sent_elsewhere(town: Town) -> None:
+    gone = town.person("gone", area="LV1.1")
+    erasure.close_and_pay_out(town.exchange, user=gone.user, now=NOW, iban=BANK, holder="Gone")
+    payment = Payment.objects.get(account__index=gone.account)
+    address = f"/staff/money/payments/{payment.pk}"
+
+    def shown() -> str:
+        form = re.search(rf'<form action="{address}".*?</form>', town.sam.html("/staff/money"), re.S)
+        assert form
+        return form[0]
+
+    assert 'value="elsewhere"' in shown() and 'value="refuse"' not in shown()
+    assert f'name="steps" value="{payment.steps}"' in shown()
+    wrong = {"decision": "elsewhere", "iban": "NL91", "holder": "Gone"}
+    town.sam.post(address, page="/staff/money", **wrong)
+    assert "This is not an IBAN" in town.sam.html("/staff/money")
+    town.sam.post(address, page="/staff/money", **wrong | {"iban": OUT["out-iban"]})
+    assert "Somebody else of the staff confirms the other bank account." in town.sam.html("/staff/money")
+    assert OUT["out-iban"] in shown() and "You have confirmed it." in shown()
+    sue = town.person("sue", role=Role.STAFF)
+    sue.post(address, page="/staff/money", decision="confirm", steps=str(payment.steps))
+    assert "This payment has been decided already." in sue.html("/staff/money"), "the page is from before"
+    sue.post(address, page="/staff/money", decision="confirm", steps=str(payment.steps + 1))
+    assert operations.find(payment.pk).state == "confirmed"
+
+
+def test_a_refused_withdrawal_says_where_the_money_is() -> None:
+    words = [
+        state_word(Payment(direction="out", state="refused", seq=seq, returned_seq=back))
+        for seq, back in ((None, None), (5, None), (5, 6))
+    ]
+    assert words == [
+        "refused, it never left your wallet", "refused, on its way back into your wallet", "refused, back in your wallet",
+    ]  # fmt: skip
 
 
 def test_what_the_staff_sees_of_a_person_is_noted(town: Town) -> None:
