@@ -16,6 +16,7 @@ from ledger import queries as ledger_queries
 from ledger import witnessing
 from market.engine.commands import SetParams
 from market.engine.engine import Engine
+from market.engine.reasons import decision_of
 from market.exchange import queries as exchange_queries
 from market.exchange.exchange import Exchange
 from market.grid import words
@@ -386,7 +387,9 @@ def decision(seq: int) -> Told | None:
 
 
 def _told(rows: list[Decision]) -> list[Told]:
-    entries = {seq: orjson.loads(leaf) for seq, leaf in ledger_queries.leaves_of([row.seq for row in rows])}
+    leaves = ledger_queries.leaves_of([row.seq for row in rows])
+    # Entries of accounts opened and money moved have commitments and reasons of their own, which are about something else.
+    entries = {seq: entry for seq, leaf in leaves if decision_of(entry := orjson.loads(leaf))}
     said = words.said(entries.values(), {row.seq: row.note for row in rows})
     found = []
     for row in rows:

@@ -80,7 +80,7 @@ def _record(words: Words) -> dict[str, str] | None:
 
 
 def said(entries: Iterable[Mapping[str, Any]], notes: Mapping[int, str]) -> dict[int, Said]:
-    """Return the words beside ledger entries by ``seq``, held against them. ``notes``: words from before commitments."""
+    """Return the words beside entries of decisions by ``seq``, held against them. ``notes``: those from before commitments."""
     by_commitment = {str(entry["commitment"]): int(entry["seq"]) for entry in entries if "commitment" in entry}
     found = {seq: Said(text, BESIDE) for seq, text in notes.items() if text}
     found |= {seq: Said("", MISSING, commitment) for commitment, seq in by_commitment.items()}

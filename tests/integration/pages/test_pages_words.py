@@ -162,6 +162,21 @@ def test_a_resumption_and_a_confirmed_inverter_say_why_too(town: Town) -> None:
     assert (resumed["on"], resumed["reason"]) == (0, "resumed")
 
 
+def test_an_opened_account_and_money_that_came_have_no_words_to_miss(town: Town) -> None:
+    """Their entries have commitments and reasons that are about something else."""
+    sam, index = town.sam.user, town.bob.account
+    assert sam is not None and index is not None
+    opened = next(entry for entry in ledger.entries(0, 200) if entry["type"] == "account" and entry["account"] == index)
+    paid = next(entry for entry in ledger.entries(0, 200) if entry["type"] == "fund" and entry["account"] == index)
+    assert opened["commitment"] and paid["reason"]
+    for entry, kind, values in ((opened, "account", {"area": "LV1.1"}), (paid, "deposit", {"amount_e7": 1})):
+        grid.note_entry(seq=int(entry["seq"]), at_ms=0, by=sam, kind=kind, target=str(index), values=values)
+        told = queries.decision(int(entry["seq"]))
+        assert told is not None and (told.reason, told.said) == ("", None)
+    html = town.sam.html("/staff")
+    assert "words missing" not in html and "not on the ledger" not in html
+
+
 def test_the_opening_of_a_market_says_so_in_each_decision(town: Town) -> None:
     opening = [entry for entry in ledger.entries(0, 100) if entry["type"] in ("params", "fee", "capacity", "tariff")]
     assert {entry["type"] for entry in opening if entry.get("reason") == "opening"} == {
