@@ -8,7 +8,7 @@ from django.conf import settings
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.urls import path
+from django.urls import path, reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
@@ -19,6 +19,7 @@ from market.exchange.outcomes import CommitFailed, NotRunning, Overloaded
 from market.households import queries as households
 from market.households.models import Role
 from market.households.operations import HouseholdError
+from market.pages.again import freshly, typed
 from market.pages.context import market_now, running_exchange
 from market.pages.forms import new_once
 from market.pages.moneyforms import DepositForm, WithdrawalForm
@@ -66,6 +67,7 @@ def put_in(request: HttpRequest) -> HttpResponse:
 @never_cache
 @only_for(Role.HOUSEHOLD)
 @require_POST
+@freshly(back="money")
 def take_out(request: HttpRequest) -> HttpResponse:
     """Set money aside for a transfer to the member's bank account."""
     mine = households.account_of(request.user)
@@ -127,7 +129,7 @@ def _show(
         "balance": exchange_queries.balance(mine.index),
         "security_e7": exchange_queries.security(mine.index),
         "deposit": deposit or DepositForm(),
-        "withdrawal": withdrawal or WithdrawalForm(),
+        "withdrawal": withdrawal or WithdrawalForm(initial=typed(request, reverse("take-out"), prefix="out")),
         "announced": [one for one in payments if one.direction == Direction.IN and one.state in OPEN],
         "payments": payments,
         "bank": {"iban": settings.BANK_IBAN, "holder": settings.BANK_HOLDER},
