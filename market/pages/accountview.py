@@ -46,7 +46,8 @@ def show(
     context: dict[str, Any] = {
         "profile": profile or profile_form(initial=initial),
         "confirmed": emails.confirmed(user),
-        "key_form": key_form or KeyForm(role=user.role, initial=typed(request, reverse("make-key"), many=("scopes",))),
+        "key_form": key_form
+        or KeyForm(role=user.role, initial=typed(request, reverse("make-key"), many=("scopes",), at="make-key")),
         "new_key": new_key,
         "keys": [(key, _scope_words(key)) for key in queries.keys_of(user)],
         "account": mine,

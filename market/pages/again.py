@@ -18,6 +18,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect
 from django.urls import reverse
+from django.utils.html import format_html
 from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 
@@ -77,10 +78,13 @@ def _keep(request: HttpRequest) -> None:
     request.session[KEPT] = [request.path, time.time(), sealed]
 
 
-def typed(request: HttpRequest, sent_to: str, *, prefix: str = "", many: tuple[str, ...] = ()) -> dict[str, Any]:
+def typed(
+    request: HttpRequest, sent_to: str, *, prefix: str = "", many: tuple[str, ...] = (), at: str = ""
+) -> dict[str, Any]:
     """Return what a person had filled in when they were asked who they are, this once, and say that nothing was sent.
 
-    ``sent_to``: the address of the form; ``prefix``: of the names of its fields; ``many``: fields with several values.
+    ``sent_to``: the address of the form; ``prefix``: of the names of its fields; ``many``: fields with several values; ``at``:
+    the id of the form's heading, where it stands far down.
     Returns {} where nothing was kept, and while they have not shown who they are.
     """
     path, at_s, sealed = request.session.get(KEPT) or ("", 0.0, "")
@@ -89,7 +93,9 @@ def typed(request: HttpRequest, sent_to: str, *, prefix: str = "", many: tuple[s
     del request.session[KEPT]
     if time.time() - at_s > KEPT_S:
         return {}
-    messages.info(request, _("Thank you. Nothing was sent meanwhile: look at it once more, and send it."))
+    sentence = _("Thank you. Nothing was sent meanwhile: look at it once more, and send it.")
+    link = format_html(' <a href="#{}">{}</a>', at, _("To the form")) if at else ""
+    messages.info(request, format_html("{}{}", sentence, link))
     fields = QueryDict(keystore.unseal(sealed, PLACE))
     start = f"{prefix}-" if prefix else ""
     return {

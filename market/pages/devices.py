@@ -116,7 +116,7 @@ def _show(
     context: dict[str, Any] = {
         "account": queries.account_of(request.user),
         "devices": own,
-        "form": form or DeviceForm(initial=typed(request, reverse("register-device"))),
+        "form": form or DeviceForm(initial=typed(request, reverse("register-device"), at="register")),
         "made": made,
     }
     return render(request, "account/devices.html", context, status=200 if form is None else 422)
@@ -140,7 +140,8 @@ def _show_waiting(
         "tab": "devices",
         "waiting": found,
         "substations": devices.substations(),
-        "form": form or SubstationForm(areas=_areas(), initial=typed(request, reverse("register-substation"))),
+        "form": form
+        or SubstationForm(areas=_areas(), initial=typed(request, reverse("register-substation"), at="substations")),
         "made": made,
     }
     return render(request, "operator/devices.html", context, status=200 if form is None else 422)

@@ -129,7 +129,7 @@ def _show(
         "balance": exchange_queries.balance(mine.index),
         "security_e7": exchange_queries.security(mine.index),
         "deposit": deposit or DepositForm(),
-        "withdrawal": withdrawal or WithdrawalForm(initial=typed(request, reverse("take-out"), prefix="out")),
+        "withdrawal": withdrawal or WithdrawalForm(initial=typed(request, reverse("take-out"), prefix="out", at="out")),
         "announced": [one for one in payments if one.direction == Direction.IN and one.state in OPEN],
         "payments": payments,
         "bank": {"iban": settings.BANK_IBAN, "holder": settings.BANK_HOLDER},

@@ -26,7 +26,7 @@ IBAN = "DE02120300000000202051"
 
 
 @pytest.fixture(autouse=True)
-def no_limits() -> Iterator[None]:
+def no_limits(db: None) -> Iterator[None]:
     cache.clear()
     yield
     cache.clear()
@@ -64,6 +64,7 @@ def test_a_key_is_made_by_who_has_just_shown_who_they_are(town: Town) -> None:
     page = come_back(visitor, answer)
     assert keys(visitor.user) == 0, "nothing is sent for them"
     assert 'value="My &lt;own&gt; script"' in page and "Nothing was sent meanwhile" in page
+    assert '<a href="#make-key">To the form</a>' in page
     assert len([box for box in checked(page) if "read" in box or "trade" in box]) == 2
     once = re.search(r'name="once" value="([0-9a-f]{32})"[^>]*>\s*<div class="field">\s*<label for="id_name"', page)
     assert once, "the token of this showing"

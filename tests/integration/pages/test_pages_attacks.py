@@ -28,7 +28,7 @@ PAGES = ("/", "/sign-in", "/sign-up", "/password/reset", "/account", "/account/s
 
 
 @pytest.fixture(autouse=True)
-def no_limits() -> Iterator[None]:
+def no_limits(db: None) -> Iterator[None]:
     cache.clear()
     yield
     cache.clear()

@@ -28,7 +28,7 @@ NEW_HOME = {
 
 
 @pytest.fixture(autouse=True)
-def forget_failures() -> None:
+def forget_failures(db: None) -> None:
     cache.clear()
     figures.clear()
 

@@ -30,7 +30,7 @@ PROXY = "10.0.0.1"
 
 
 @pytest.fixture(autouse=True)
-def no_limits() -> Iterator[None]:
+def no_limits(db: None) -> Iterator[None]:
     cache.clear()
     yield
     cache.clear()

@@ -34,7 +34,7 @@ class HeldBackend(EmailBackend):
 
 
 @pytest.fixture(autouse=True)
-def no_limits() -> Iterator[None]:
+def no_limits(db: None) -> Iterator[None]:
     cache.clear()
     HELD.clear()
     yield

@@ -29,7 +29,7 @@ FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.
 
 
 @pytest.fixture(autouse=True)
-def no_limits() -> Iterator[None]:
+def no_limits(db: None) -> Iterator[None]:
     """Let no test stand in the way of the next: attempts are counted in the cache."""
     cache.clear()
     yield

@@ -22,7 +22,7 @@ NEW_PASSWORD = "rain behind the hill"
 
 
 @pytest.fixture(autouse=True)
-def no_limits() -> Iterator[None]:
+def no_limits(db: None) -> Iterator[None]:
     """Let no test stand in the way of the next: attempts are counted in the cache."""
     cache.clear()
     yield
