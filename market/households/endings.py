@@ -22,10 +22,12 @@ LOOK_EVERY_S = 1.0
 LOOKED_BACK = timedelta(seconds=60)  # a row may be seen later than others made after it: who made it had not committed
 KEPT = timedelta(hours=1)  # of a row; a process that was away longer begins anew and has nothing open
 MAX_ROWS = 10_000  # of one look
+LOOKS_A_CLEARING = 600
 STOP_TIMEOUT_S = 5.0
 
 log = logging.getLogger(__name__)
 _listeners: list[Callable[[int], None]] = []
+_told: set[int] = set()  # rows of this process
 
 
 def listen(fn: Callable[[int], None]) -> None:
@@ -42,10 +44,8 @@ def unlisten(fn: Callable[[int], None]) -> None:
 
 def ended(user_id: int) -> None:
     """Say that something of a person has ended; who listens hears of it when the transaction under way has committed."""
-    now = timezone.now()
     with transaction.atomic():
-        Ending.objects.filter(at__lt=now - KEPT).delete()
-        Ending.objects.create(user=user_id, at=now)
+        _told.add(Ending.objects.create(user=user_id, at=timezone.now()).pk)
         transaction.on_commit(partial(_tell, user_id))
 
 
@@ -56,9 +56,10 @@ def _tell(user_id: int) -> None:
 
 
 class Watch:
-    """A service of the runtime: tells what other processes noted."""
+    """A service of the runtime: tells what other processes noted, and removes what is old."""
 
     def __init__(self) -> None:
+        self._looks = 0
         self._stopping = threading.Event()
         self._seen: set[int] = set()
         self._thread: threading.Thread | None = None
@@ -78,12 +79,16 @@ class Watch:
             self._thread = None
 
     def look(self) -> None:
-        """Tell of what is new; of what this process noted itself, too, which does no harm."""
+        """Tell of what is new and was not noted here."""
         rows = self._rows()
         for number, user_id in rows.items():
-            if number not in self._seen:
+            if number not in self._seen and number not in _told:
                 _tell(user_id)
         self._seen = set(rows)
+        _told.intersection_update(self._seen)  # one that is not committed yet is told twice, which does no harm
+        if self._looks % LOOKS_A_CLEARING == 0:
+            Ending.objects.filter(at__lt=timezone.now() - KEPT).delete()
+        self._looks += 1
 
     @staticmethod
     def _rows() -> dict[int, int]:
