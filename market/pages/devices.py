@@ -109,10 +109,8 @@ def _show(
     request: HttpRequest, *, form: DeviceForm | None = None, made: devices.Registered | None = None
 ) -> HttpResponse:
     own = devices.devices_of(request.user)
-    for device in own:
-        typed(
-            request, reverse("rekey-device", args=[device.device_id])
-        )  # of a button there is only to say that it waits
+    for device in own:  # of a button that was pressed there is only to say that it waits
+        typed(request, reverse("rekey-device", args=[device.device_id]))
     context: dict[str, Any] = {
         "account": queries.account_of(request.user),
         "devices": own,
