@@ -39,6 +39,10 @@ async function change(act: () => Promise<Signing>): Promise<void> {
   try {
     await show(await act());
   } catch (error) {
+    if (error instanceof Problem && error.code === "reauthentication_required") {
+      location.assign(`/account/security/again?next=${encodeURIComponent(location.pathname)}`);
+      return;
+    }
     state.textContent = error instanceof Problem ? error.message : t("This browser cannot make such a key.");
   } finally {
     for (const button of buttons) if (button) button.disabled = false;

@@ -49,7 +49,7 @@ async def identify(scope: Scope, authorization: bytes | None, cookie: bytes | No
         if identity is None:
             raise Problem(401, "invalid_key", headers=_CHALLENGE)
         return identity
-    session = _session_of(cookie)
+    session = session_of(cookie)
     identity = await LOOKUPS.run(households.identify_session, session) if session else None
     if identity is None:
         raise Problem(401, "not_authenticated", headers=_CHALLENGE)
@@ -67,7 +67,7 @@ def _look_up_key(token: str) -> Identity | None:
     return identity
 
 
-def _session_of(cookie: bytes | None) -> str:
+def session_of(cookie: bytes | None) -> str:
     """Return the session's key in a Cookie header, or ""."""
     if cookie is None:
         return ""

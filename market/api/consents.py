@@ -17,7 +17,6 @@ from market.exchange.units import at_text, parse_at
 from market.households import consents
 from market.households.models import Role
 from market.households.queries import user_with_key
-from market.streaming.ending import recheck
 
 HOUSEHOLDS = frozenset({Role.HOUSEHOLD.value})
 
@@ -28,6 +27,7 @@ class Consents(ApiView):
     roles = HOUSEHOLDS
     people_only = True
     private = True
+    fresh = frozenset({"POST"})
 
     @describe("My consents", shapes.ConsentPage, tag="me")
     def get(self, request: Request) -> HttpResponse:
@@ -56,6 +56,7 @@ class OneConsent(ApiView):
 
     roles = HOUSEHOLDS
     people_only = True
+    fresh = frozenset({"PATCH"})  # withdrawing waits for nothing
 
     @describe("Let a consent end at another time", shapes.Consent, tag="me", body=shapes.ConsentChangeIn)
     def patch(self, request: Request, consent: int) -> HttpResponse:
@@ -71,10 +72,7 @@ class OneConsent(ApiView):
     def delete(self, request: Request, consent: int) -> HttpResponse:
         """End it at once: its key is refused, its sockets close."""
         self.query()
-        user = _person(self)
-        row = consents.withdraw(user=user, consent_id=consent, now=timezone.now())
-        recheck(user.pk)
-        return answer(_consent(row))
+        return answer(_consent(consents.withdraw(user=_person(self), consent_id=consent, now=timezone.now())))
 
 
 def _person(view: ApiView) -> Any:

@@ -54,6 +54,7 @@ class Devices(ApiView):
 
     people_only = True
     write_scope = keys.READINGS_WRITE
+    fresh = frozenset({"POST"})
 
     @describe("My devices", shapes.DevicePage, tag="me")
     def get(self, request: Request) -> HttpResponse:
@@ -102,6 +103,7 @@ class DeviceKey(ApiView):
 
     people_only = True
     write_scope = keys.READINGS_WRITE
+    fresh = frozenset({"POST"})
 
     @describe("Give a device another key", shapes.DeviceAnswer, tag="me", body=shapes.DeviceKeyIn)
     def post(self, request: Request, device: str) -> HttpResponse:
@@ -168,6 +170,7 @@ class Substations(OperatorView):
     """Meters of the grid itself."""
 
     people_only = True  # a key makes no keys
+    fresh = frozenset({"POST"})
 
     @describe(
         "Register a substation meter", shapes.DeviceAnswer, tag="operator", body=shapes.SubstationIn, keyed=True,

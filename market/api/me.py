@@ -110,6 +110,7 @@ class Signing(ApiView):
     def _by_person(self) -> None:
         if self.identity is None or self.identity.key_id is not None:
             raise Problem(403, "forbidden")
+        self.need_fresh()
 
     def _known(self) -> signing.Signing:
         exchange = self.exchange()

@@ -106,6 +106,7 @@ class Withdrawals(Payments):
 
     direction = Direction.OUT
     private = True
+    fresh = frozenset({"POST"})
 
     @describe("My withdrawals", shapes.WithdrawalPage, tag="me", parameters=PAGE)
     def get(self, request: Request) -> HttpResponse:

@@ -26,6 +26,9 @@ SENTENCES: dict[str, tuple[str, ...]] = {
     "unknown_consent": (_("There is no such consent of yours, or it has ended."),),
     "too_many_consents": (_("You have too many consents; withdraw one first."),),
     "second_factor_required": (_("People in office need a second factor. Set one up first."),),
+    "reauthentication_required": (
+        _("It is some time ago that you showed who you are. Do it again at /account/security/again, then repeat this."),
+    ),
     "missing_scope": (_("The key lacks the scope %(scope)s."),),
     "no_account": (_("You have no open account yet."),),
     "before_account": (_("You had no open account when this interval began."),),

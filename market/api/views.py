@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
+from allauth.account.internal.flows.reauthentication import is_reauthentication_required
 from django.http import HttpResponse
 from django.utils import timezone
 from rest_framework.permissions import AllowAny
@@ -48,6 +49,7 @@ class ApiView(APIView):
     private = (
         False  # whether third parties may not even read it: names of others who act here, numbers of bank accounts
     )
+    fresh: frozenset[str] = frozenset()  # methods for which somebody signed in must have shown just now who they are
     people_only = False  # whether changes are for people who are signed in: what a stolen key must not do
 
     def get_permissions(self) -> list[Any]:
@@ -77,6 +79,15 @@ class ApiView(APIView):
         needed = keys.READ if request.method in SAFE_METHODS else self.write_scope
         if needed and needed not in identity.scopes:
             raise Problem(403, "missing_scope", params={"scope": needed})
+        if request.method in self.fresh:
+            self.need_fresh()
+
+    def need_fresh(self) -> None:
+        """Raise ``Problem`` when it is long ago that whoever is signed in showed who they are; keys are not asked."""
+        identity = self.identity
+        session = identity is not None and identity.key_id is None and identity.device is None
+        if session and is_reauthentication_required(self.request._request, app="allauth.account"):
+            raise Problem(403, "reauthentication_required")
 
     def account(self) -> int:
         """Return the caller's account; raise ``Problem`` when it has none."""

@@ -1,5 +1,6 @@
 """Django settings. Everything that differs between installations comes from the environment (``docs/operations``)."""
 
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
 import dj_database_url
@@ -39,6 +40,16 @@ def _secret_key() -> str:
     if not text:
         raise ImproperlyConfigured(f"{path}: expected a secret key, was empty")
     return text
+
+
+def _networks(name: str) -> list[IPv4Network | IPv6Network]:
+    """Return the addresses and networks in a list."""
+    if envstr("SUNLEDGER_FORWARDED_FOR", ""):
+        raise ImproperlyConfigured(f"SUNLEDGER_FORWARDED_FOR: set {name} to the proxy's address instead (127.0.0.1)")
+    try:
+        return [ip_network(text) for text in envlist(name, "")]
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name}: expected addresses or networks, was wrong: {error}") from None
 
 
 SECRET_KEY = _secret_key()
@@ -204,6 +215,13 @@ ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False
 ACCOUNT_EMAIL_NOTIFICATIONS = True
 ACCOUNT_REAUTHENTICATION_TIMEOUT = 300
 ACCOUNT_REAUTHENTICATION_METHODS = ["password", "mfa"]
+# Beside allauth's own limits; "key" is a name together with the address that tries it: strangers must not lock anybody out.
+ACCOUNT_RATE_LIMITS = {
+    "sign_in": "10/5m/key,50/5m/ip",  # wrong passwords; ours (market.pages.auth)
+    "signup": "20/h/ip",
+    "reset_password": "20/m/ip,5/h/key",
+    "reauthenticate": "10/5m/user",
+}
 ACCOUNT_FORMS = {
     "reset_password": "market.pages.authforms.ResetForm",
     "reset_password_from_key": "market.pages.authforms.NewPasswordForm",
@@ -224,9 +242,19 @@ MFA_FORMS = {
     "reauthenticate_webauthn": "market.pages.authforms.PasskeyAgainForm",
 }
 
-# Attempts are counted here: with few places, strangers' wrong names would push the count of a guessed one out.
+# Attempts are counted here, and codes noted that were used: with few places, strangers' wrong names would push the count of a
+# guessed one out. SQLite means one process, whose memory will do; on PostgreSQL a table counts for all processes.
+_PLACES = {"OPTIONS": {"MAX_ENTRIES": 50_000}}
+_MEMORY = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", **_PLACES}
+_TABLE = {
+    "BACKEND": "django.core.cache.backends.db.DatabaseCache",
+    "LOCATION": "households_counted",
+    "KEY_FUNCTION": "market.households.keystore.cache_key",
+    **_PLACES,
+}
 CACHES = {
-    "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "OPTIONS": {"MAX_ENTRIES": 50_000}},
+    "default": _MEMORY if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3" else _TABLE,
+    "figures": _MEMORY,  # what can be worked out again (market.exchange.figures)
 }
 
 LANGUAGE_CODE = "en"
@@ -259,11 +287,11 @@ WHITENOISE_IMMUTABLE_FILE_TEST = r""  # all of them: other files would have anot
 
 # --- security --------------------------------------------------------------------------------------------------------
 HTTPS = envbool("SUNLEDGER_HTTPS", False)
-SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
-SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = LANGUAGE_COOKIE_SECURE = HTTPS
+SESSION_COOKIE_SAMESITE = LANGUAGE_COOKIE_SAMESITE = "Lax"
 SECURE_SSL_REDIRECT = HTTPS
-# Whether a proxy in front adds who reached it to X-Forwarded-For: attempts are then counted for each of them.
-FORWARDED_FOR = envbool("SUNLEDGER_FORWARDED_FOR", False)
+# The proxies in front: what they add to X-Forwarded-For is believed, and attempts are counted for each client of theirs.
+TRUSTED_PROXIES = _networks("SUNLEDGER_PROXIES")
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
 SECURE_REFERRER_POLICY = "same-origin"

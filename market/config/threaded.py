@@ -20,7 +20,9 @@ from django.http import HttpResponseBase
 from django.http.response import StreamingHttpResponse
 from django.urls import set_script_prefix
 
-from market.api.threads import Busy, DatabaseThreads
+from market.api import access, http
+from market.api.threads import LOOKUPS, Busy, DatabaseThreads
+from market.households import queries as households
 from market.metering.formats.values import MAX_FILE_BYTES
 
 THREADS = 8  # a page asks the database a handful of short questions; more threads would only wait for the interpreter
@@ -52,7 +54,7 @@ class ThreadedDjango(ASGIHandler):
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         limit = UPLOADS.get(scope["path"])
-        if limit is None or not _is_file(scope):
+        if limit is None or not _is_file(scope) or not await _signed_in(scope):
             await self._answer(scope, await _body(scope, receive, settings.DATA_UPLOAD_MAX_MEMORY_SIZE), send)
             return
         if self._uploads >= MAX_UPLOADS:
@@ -118,6 +120,15 @@ async def _send_all(send: Send, start: Message, content: bytes) -> None:
 
 def _is_file(scope: Message) -> bool:
     return any(name == b"content-type" and value.startswith(b"multipart/form-data") for name, value in scope["headers"])
+
+
+async def _signed_in(scope: Message) -> bool:
+    """Whether a request comes with a session: strangers, however slow, hold none of the few places for files."""
+    session = access.session_of(http.header(scope, b"cookie"))
+    try:
+        return bool(session) and await LOOKUPS.run(households.identify_session, session) is not None
+    except Busy:
+        return False
 
 
 async def _body(scope: Message, receive: Receive, limit: int) -> bytes | int:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from django.db import transaction
 from django.utils.translation import gettext_lazy as _
 
-from market.households import keys
+from market.households import endings, keys
 from market.households.identities import CACHE
 from market.households.models import KEY_NAME_LENGTH, ApiKey, Consent, Role, User
 from market.households.operations import HouseholdError, new_key
@@ -68,18 +68,20 @@ def extend(*, user: User, consent_id: int, expires_at: datetime, now: datetime) 
     """Let a consent that holds end at another time, later or sooner. Raise ``HouseholdError`` (unknown_consent, …)."""
     consent = _standing(user, consent_id, now)
     _check_end(expires_at, now)
-    ApiKey.objects.filter(pk=consent.key_id, revoked_at=None).update(expires_at=expires_at)
+    with transaction.atomic():
+        ApiKey.objects.filter(pk=consent.key_id, revoked_at=None).update(expires_at=expires_at)
+        endings.ended(user.pk)  # it may end sooner than its sockets were told
     consent.key.refresh_from_db()
-    CACHE.forget(consent.key.digest)
     return _view(consent, now)
 
 
 def withdraw(*, user: User, consent_id: int, now: datetime) -> ConsentView:
-    """End a consent: in this process its key is refused from now on. Raise ``HouseholdError`` (unknown_consent)."""
+    """End a consent: its key is refused from now on, and its sockets close. Raise ``HouseholdError`` (unknown_consent)."""
     consent = _standing(user, consent_id, now)
-    ApiKey.objects.filter(pk=consent.key_id, revoked_at=None).update(revoked_at=now)
+    with transaction.atomic():
+        ApiKey.objects.filter(pk=consent.key_id, revoked_at=None).update(revoked_at=now)
+        endings.ended(user.pk)
     consent.key.refresh_from_db()
-    CACHE.forget(consent.key.digest)
     return _view(consent, now)
 
 

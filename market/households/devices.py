@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy as _
 
 from ledger.core.note import NoteError, check_public_key, fits
 from market.engine.accounts import MAX_CONNECTION_W
-from market.households import keys
+from market.households import endings, keys
 from market.households.identities import CACHE
 from market.households.models import DEVICE_NAME_LENGTH, Account, ApiKey, Device, DeviceKind, Role, User
 from market.households.operations import HouseholdError
@@ -252,9 +252,8 @@ def _live(user: User, device_id: str) -> Device:
 
 
 def _void_keys(device: Device, now: datetime) -> None:
-    for key in ApiKey.objects.filter(device=device, revoked_at=None):
-        ApiKey.objects.filter(pk=key.pk).update(revoked_at=now)
-        CACHE.forget(key.digest)
+    if ApiKey.objects.filter(device=device, revoked_at=None).update(revoked_at=now):
+        endings.ended(device.user_id)
 
 
 # --- what may be given -----------------------------------------------------------------------------------------------

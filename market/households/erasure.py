@@ -23,8 +23,7 @@ from market.exchange import operations as exchange_operations
 from market.exchange import queries as exchange_queries
 from market.exchange.exchange import Exchange
 from market.exchange.units import money_text
-from market.households import keystore, renewal
-from market.households.identities import CACHE
+from market.households import endings, keystore, renewal
 from market.households.models import Access, Account, Connection, Device, Home, Renewal, Role, User
 from market.households.operations import HouseholdError, close_account
 
@@ -176,8 +175,8 @@ def _strip(user: User) -> Erased:
         # By name, too: what they said stays under the account's number, whose they were does not.
         Device.objects.filter(user=user).delete()
         User.objects.filter(pk=pk).delete()  # keys and the request for an account go with it
+        endings.ended(pk)
         keystore.store().destroy(key)
-    CACHE.forget_user(pk)
     _empty_log()
     return Erased(indexes, sessions)
 

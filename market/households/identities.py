@@ -27,6 +27,7 @@ class Identity(NamedTuple):
     key_used_at: datetime | None = None
     device: int | None = None  # the database's number of the device whose key it is
     consent: int | None = None  # of the consent by which a third party has the key
+    expires_at: datetime | None = None  # when the key ends by itself
 
 
 class IdentityCache:

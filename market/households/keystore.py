@@ -172,6 +172,11 @@ def lookup(kind: str, text: str) -> str:
     return hmac.new(secret, f"{kind}\n{text}".encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
 
 
+def cache_key(key: str, key_prefix: str, version: int) -> str:
+    """Return under which the shared cache keeps something: keys have people's names and addresses in them."""
+    return lookup("cache", f"{key_prefix}:{version}:{key}")
+
+
 def seal(id: str, text: str, place: str) -> str:
     """Return ``text`` encrypted with a person's key, bound to its column ``place``. Raise ``KeyDestroyed``."""
     nonce = secrets.token_bytes(NONCE_BYTES)

@@ -228,6 +228,27 @@ class SignIn(models.Model):
         return self.user.person_key
 
 
+class Counted(models.Model):
+    """The rows of the cache that attempts are counted in, where several processes share a database (``CACHES``).
+
+    Django's own cache writes and reads them. Keys are keyed digests: no address and no name stands here.
+    """
+
+    cache_key = models.CharField(max_length=255, primary_key=True)
+    value = models.TextField()
+    expires = models.DateTimeField(db_index=True)
+
+
+class Ending(models.Model):
+    """That something ended by which somebody acts for a person: told to all processes (``endings``).
+
+    The number may be nobody's any more; it says no more than that.
+    """
+
+    user = models.BigIntegerField()
+    at = models.DateTimeField(db_index=True)
+
+
 class AccountRequest(models.Model):
     """A household that signed up and waits for the market operator to open its account."""
 

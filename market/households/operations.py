@@ -23,7 +23,7 @@ from market.engine.commands import OpenAccount
 from market.engine.events import AccountOpened, Refused
 from market.exchange import operations as exchange_operations
 from market.exchange.exchange import Exchange
-from market.households import accesslog, keys, keystore
+from market.households import accesslog, endings, keys, keystore
 from market.households.commitments import commitment_of, identity_text
 from market.households.identities import CACHE, Identity
 from market.households.models import (
@@ -158,7 +158,7 @@ def set_role(*, user: User, role: Role, now: datetime) -> None:
         user.save(update_fields=["role"])
         if role != Role.HOUSEHOLD:
             ApiKey.objects.filter(user=user, revoked_at=None).exclude(consent=None).update(revoked_at=now)
-    CACHE.forget_user(user.pk)
+        endings.ended(user.pk)
 
 
 def deactivate(*, user: User, now: datetime) -> None:
@@ -167,7 +167,7 @@ def deactivate(*, user: User, now: datetime) -> None:
         user.is_active = False
         user.save(update_fields=["is_active"])
         ApiKey.objects.filter(user=user, revoked_at=None).update(revoked_at=now)
-    CACHE.forget_user(user.pk)
+        endings.ended(user.pk)
 
 
 # --- accounts --------------------------------------------------------------------------------------------------------
@@ -394,12 +394,13 @@ def new_key(*, user: User, name: str, scopes: Collection[str], expires_at: datet
 
 
 def revoke_key(*, user: User, key_id: int, now: datetime) -> bool:
-    """Revoke a key of this person; return whether there was one. In this process it is refused from now on."""
+    """Revoke a key of this person; return whether there was one. It is refused from now on, and its sockets close."""
     key = ApiKey.objects.filter(pk=key_id, user=user, device=None, revoked_at=None).first()
     if key is None:
         return False
-    ApiKey.objects.filter(pk=key.pk).update(revoked_at=now)
-    CACHE.forget(key.digest)
+    with transaction.atomic():
+        ApiKey.objects.filter(pk=key.pk).update(revoked_at=now)
+        endings.ended(user.pk)
     return True
 
 

@@ -210,6 +210,7 @@ def identity_of(user: User, *, key: ApiKey | None = None) -> Identity:
         key_used_at=None if key is None else key.last_used_at,
         device=None if key is None else key.device_id,
         consent=None if key is None else Consent.objects.filter(key=key).values_list("pk", flat=True).first(),
+        expires_at=None if key is None else key.expires_at,
     )
 
 

@@ -11,6 +11,7 @@ from django.contrib.sessions.models import Session
 from django.db import transaction
 from django.utils.translation import gettext as _
 
+from market.households import endings
 from market.households.models import SignIn, User
 
 SEEN_EVERY_S = 300  # how exact "last seen" is: more would be a write for every page
@@ -69,8 +70,10 @@ def note(*, user: User, session_key: str, sign_in: int, agent: str, now: datetim
 
 
 def _end_oldest(user: User) -> None:
-    keys = list(SignIn.objects.filter(user=user).order_by("-seen_at", "-pk").values_list("session_key", flat=True))
-    _end(keys[MAX_DEMO_SIGN_INS if settings.DEMO else MAX_SIGN_INS :])
+    rows = SignIn.objects.filter(user=user).order_by("-seen_at", "-pk").values_list("session_key", flat=True)
+    too_many = list(rows[MAX_DEMO_SIGN_INS if settings.DEMO else MAX_SIGN_INS :])
+    if too_many:
+        _end(user, too_many)
 
 
 def sign_ins_of(user: User, *, session_key: str, now: datetime) -> list[SignedIn]:
@@ -101,25 +104,28 @@ def end(*, user: User, sign_in: int) -> bool:
     key = SignIn.objects.filter(pk=sign_in, user=user).values_list("session_key", flat=True).first()
     if key is None:
         return False
-    _end([key])
+    _end(user, [key])
     return True
 
 
-def signed_out(*, session_key: str) -> None:
-    """Forget a browser that signs out; Django ends its session."""
+def signed_out(*, user: User, session_key: str) -> None:
+    """Forget a browser that signed out; Django has ended its session."""
     SignIn.objects.filter(session_key=session_key).delete()
+    endings.ended(user.pk)
 
 
 def end_others(*, user: User, session_key: str) -> int:
     """End a person's sessions but this one; return how many."""
     keys = list(SignIn.objects.filter(user=user).exclude(session_key=session_key).values_list("session_key", flat=True))
-    _end(keys)
+    _end(user, keys)
     return len(keys)
 
 
-def _end(keys: list[str]) -> None:
-    Session.objects.filter(session_key__in=keys).delete()
-    SignIn.objects.filter(session_key__in=keys).delete()
+def _end(user: User, keys: list[str]) -> None:
+    with transaction.atomic():
+        Session.objects.filter(session_key__in=keys).delete()
+        SignIn.objects.filter(session_key__in=keys).delete()
+        endings.ended(user.pk)
 
 
 def due(seen_s: float, now: datetime) -> bool:

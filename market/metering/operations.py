@@ -13,14 +13,13 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import NamedTuple
 
-from django.core.cache import cache
-
 from ledger.core.rows import rows_root
 from market.engine.commands import CommitReadings
 from market.engine.contracts import contract_start_ms
 from market.engine.engine import Engine
 from market.engine.events import ReadingsCommitted
 from market.exchange.exchange import Exchange
+from market.exchange.figures import figures as cache
 from market.exchange.outcomes import Outcome
 from market.metering import rowbytes, storage, validation
 from market.metering.models import Quality, Reading

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
-from django.core.cache import cache
 from django.db.models import Count, F, Max, Sum
 
 from market.engine.contracts import contract_name, contract_start_ms
+from market.exchange.figures import figures as cache
 from market.metering.estimation import Past, days_before
 from market.metering.models import Quality, Reading
 

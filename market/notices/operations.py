@@ -8,10 +8,10 @@ from datetime import datetime
 from typing import Final, NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric import ec
-from django.core.cache import cache
 from django.db import IntegrityError, transaction
 from django.utils.translation import gettext_lazy as _
 
+from market.exchange.figures import figures as cache
 from market.households import keystore
 from market.households.models import User
 from market.households.operations import HouseholdError

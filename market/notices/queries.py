@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from django.core.cache import cache
 from django.db.models import Q
 
 from market.disputes.models import Step
 from market.disputes.operations import ANSWERED
 from market.exchange import queries as exchange
+from market.exchange.figures import figures as cache
 from market.exchange.models import TRANSFERS_AN_ENTRY, Adjustment, OrderChange, Recall, SettlementLine, Transfer
 from market.grid.models import Decision
 from market.households import queries as households

@@ -15,9 +15,9 @@ from django.views.decorators.http import require_POST, require_safe
 from market.households import operations
 from market.households.operations import HouseholdError
 from market.pages.accountview import profile_form, show
+from market.pages.again import freshly
 from market.pages.forms import KeyForm
 from market.pages.roles import only_for
-from market.streaming.ending import recheck
 
 USED_KEPT = 20  # form tokens remembered in a session: a repeated sending follows soon or never
 
@@ -61,6 +61,7 @@ def save_profile(request: HttpRequest) -> HttpResponse:
 @never_cache
 @only_for()
 @require_POST
+@freshly(back="account")
 def make_key(request: HttpRequest) -> HttpResponse:
     """Make an API key and show its secret, this once."""
     form = KeyForm(request.POST, role=request.user.role)
@@ -90,7 +91,6 @@ def make_key(request: HttpRequest) -> HttpResponse:
 def revoke_key(request: HttpRequest, key_id: int) -> HttpResponse:
     """Revoke one of the person's keys."""
     if operations.revoke_key(user=request.user, key_id=key_id, now=timezone.now()):
-        recheck(request.user.pk)
         messages.success(request, _("The key is revoked: it opens nothing any more."))
     else:
         messages.warning(request, _("There is no such key, or it has been revoked before."))

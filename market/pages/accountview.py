@@ -7,12 +7,14 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.urls import reverse
 from django.utils import translation
 
 from market.exchange import queries as exchange_queries
 from market.households import emails, operations, queries
 from market.households.models import ApiKey
 from market.pages import privacy, shareview
+from market.pages.again import typed
 from market.pages.forms import SCOPE_WORDS, KeyForm, ProfileForm
 from market.pages.shareview import ShareForm
 from market.settlement import subscriptions
@@ -44,7 +46,8 @@ def show(
     context: dict[str, Any] = {
         "profile": profile or profile_form(initial=initial),
         "confirmed": emails.confirmed(user),
-        "key_form": key_form or KeyForm(role=user.role),
+        "key_form": key_form
+        or KeyForm(role=user.role, initial=typed(request, reverse("make-key"), many=("scopes",), at="make-key")),
         "new_key": new_key,
         "keys": [(key, _scope_words(key)) for key in queries.keys_of(user)],
         "account": mine,

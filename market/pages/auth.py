@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 
 from allauth.account.internal.flows.login import perform_login, record_authentication
 from allauth.account.models import Login
+from allauth.core.internal import ratelimit
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import login, logout, update_session_auth_hash
 from django.contrib.auth.forms import PasswordChangeForm
-from django.core.cache import cache
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import path
@@ -24,6 +23,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from ledger import queries as ledger_queries
 from market.exchange import queries as exchange_queries
+from market.exchange.figures import figures as memory
 from market.grid import queries as grid_queries
 from market.households import emails, sessions
 from market.households import operations as households
@@ -43,12 +43,9 @@ from market.pages.signingin import (
     send_confirmation,
     within_limit,
 )
-from market.streaming.ending import recheck
 
 BACKEND = "django.contrib.auth.backends.ModelBackend"
 FIGURES_KEPT_S = 5  # how old the figures of the front page may be: counting is not for every visitor
-MAX_FAILURES = 10  # wrong passwords for one name from one address …
-FAILURES_KEPT_S = 300  # … within five minutes; guessing a good password that slowly takes for ever
 
 
 # --- the front page --------------------------------------------------------------------------------------------------
@@ -87,7 +84,7 @@ totals = Totals()
 
 
 def _figures() -> dict[str, int]:
-    return cache.get_or_set("pages.figures", _count, FIGURES_KEPT_S)
+    return memory.get_or_set("pages.figures", _count, FIGURES_KEPT_S)
 
 
 def _count() -> dict[str, int]:
@@ -112,20 +109,18 @@ def sign_in(request: HttpRequest) -> HttpResponse:
     form = SignInForm(request, data=request.POST or None)
     status = 200
     if request.method == "POST":
-        counter = _failure_key(request)
-        if cache.get(counter, 0) >= MAX_FAILURES:
+        # Counted before it is known to be wrong: many at once are not all let through. A right one is taken off again.
+        attempt = ratelimit.consume(request, app="allauth.account", action="sign_in", key=_tried(request))
+        if attempt is None:
             form = SignInForm(request, initial={"username": request.POST.get("username", "")})
             messages.error(request, _("Too many wrong passwords. Wait five minutes and try again."))
             status = 429
         elif form.is_valid():
-            cache.delete(counter)
+            attempt.rollback()
             person = form.get_user()
             # A password just typed counts as shown again: who comes to add a passkey is not asked twice.
             record_authentication(request, person, "password", reauthenticated=True)
             return perform_login(request, Login(user=person, redirect_url=_next(request) or None))
-        else:
-            cache.add(counter, 0, FAILURES_KEPT_S)
-            cache.incr(counter)
     context = {"form": form, "next": _next(request), "people": _demo_roles()}
     return render(request, "auth/sign_in.html", context, status=status)
 
@@ -163,10 +158,10 @@ def sign_out(request: HttpRequest) -> HttpResponse:
         device = notices.told_here(user=person, cookie=request.COOKIES.get(notices.THIS_DEVICE, ""))
         if device is not None:
             notices.remove_device(user=person, device=device)
-        sessions.signed_out(session_key=request.session.session_key or "")
+    key = request.session.session_key or ""
     logout(request)
     if person.pk is not None:
-        recheck(person.pk)  # other tabs of this browser
+        sessions.signed_out(user=person, session_key=key)  # other tabs of this browser hear nothing any more
     return redirect("front")
 
 
@@ -177,8 +172,14 @@ def sign_up(request: HttpRequest) -> HttpResponse:
     """Take a household's wish for an account; the market operator decides on it."""
     if request.user.is_authenticated:
         return redirect(own_page(request.user.role))
-    form = SignUpForm(request.POST or None, areas=_home_areas())
-    if request.method == "POST" and form.is_valid():
+    areas, status = _home_areas(), 200
+    form = SignUpForm(request.POST or None, areas=areas)
+    if request.method == "POST" and not within_limit(request, "signup"):
+        typed = {name: value for name, value in request.POST.items() if name != "password"}
+        form = SignUpForm(initial=typed, areas=areas)
+        messages.error(request, _("Too many tries to sign up from where you are. Try again in an hour."))
+        status = 429
+    elif request.method == "POST" and form.is_valid():
         values = form.cleaned_data
         try:
             person = households.sign_up(**values, language=get_language() or "")
@@ -191,7 +192,7 @@ def sign_up(request: HttpRequest) -> HttpResponse:
                 send_confirmation(person, emails.token_of(person))
             messages.success(request, _("Welcome. The market operator opens your account next."))
             return redirect("account")
-    return render(request, "auth/sign_up.html", {"form": form})
+    return render(request, "auth/sign_up.html", {"form": form}, status=status)
 
 
 @sensitive_post_parameters()
@@ -212,7 +213,6 @@ def change_password(request: HttpRequest) -> HttpResponse:
         form.save()
         sessions.end_others(user=form.user, session_key=request.session.session_key or "")
         update_session_auth_hash(request, form.user)
-        recheck(form.user.pk)
         messages.success(request, _("The password is changed. Other devices have been signed out."))
         return redirect("account")
     return render(request, "auth/password.html", {"form": form}, status=status)
@@ -225,10 +225,11 @@ def _next(request: HttpRequest) -> str:
     return wanted if safe else ""
 
 
-def _failure_key(request: HttpRequest) -> str:
+def _tried(request: HttpRequest) -> str:
+    """Return what wrong passwords are counted for: a name, as tried from one address."""
     # As the name is looked up: another spelling of it, or a space before it, is no fresh start.
     name = login_of(request.POST.get("username", "").strip()[:NAME_LENGTH])
-    return "pages.sign-in." + hashlib.sha256(f"{name}|{client_address(request)}".encode()).hexdigest()
+    return f"{name}|{client_address(request)}"
 
 
 def _demo_roles() -> list[tuple[str, str, str]]:

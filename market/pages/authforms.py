@@ -6,9 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 from allauth.account.forms import ReauthenticateForm, ResetPasswordForm, ResetPasswordKeyForm
+from allauth.core import context
+from allauth.mfa.adapter import get_adapter
 from allauth.mfa.base.forms import AuthenticateForm
 from allauth.mfa.base.forms import ReauthenticateForm as FactorAgainForm
+from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.forms import ActivateTOTPForm
+from allauth.mfa.totp.internal.auth import TOTP
 from allauth.mfa.webauthn.forms import (
     AddWebAuthnForm,
     AuthenticateWebAuthnForm,
@@ -18,11 +22,14 @@ from allauth.mfa.webauthn.forms import (
 from django import forms
 from django.contrib.auth import password_validation
 from django.core.exceptions import ValidationError
+from django.http import HttpRequest
+from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 from fido2.webauthn import AuthenticationResponse, RegistrationResponse
 
-from market.households import emails, keystore
-from market.pages.signingin import PLACE
+from market.households import keystore
+from market.pages.again import typed
+from market.pages.signingin import PLACE, send_reset
 
 MAX_PASSKEY_NAME = 80
 MAX_CREDENTIAL = 20_000  # characters: an attestation has a few thousand
@@ -67,8 +74,11 @@ class ResetForm(ResetPasswordForm):
     )
 
     def clean_email(self) -> str:
+        return str(self.cleaned_data["email"])  # whose it is, is looked up where the link is sent
+
+    def save(self, request: HttpRequest, **kwargs: Any) -> str:
         email: str = self.cleaned_data["email"]
-        self.users = emails.people_with(email)
+        send_reset(email)
         return email
 
 
@@ -114,6 +124,13 @@ class NewAppForm(ActivateTOTPForm):
 
     code = _code(_("The code it shows"))
 
+    def clean_code(self) -> str:
+        code: str = super().clean_code()
+        # Used with that: whoever looked over the shoulder must not sign in with it.
+        if not TOTP(Authenticator(user=self.user))._mark_code_used(code):
+            raise get_adapter().validation_error("incorrect_code")
+        return code
+
 
 class PasskeyForm(AddWebAuthnForm):
     """A passkey that was just made. Its name is stored sealed."""
@@ -125,6 +142,11 @@ class PasskeyForm(AddWebAuthnForm):
     passwordless = forms.BooleanField(widget=forms.HiddenInput, initial=True)
     credential = CredentialField(RegistrationResponse.from_dict)
     field_order = ["name", "passwordless", "credential"]
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        if not self.is_bound:
+            self.initial.update(typed(context.request, reverse("mfa_add_webauthn")))
 
     def clean_name(self) -> str:
         name: str = super().clean_name()

@@ -9,7 +9,7 @@ from django import forms
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.urls import path
+from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.dateparse import parse_date
 from django.utils.translation import gettext as _
@@ -21,10 +21,10 @@ from market.households import consents, keys
 from market.households.models import KEY_NAME_LENGTH, Role
 from market.households.operations import HouseholdError
 from market.pages.account import first_time
+from market.pages.again import freshly, typed
 from market.pages.forms import SCOPE_WORDS, OnceForm
 from market.pages.roles import only_for
 from market.pages.zones import shown_zone
-from market.streaming.ending import recheck
 
 USUAL_DAYS = 90  # what the form proposes where nobody said until when
 
@@ -68,13 +68,24 @@ def consents_page(request: HttpRequest) -> HttpResponse:
 def _show(request: HttpRequest, *, status: int = 200, wrong: int = 0, error: str = "") -> HttpResponse:
     rows = consents.consents_of(request.user, now=timezone.now())
     context = {
-        "rows": [(row, [str(SCOPE_WORDS.get(scope, scope)) for scope in row.scopes], _last_day(row)) for row in rows],
+        "rows": [
+            (row, [str(SCOPE_WORDS.get(scope, scope)) for scope in row.scopes], _wanted(request, row) or _last_day(row))
+            for row in rows
+        ],
         "wrong": wrong,
         "error": error,
         "today": timezone.now().astimezone(shown_zone()).date(),
         "request_link": request.build_absolute_uri("/consent") + "?name=…&scopes=read+trade&until=…",
     }
     return render(request, "account/consents.html", context, status=status)
+
+
+def _wanted(request: HttpRequest, row: consents.ConsentView) -> date | None:
+    """Return the day that was chosen for a consent before its giver was asked who they are."""
+    try:
+        return parse_date(typed(request, reverse("change-consent", args=[row.id])).get("until", ""))
+    except ValueError:
+        return None
 
 
 def _last_day(row: consents.ConsentView) -> date:
@@ -101,10 +112,11 @@ def _asked(request: HttpRequest) -> dict[str, Any]:
 @never_cache
 @only_for(Role.HOUSEHOLD)
 @require_http_methods(["GET", "POST"])
+@freshly(changes_only=True, unless=lambda request: request.POST.get("decision") == "no")
 def consent(request: HttpRequest) -> HttpResponse:
     """Ask a household whether it agrees to what a link asks for (or what it has in mind itself), and take the answer."""
     asked = "name" in request.GET
-    form = ConsentForm(request.POST or None, initial=_asked(request))
+    form = ConsentForm(request.POST or None, initial=_asked(request) | typed(request, request.path, many=("scopes",)))
     if request.method == "POST" and request.POST.get("decision") == "no":
         messages.success(request, _("Nothing was allowed."))
         return redirect("consents")
@@ -135,13 +147,13 @@ def consent(request: HttpRequest) -> HttpResponse:
 @never_cache
 @only_for(Role.HOUSEHOLD)
 @require_POST
+@freshly(back="consents", unless=lambda request: request.POST.get("decision") == "withdraw")
 def change(request: HttpRequest, consent_id: int) -> HttpResponse:
     """Withdraw a consent, or let it end on another day."""
     now = timezone.now()
     try:
         if request.POST.get("decision") == "withdraw":
             consents.withdraw(user=request.user, consent_id=consent_id, now=now)
-            recheck(request.user.pk)
             messages.success(request, _("Withdrawn: they may do nothing for you any more."))
             return redirect("consents")
         day = parse_date(request.POST.get("until", ""))

@@ -7,7 +7,7 @@ from typing import Any
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.urls import path
+from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -23,6 +23,7 @@ from market.households.models import Role
 from market.households.operations import HouseholdError
 from market.metering import balance, balances
 from market.pages import privacy
+from market.pages.again import freshly, typed
 from market.pages.context import market_now, running_exchange
 from market.pages.forms import DeviceForm, SubstationForm
 from market.pages.roles import only_for, problem_sentence, tell_entry
@@ -48,6 +49,7 @@ def own_devices(request: HttpRequest) -> HttpResponse:
 @never_cache
 @only_for(Role.HOUSEHOLD)
 @require_POST
+@freshly(back="devices")
 def register(request: HttpRequest) -> HttpResponse:
     """Register a device and show its key, this once."""
     form = DeviceForm(request.POST)
@@ -92,6 +94,7 @@ def revoke(request: HttpRequest, device: str) -> HttpResponse:
 @never_cache
 @only_for(Role.HOUSEHOLD)
 @require_POST
+@freshly(back="devices")
 def rekey(request: HttpRequest, device: str) -> HttpResponse:
     """Give a device a new key and show it, this once."""
     try:
@@ -105,10 +108,13 @@ def rekey(request: HttpRequest, device: str) -> HttpResponse:
 def _show(
     request: HttpRequest, *, form: DeviceForm | None = None, made: devices.Registered | None = None
 ) -> HttpResponse:
+    own = devices.devices_of(request.user)
+    for device in own:  # of a button that was pressed there is only to say that it waits
+        typed(request, reverse("rekey-device", args=[device.device_id]))
     context: dict[str, Any] = {
         "account": queries.account_of(request.user),
-        "devices": devices.devices_of(request.user),
-        "form": form or DeviceForm(),
+        "devices": own,
+        "form": form or DeviceForm(initial=typed(request, reverse("register-device"), at="register")),
         "made": made,
     }
     return render(request, "account/devices.html", context, status=200 if form is None else 422)
@@ -132,7 +138,8 @@ def _show_waiting(
         "tab": "devices",
         "waiting": found,
         "substations": devices.substations(),
-        "form": form or SubstationForm(areas=_areas()),
+        "form": form
+        or SubstationForm(areas=_areas(), initial=typed(request, reverse("register-substation"), at="substations")),
         "made": made,
     }
     return render(request, "operator/devices.html", context, status=200 if form is None else 422)
@@ -149,6 +156,7 @@ def _areas() -> list[tuple[str, str]]:
 @never_cache
 @only_for(*OPERATORS)
 @require_POST
+@freshly(back="operator-devices")
 def register_substation(request: HttpRequest) -> HttpResponse:
     """Register the meter of an edge and show its key, this once."""
     form = SubstationForm(request.POST, areas=_areas())

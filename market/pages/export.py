@@ -34,8 +34,8 @@ from market.households import accesslog, exports, queries
 from market.households.models import Role, User
 from market.metering import exports as metering
 from market.notices import operations as notices
+from market.pages.again import freshly
 from market.pages.roles import only_for
-from market.pages.security import freshly
 from market.payments import queries as payments
 from market.settlement import statement_csv, statement_queries, subscriptions
 from market.settlement.periods import MONTH, period_of

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from django.conf import settings
-from django.core.cache import cache
 
 from market.agents import outlook
 from market.engine.accounts import Account as Wallet
@@ -15,6 +14,7 @@ from market.engine.contracts import Contract, contract_name, contract_start_ms
 from market.engine.engine import Engine
 from market.exchange import queries as exchange
 from market.exchange.exchange import Exchange
+from market.exchange.figures import figures as cache
 from market.households.queries import AccountInfo
 from market.metering import queries as metering
 from market.pages import plans, pricestrip

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.urls import path
+from django.urls import path, reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
@@ -20,6 +20,7 @@ from market.households import queries as households
 from market.households import renewal
 from market.households.models import Role
 from market.households.operations import HouseholdError
+from market.pages.again import freshly, typed
 from market.pages.context import market_now, running_exchange
 from market.pages.forms import new_once
 from market.pages.moneyforms import DepositForm, WithdrawalForm
@@ -68,6 +69,7 @@ def put_in(request: HttpRequest) -> HttpResponse:
 @never_cache
 @only_for(Role.HOUSEHOLD)
 @require_POST
+@freshly(back="money")
 def take_out(request: HttpRequest) -> HttpResponse:
     """Set money aside for a transfer to the member's bank account."""
     mine = households.account_of(request.user)
@@ -130,7 +132,7 @@ def _show(
         "owed_e7": renewal.owed_e7(request.user.pk),  # under earlier numbers, too
         "security_e7": exchange_queries.security(mine.index),
         "deposit": deposit or DepositForm(),
-        "withdrawal": withdrawal or WithdrawalForm(),
+        "withdrawal": withdrawal or WithdrawalForm(initial=typed(request, reverse("take-out"), prefix="out", at="out")),
         "announced": [one for one in payments if one.direction == Direction.IN and one.state in OPEN],
         "payments": payments,
         "bank": {"iban": settings.BANK_IBAN, "holder": settings.BANK_HOLDER},

@@ -20,6 +20,7 @@ from market.exchange.outcomes import CommitFailed, NotRunning, Overloaded
 from market.households import accesslog, erasure, queries, renewal
 from market.households.models import Role, User
 from market.households.operations import HouseholdError
+from market.pages.again import freshly, typed
 from market.pages.context import market_now, running_exchange
 from market.pages.roles import only_for, problem_sentence
 from market.pages.templatetags.market import exact_money
@@ -125,6 +126,7 @@ def fetch_left(request: HttpRequest) -> HttpResponse:
 @never_cache
 @only_for(Role.HOUSEHOLD)
 @require_http_methods(["GET", "POST"])
+@freshly(changes_only=True, unless=lambda request: request.POST.get("decision") == "withdraw")
 def ask_erasure(request: HttpRequest) -> HttpResponse:
     """Say what being erased means, and note that a person wants it, or not any more."""
     user = request.user
@@ -139,6 +141,7 @@ def ask_erasure(request: HttpRequest) -> HttpResponse:
     mine = queries.account_of(user)
     context = {
         "unsure": request.method == "POST",
+        "sure": bool(typed(request, request.path).get("sure")),
         "account": mine,
         "balance": None if mine is None else exchange_queries.balance(mine.index),
     }

@@ -10,8 +10,6 @@ from functools import wraps
 from typing import Any
 
 from allauth.account import views as account_views
-from allauth.account.adapter import get_adapter
-from allauth.account.internal.flows.reauthentication import is_reauthentication_required
 from allauth.mfa.base import views as factor_views
 from allauth.mfa.models import Authenticator
 from allauth.mfa.recovery_codes import views as recovery_views
@@ -19,12 +17,10 @@ from allauth.mfa.totp import views as totp_views
 from allauth.mfa.webauthn import views as webauthn_views
 from django import forms
 from django.contrib import messages
-from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.urls import path, re_path, reverse
+from django.urls import path, re_path
 from django.utils import timezone
-from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.cache import never_cache
@@ -32,9 +28,9 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from market.households import emails, queries, sessions
 from market.households.operations import HouseholdError
+from market.pages.again import freshly, typed
 from market.pages.roles import only_for
 from market.pages.signingin import may_send_link, name_of, send_changed, send_confirmation
-from market.streaming.ending import recheck
 
 View = Callable[..., HttpResponse]
 MAX_PASSKEYS = 10  # of one person
@@ -48,25 +44,6 @@ class EmailForm(forms.Form):
         widget=forms.EmailInput(attrs={"autocomplete": "email"}),
         help_text=gettext_lazy("A link goes there. Once you have followed it, a lost password can be renewed by it."),
     )  # fmt: skip
-
-
-def freshly(view: View) -> View:
-    """Let people in who have shown who they are in the last minutes; others are asked to, and come back.
-
-    What they were sending is not kept meanwhile: it would lie in the session, in the clear.
-    """
-
-    @wraps(view)
-    def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        if request.user.is_authenticated and is_reauthentication_required(request, app="allauth.account"):
-            methods = get_adapter().get_reauthentication_methods(request.user)
-            if not methods:
-                raise PermissionDenied
-            back = request.path if request.method == "GET" else reverse("security")
-            return redirect(f"{methods[0]['url']}?{urlencode({'next': back})}")
-        return view(request, *args, **kwargs)
-
-    return checked
 
 
 @never_cache
@@ -100,7 +77,6 @@ def end_session(request: HttpRequest, sign_in: int) -> HttpResponse:
     if any(one.id == sign_in and one.here for one in _sign_ins(request)):
         raise Http404  # that is what "Sign out" is for
     if sessions.end(user=request.user, sign_in=sign_in):
-        recheck(request.user.pk)
         messages.success(request, _("That device is signed out."))
     else:
         messages.warning(request, _("That device was signed out before."))
@@ -118,7 +94,6 @@ def end_others(request: HttpRequest) -> HttpResponse:
 
 def _end_others(request: HttpRequest) -> None:
     count = sessions.end_others(user=request.user, session_key=request.session.session_key or "")
-    recheck(request.user.pk)
     sentence = ngettext("%(count)s other device is signed out.", "%(count)s other devices are signed out.", count)
     messages.success(request, sentence % {"count": count})
 
@@ -131,7 +106,7 @@ def _end_others(request: HttpRequest) -> None:
 def change_email(request: HttpRequest) -> HttpResponse:
     """Take another address, and send the link that confirms it."""
     user = request.user
-    form = EmailForm(request.POST or None, initial={"email": user.email})
+    form = EmailForm(request.POST or None, initial={"email": user.email} | typed(request, request.path))
     if request.method == "POST" and form.is_valid():
         before, was_confirmed = user.email, emails.confirmed(user)
         try:

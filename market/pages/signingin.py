@@ -6,11 +6,14 @@ passkeys are sealed with the key of their owner.
 
 from __future__ import annotations
 
-import logging
+from functools import partial
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
+from allauth.account.forms import default_token_generator
 from allauth.account.internal.flows.login import get_authentication_records, record_authentication
+from allauth.account.utils import user_pk_to_url_str
 from allauth.core import context, ratelimit
 from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.mfa.models import Authenticator
@@ -19,19 +22,17 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
-from django.utils import timezone
-from django.utils.translation import gettext
+from django.utils import timezone, translation
+from django.utils.translation import get_language, gettext
 from django.utils.translation import gettext_lazy as _
 
 from market.households import emails, keystore, sessions
 from market.households.models import User
 from market.pages.context import FRONT_PAGES
-from market.streaming.ending import recheck
-
-log = logging.getLogger(__name__)
+from market.pages.outbox import OUTBOX
 
 PLACE = "mfa.authenticator"  # what its sealed texts are bound to
-MAX_ADDRESS = 64
+MAX_PROXIES = 8  # in a row
 UNKNOWN_ADDRESS = "0.0.0.0"  # noqa: S104  (of a request that came through no network: a test's, a command's)
 MAIL = "account/email/"
 
@@ -108,7 +109,6 @@ class AccountAdapter(DefaultAccountAdapter):
     def set_password(self, user: Any, password: str) -> None:
         super().set_password(user, password)
         sessions.end_others(user=user, session_key="")
-        recheck(user.pk)
 
     def reauthenticate(self, user: Any, password: str) -> bool:
         found = self.authenticate(context.request, username=user.username, password=password)
@@ -119,13 +119,8 @@ class AccountAdapter(DefaultAccountAdapter):
         return settings.PUBLIC_URL + path.replace("UID-KEY", key)
 
     def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> bool:
-        """Return whether the mail server took it: what was done stays done when it did not."""
-        try:
-            super().send_mail(template_prefix, email, context)
-        except OSError as error:  # smtplib's errors are among them
-            log.error("an e-mail could not be sent: %s", type(error).__name__)
-            return False
-        return True
+        """Have an e-mail sent soon; return whether there was room for it. What was done stays done where it is not sent."""
+        return OUTBOX.put(template_prefix, self.render_mail(template_prefix, email, context).send)
 
     def format_email_subject(self, subject: Any) -> str:
         return f"Sunledger: {subject}"
@@ -192,13 +187,28 @@ class FactorAdapter(DefaultMFAAdapter):
 
 
 def client_address(request: HttpRequest) -> str:
-    """Return the address a request came from: that of who reached the proxy where one says it (``FORWARDED_FOR``)."""
-    if settings.FORWARDED_FOR:
-        # The last one is what our proxy saw; those before it are what the client claims.
-        seen: str = request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
-        if seen:
-            return seen[:MAX_ADDRESS]
-    return request.META.get("REMOTE_ADDR") or UNKNOWN_ADDRESS
+    """Return the address a request came from: that of who reached the proxy where a known one says it (``TRUSTED_PROXIES``)."""
+    found = _address(request.META.get("REMOTE_ADDR") or "") or ip_address(UNKNOWN_ADDRESS)
+    # From the last one on, which the proxy next to us saw: each counts as far as a proxy of ours says it, those before are
+    # what the client claims.
+    for seen in reversed(request.headers.get("X-Forwarded-For", "").rsplit(",", MAX_PROXIES)[-MAX_PROXIES:]):
+        address = _address(seen.strip()) if _is_proxy(found) else None
+        if address is None:
+            break
+        found = address
+    return str(found)
+
+
+def _address(text: str) -> IPv4Address | IPv6Address | None:
+    try:
+        found = ip_address(text)
+    except ValueError:
+        return None
+    return getattr(found, "ipv4_mapped", None) or found
+
+
+def _is_proxy(address: IPv4Address | IPv6Address) -> bool:
+    return any(address in network for network in settings.TRUSTED_PROXIES)
 
 
 def within_limit(request: HttpRequest, action: str, key: str = "") -> bool:
@@ -210,6 +220,23 @@ def within_limit(request: HttpRequest, action: str, key: str = "") -> bool:
 def may_send_link(request: HttpRequest, user: User) -> bool:
     """Return whether one more link may go out: to a person, and to an address, whoever says that it is theirs."""
     return all(within_limit(request, "confirm_email", key) for key in (str(user.pk), emails.digest(user.email)))
+
+
+def send_reset(email: str) -> bool:
+    """Have the link for a new password sent to an address, if somebody has confirmed it; return whether there was room.
+
+    All that differs for an address that is nobody's happens in the thread that sends.
+    """
+    return OUTBOX.put("the link for a new password", partial(_send_reset, email, get_language() or ""))
+
+
+def _send_reset(email: str, language: str) -> None:
+    adapter = AccountAdapter()
+    for user in emails.people_with(email):
+        key = f"{user_pk_to_url_str(user)}-{default_token_generator.make_token(user)}"
+        context = {"user": user, "password_reset_url": adapter.get_reset_password_from_key_url(key)}
+        with translation.override(user.language or language or settings.LANGUAGE_CODE):
+            adapter.send_mail(MAIL + "password_reset_key", email, context)
 
 
 def called(user: User) -> str:
@@ -239,7 +266,7 @@ def mails_go_out() -> bool:
 
 
 def send_confirmation(user: User, token: str) -> bool:
-    """Send the link that confirms a person's present address; return whether the mail server took it."""
+    """Have the link sent that confirms a person's present address; return whether there was room for it."""
     url = settings.PUBLIC_URL + reverse("confirm-email", args=[token])
     return AccountAdapter().send_mail(MAIL + "confirm", user.email, {"url": url})
 

@@ -6,7 +6,6 @@ import secrets
 import zlib
 from typing import Any, NamedTuple
 
-from django.core.cache import cache
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import path
@@ -15,6 +14,7 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
+from market.exchange.figures import figures as cache
 from market.exchange.outcomes import ExchangeError
 from market.households import devices, queries
 from market.households.devices import DeviceInfo

@@ -37,6 +37,7 @@ class Viewer(NamedTuple):
     account: int | None
     area: str  # of the account
     may_read: bool  # its own affairs
+    until_s: float | None = None  # when what it came with ends by itself, in seconds since 1970
 
 
 class Credentials(NamedTuple):
@@ -150,6 +151,7 @@ def _viewer(identity: Identity | None) -> Viewer | None:
         account=identity.account_index,
         area=identity.area,
         may_read="read" in identity.scopes,
+        until_s=None if identity.expires_at is None else identity.expires_at.timestamp(),
     )
 
 

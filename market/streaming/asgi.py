@@ -12,10 +12,14 @@ from typing import Any, Final
 
 from market.exchange import gateway
 from market.exchange.outcomes import NotRunning
-from market.streaming import access, hub, protocol, server
+from market.households import endings
+from market.households.identities import CACHE
+from market.streaming import access, ending, hub, protocol, server
 from market.streaming.sockets import AsgiWire, Wire
 
 PATH: Final = "/ws/v1/"
+
+endings.listen(ending.recheck)
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -26,6 +30,7 @@ async def socket_app(scope: Message, receive: Receive, send: Send) -> None:
     """Serve one WebSocket connection."""
     assert scope["type"] == "websocket"
     await receive()  # websocket.connect
+    generation = CACHE.generation()
     headers: dict[bytes, bytes] = dict(scope["headers"])
     refusal, viewer, credentials = await _admit(scope, headers)
     if refusal is None:
@@ -40,6 +45,8 @@ async def socket_app(scope: Message, receive: Receive, send: Send) -> None:
     offered = scope["extensions"].get(server.EXTENSION) if scope.get("extensions") else None
     wire: Wire = offered["wire"] if offered else AsgiWire(send)
     socket = streams.open(wire, viewer, credentials)
+    if CACHE.generation() != generation and viewer.user_id is not None:
+        streams.delivery.recheck(viewer.user_id)  # what ended during the handshake found no socket to close
     try:
         while True:
             message = await receive()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -37,6 +38,7 @@ TICK_S: Final = 0.25  # of the timer for heartbeats and deadlines
 WRITES_A_SLICE: Final = 256  # about 2 ms: then the loop serves others, an order must not wait for 5,000 sockets
 RECHECK_HEARTBEATS: Final = 4  # a minute: so long a revoked key or an ended session may still listen
 MAX_RECHECKS: Final = 64  # at once
+AFTER_END_S: Final = 0.05  # clocks are read in another order than timers fire
 
 News = tuple[Channel, int, bytes]  # what is said to those who are at the seq before
 
@@ -77,6 +79,7 @@ class Delivery:
         """Take a new socket."""
         self.sockets[socket] = None
         self._beats.append((self.loop.time() + HEARTBEAT_S, socket))
+        self._mind_end(socket)
 
     def remove(self, socket: Socket) -> None:
         """Forget a socket."""
@@ -260,6 +263,7 @@ class Delivery:
                 self.tell(socket, protocol.ping(socket.pings, socket.heads()))
             if socket.credentials is not None and socket.pings % RECHECK_HEARTBEATS == 0:
                 self._rechecks.append(socket)
+            self._mind_end(socket)
             count += 1
             if count % WRITES_A_SLICE == 0:
                 await asyncio.sleep(0)
@@ -267,8 +271,17 @@ class Delivery:
 
     def recheck(self, user_id: int) -> None:
         """Look now at what the sockets of a person were opened with: a key was revoked or a session has ended."""
-        self._rechecks.extend(socket for socket in self.sockets if socket.viewer.user_id == user_id)
+        self._recheck_now([socket for socket in self.sockets if socket.viewer.user_id == user_id])
+
+    def _recheck_now(self, sockets: list[Socket]) -> None:
+        self._rechecks.extendleft(sockets)  # before those that are only due again
         self._start_rechecks()
+
+    def _mind_end(self, socket: Socket) -> None:
+        """Look again when a socket's key ends by itself, if that is before the next heartbeat."""
+        until_s = socket.viewer.until_s
+        if until_s is not None and (left_s := until_s - time.time()) <= HEARTBEAT_S:
+            self.loop.call_later(max(0.0, left_s) + AFTER_END_S, self._recheck_now, [socket])
 
     def _start_rechecks(self) -> None:
         if self._rechecks and (self._rechecking is None or self._rechecking.done()):
@@ -292,8 +305,13 @@ class Delivery:
             for socket in sockets:
                 if not socket.open or socket.credentials is None:
                     continue
-                viewer = await self.identify(socket.credentials)
+                try:
+                    viewer = await self.identify(socket.credentials)
+                except Exception:  # the database is away: the next look follows within a minute
+                    log.exception("what a socket was opened with could not be looked at")
+                    continue
                 if viewer is None or viewer.user_id != socket.viewer.user_id:
                     self.close(socket, SIGNED_OUT)
                 else:
                     socket.viewer = viewer
+                    self._mind_end(socket)

@@ -8,7 +8,8 @@ from market.streaming import hub
 def recheck(user_id: int) -> None:
     """Look again at what the sockets of a person were opened with; for any thread.
 
-    For those of this process: others look by themselves within a minute (``delivery.RECHECK_HEARTBEATS``).
+    For those of this process: others hear of it by ``households.endings``. Should that fail, all look by themselves within a
+    minute (``delivery.RECHECK_HEARTBEATS``).
     """
     running = hub.current()
     if running is not None and not running.loop.is_closed():

@@ -15,7 +15,9 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+from allauth.account.internal.flows.login import AUTHENTICATION_METHODS_SESSION_KEY, record_authentication
 from django.core.management import call_command
+from django.http import HttpRequest
 from django.test import Client as DjangoClient
 
 from market.config import asgi
@@ -67,10 +69,15 @@ class Person:
         assert response.status_code == 201, response.text
         return response.json()
 
-    def session(self) -> dict[str, str]:
-        """Sign in and return the cookies of the browser."""
+    def session(self, *, shown_s_ago: float = 0) -> dict[str, str]:
+        """Sign in and return the cookies of the browser. ``shown_s_ago``: since when nobody was asked who they are."""
         browser = DjangoClient()
         browser.force_login(self.user)
+        request = HttpRequest()
+        request.session = browser.session
+        record_authentication(request, self.user, "password", reauthenticated=True)
+        request.session[AUTHENTICATION_METHODS_SESSION_KEY][0]["at"] -= shown_s_ago
+        request.session.save()
         return {"sessionid": browser.cookies["sessionid"].value, "csrftoken": CSRF}
 
 
@@ -92,6 +99,8 @@ class City:
     def person(self, name: str, *, area: str = "", role: Role = Role.HOUSEHOLD) -> Person:
         """Add a person, with an account and money where an area is given."""
         user = households.create_person(username=name, password=None, role=role)
+        user.password = "one that nobody knows"  # to be asked for; real hashes are slow on purpose
+        user.save(update_fields=["password"])
         account = None
         if area:
             account = households.open_account(self.exchange, now=NOW, user=user, area=area).index

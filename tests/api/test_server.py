@@ -19,6 +19,7 @@ import pytest
 import uvicorn
 from django.conf import settings
 
+from market.config import threaded
 from tests.api.conftest import City
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -101,7 +102,7 @@ def test_a_file_of_a_hundred_megabytes_is_refused_before_it_is_sent(city: City, 
 
 
 @pytest.mark.parametrize(("path", "kind", "status"), [
-    ("/account/readings", MULTIPART, 403),  # read, and then refused: no session, no token
+    ("/account/readings", MULTIPART, 413),  # of a stranger: keys upload nothing here
     ("/account/readings", "Content-Type: text/csv", 413),
     ("/account/devices/register", MULTIPART, 413),
 ])  # fmt: skip
@@ -111,6 +112,26 @@ def test_only_the_page_for_files_reads_files(city: City, port: int, path: str, k
         connection.sendall(head(city, "POST", path, kind, f"Content-Length: {len(body)}"))
         connection.sendall(body)
         assert read_response(connection)[0] == status
+
+
+def test_strangers_hold_no_place_for_files(city: City, port: int) -> None:
+    address, body = ("127.0.0.1", port), b"1" * 3_000_000
+    slow = [socket.create_connection(address, 20) for _ in range(2 * threaded.MAX_UPLOADS)]
+    try:
+        for n, connection in enumerate(slow):
+            cookie = "Cookie: sessionid=" + ("a" * 32 if n % 2 else "")
+            connection.sendall(head(city, "POST", "/account/readings", MULTIPART, cookie, "Content-Length: 1000000"))
+            connection.sendall(b"--x\r\n")
+        time.sleep(0.5)  # until each is read as far as it will be
+        with socket.create_connection(address, 20) as connection:
+            cookie = f"Cookie: sessionid={city.alice.session()['sessionid']}"
+            length = f"Content-Length: {len(body)}"
+            connection.sendall(head(city, "POST", "/account/readings", MULTIPART, cookie, length))
+            connection.sendall(body)
+            assert read_response(connection)[0] == 403, "read, and then refused: no token"
+    finally:
+        for connection in slow:
+            connection.close()
 
 
 SIZES = [("/api/v1/orders", 20_000), *((path, TEN_MB) for path in ("/api/v1/orders", "/api/v1/orders/batch",

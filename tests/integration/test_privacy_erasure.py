@@ -53,6 +53,7 @@ from market.households.operations import HouseholdError
 from market.metering.operations import ReadingIn, record_batches
 from market.notices import operations as notices
 from market.pages.authforms import PasskeyForm
+from market.pages.outbox import OUTBOX
 from market.payments import operations as payments
 from market.settlement.operations import FINAL_GRACE_MS, adjust_due, finalise_due, settle_due
 from tests.bank import pay_out
@@ -174,9 +175,11 @@ def joins(market: Market) -> tuple[User, int, Client]:
 
 def secures(user: User, browser: Client) -> None:
     """Confirm the address, set up an app and a passkey, let somebody else act for the person, and open the pages of it all."""
+    OUTBOX.settle(20)
     mail.outbox.clear()
     cache.clear()  # links and copies are counted there
     assert browser.post("/account/security/email", {"email": TEXTS["email"]}).status_code == 302
+    assert OUTBOX.settle(20)
     (message,) = mail.outbox
     link = re.search(r"/confirm-email/\S+", str(message.body))
     assert link and browser.post(link[0]).status_code == 302

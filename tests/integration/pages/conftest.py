@@ -9,7 +9,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from django.core import mail
 from django.core.cache import cache
+from django.core.mail import EmailMessage
 from django.core.management import call_command
 from django.http import HttpResponse
 from django.test import Client, override_settings
@@ -17,14 +19,28 @@ from django.test import Client, override_settings
 from ledger import queries as ledger
 from market.engine.engine import Engine
 from market.exchange import operations as exchange_operations
+from market.exchange.figures import figures
 from market.households import operations as households
 from market.households.identities import CACHE
 from market.households.models import Role, User
 from market.pages import auth
+from market.pages.outbox import OUTBOX
 from tests.factories import DEPOSIT_E7, Market, running_market
 
 NOW = datetime(2026, 6, 6, 10, tzinfo=UTC)
 PASSWORD = "sunny roofs at noon"
+
+
+def sent_mails() -> list[EmailMessage]:
+    """Return what was sent, once nothing waits any more: e-mails go out beside the requests."""
+    assert OUTBOX.settle(20)
+    return list(mail.outbox)
+
+
+def forget_mails() -> None:
+    """Begin to collect anew."""
+    sent_mails()
+    mail.outbox.clear()
 
 
 class Visitor:
@@ -47,6 +63,12 @@ class Visitor:
         response = self.get(path, **params)
         assert response.status_code == 200, (path, response.status_code)
         return response.content.decode()
+
+    def prove(self) -> Visitor:
+        """Show who they are once more, as before what a borrowed session must not do."""
+        answer = self.post("/account/security/again", password=PASSWORD)
+        assert answer.status_code == 302, answer.content.decode()
+        return self
 
     def post(self, path: str, page: str = "", **fields: Any) -> HttpResponse:
         """Send a form from the page it stands on (by default its own address)."""
@@ -111,6 +133,7 @@ def db(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
     with django_db_blocker.unblock():
         CACHE.clear()
         cache.clear()
+        figures.clear()
         auth.totals = auth.Totals()
         yield
         call_command("flush", interactive=False, verbosity=0)

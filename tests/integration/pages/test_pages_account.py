@@ -60,7 +60,7 @@ def test_a_bad_profile_is_not_kept(town: Town) -> None:
 
 
 def test_a_key_is_shown_once_works_and_is_revoked(town: Town) -> None:
-    visitor = town.person("keyes", area="LV1.1")
+    visitor = town.person("keyes", area="LV1.1").prove()
     response = visitor.post("/account/keys", page="/account", once="first", **KEY)
     assert response["Cache-Control"].startswith("max-age=0, no-cache, no-store")
     token = token_in(response.content.decode())
@@ -77,13 +77,14 @@ def test_a_key_is_shown_once_works_and_is_revoked(town: Town) -> None:
 
 
 def test_sending_the_key_form_twice_makes_one_key(town: Town) -> None:
-    visitor = town.person("twice")
+    visitor = town.person("twice").prove()
     visitor.post("/account/keys", page="/account", once="same", **KEY)
     assert visitor.post("/account/keys", page="/account", once="same", **KEY).status_code == 302
     assert len(queries.keys_of(visitor.user)) == 1
 
 
 def test_nobody_takes_more_than_the_role_allows(town: Town) -> None:
+    town.alice.prove()
     for scopes in (["ledger:read"], ["operate"], [], ["everything"]):
         response = town.alice.post("/account/keys", page="/account", once=f"x{scopes}", name="all", scopes=scopes)
         assert response.status_code == 422, scopes
@@ -92,7 +93,7 @@ def test_nobody_takes_more_than_the_role_allows(town: Town) -> None:
 
 
 def test_nobody_revokes_somebody_elses_key(town: Town) -> None:
-    owner = town.person("owner")
+    owner = town.person("owner").prove()
     owner.post("/account/keys", page="/account", once="o", **KEY)
     [key] = queries.keys_of(owner.user)
     town.charlie.post(f"/account/keys/{key.pk}/revoke", page="/account")

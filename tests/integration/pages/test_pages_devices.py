@@ -22,7 +22,7 @@ def register(visitor: Visitor, once: str, **fields: str) -> str:
 
 
 def test_a_device_is_registered_shown_once_and_revoked(town: Town) -> None:
-    paula = town.person("paula", area="LV1.1")
+    paula = town.person("paula", area="LV1.1").prove()
     assert "/account/devices" in paula.html("/account")
     token = register(paula, "a")
     identity = queries.identify_key(token)
@@ -42,14 +42,14 @@ def test_a_device_is_registered_shown_once_and_revoked(town: Town) -> None:
 
 
 def test_a_bad_form_names_its_field(town: Town) -> None:
-    response = town.alice.post(f"{PAGE}/register", page=PAGE, once="b", **{**INVERTER, "rating_w": "0"})
+    response = town.alice.prove().post(f"{PAGE}/register", page=PAGE, once="b", **{**INVERTER, "rating_w": "0"})
     assert response.status_code == 422
     assert 'id="id_rating_w_error"' in response.content.decode()
     assert not Device.objects.filter(user=town.alice.user).exists()
 
 
 def test_the_operator_confirms_and_turns_down(town: Town) -> None:
-    quinn = town.person("quinn", area="LV1.1")
+    quinn = town.person("quinn", area="LV1.1").prove()
     register(quinn, "c")
     register(quinn, "d", name="garage")
     html = town.olga.html("/operator/devices")
@@ -69,6 +69,7 @@ def test_the_operator_confirms_and_turns_down(town: Town) -> None:
 
 def test_a_substation_meter_is_registered_for_an_area(town: Town) -> None:
     page = "/operator/devices"
+    town.olga.prove()
     fields = {"area": "MV1", "name": "transformer", "rating_w": "400"}
     response = town.olga.post("/operator/substations", page=page, once="s", **fields)
     found = re.search(r'<code id="secret" class="token">(\S+)</code>', response.content.decode())

@@ -46,6 +46,7 @@ def test_a_deposit_gets_a_reference_and_counts_only_later(town: Town) -> None:
 
 
 def test_impossible_amounts_are_refused_at_the_field(town: Town) -> None:
+    town.bob.prove()
     for amount in ("", "0", "-5", "0.001", "100000.01", "NaN", "ten"):
         response = town.bob.post("/money/deposits", page="/money", once="d2", amount=amount)
         assert response.status_code == 422, amount
@@ -62,6 +63,7 @@ def test_impossible_amounts_are_refused_at_the_field(town: Town) -> None:
 
 
 def test_a_withdrawal_sent_twice_leaves_once(town: Town) -> None:
+    town.bob.prove()
     for _ in range(2):
         town.bob.post("/money/withdrawals", page="/money", **OUT | {"out-once": "w4"})
     [asked] = Payment.objects.filter(account__index=town.bob.account, direction="out")
@@ -182,6 +184,7 @@ def test_a_refused_withdrawal_says_where_the_money_is() -> None:
 
 
 def test_what_the_staff_sees_of_a_person_is_noted(town: Town) -> None:
+    town.bob.prove()
     town.bob.post("/money/withdrawals", page="/money", **OUT | {"out-once": "w5", "out-amount": "1"})
     town.sam.html("/staff/money")
     assert "Name, address and meter number" in town.bob.html("/account")

@@ -116,6 +116,7 @@ def test_a_person_asks_to_be_erased_and_staff_does_it(town: Town) -> None:
     paula = town.person("paula", area="LV1.1")
     asked = paula.html("/account/erasure")
     assert "What is erased, for good" in asked and "What stays" in asked and "is paid out to your bank account" in asked
+    paula.prove()
     unsure = paula.post("/account/erasure", decision="ask")
     assert unsure.status_code == 422 and "Tick this if you are sure." in unsure.content.decode()
     assert User.objects.get(pk=paula.user.pk).erasure_requested_at is None, "a click alone asks for nothing"
@@ -146,7 +147,7 @@ def test_a_person_asks_to_be_erased_and_staff_does_it(town: Town) -> None:
 
 
 def test_who_wants_to_stay_is_not_erased(town: Town) -> None:
-    ines = town.person("ines", area="LV1.1")
+    ines = town.person("ines", area="LV1.1").prove()
     ines.post("/account/erasure", page="/account", decision="ask", sure="on")
     ines.post("/account/erasure", page="/account", decision="withdraw")
     assert town.sam.post(f"/staff/people/{ines.user.pk}/erase", page="/staff", decision="close").status_code == 404

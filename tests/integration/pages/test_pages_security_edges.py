@@ -5,23 +5,24 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from ipaddress import ip_network
 
 import pytest
+from django.conf import settings
 from django.contrib.auth.tokens import PasswordResetTokenGenerator
-from django.core import mail
 from django.core.cache import cache
 from django.test import override_settings
 
 from market.households import emails
 from market.households.models import Role, User
-from tests.integration.pages.conftest import PASSWORD, Town, Visitor
+from tests.integration.pages.conftest import PASSWORD, Town, Visitor, forget_mails, sent_mails
 from tests.integration.pages.test_pages_security import SECURITY, signed_in, with_app
 
 NEW_PASSWORD = "rain behind the hill"
 
 
 @pytest.fixture(autouse=True)
-def no_limits() -> Iterator[None]:
+def no_limits(db: None) -> Iterator[None]:
     """Let no test stand in the way of the next: attempts are counted in the cache."""
     cache.clear()
     yield
@@ -61,14 +62,14 @@ def test_a_link_to_a_mistyped_address_gives_the_account_to_nobody(town: Town) ->
 
 
 def test_signing_up_again_and_again_fills_nobodys_mailbox(town: Town) -> None:
-    mail.outbox.clear()
+    forget_mails()
     for n in range(4):
         form = {"username": f"flood{n}", "password": PASSWORD, "area": "LV1.1", "address": "Sun Street 1"}
         front = Visitor(town, None)
         answer = front.post("/sign-up", **form, meter_number=f"M{n}", email="Victim@else.example")
         assert answer.status_code == 302, answer.content.decode()
     assert User.objects.filter(email_lookup="").count() >= 4
-    assert [message.to for message in mail.outbox] == [["Victim@else.example"]]
+    assert [message.to for message in sent_mails()] == [["Victim@else.example"]]
 
 
 def test_the_old_password_cannot_be_guessed_in_a_borrowed_session(town: Town) -> None:
@@ -111,7 +112,8 @@ def test_behind_a_proxy_attempts_are_counted_for_each_client(town: Town) -> None
 
     assert [reset(f"192.0.2.{n}") for n in range(21)][-1] == 429, "nobody believes it unless a proxy is known to say it"
     cache.clear()
-    with override_settings(FORWARDED_FOR=True):
+    assert settings.TRUSTED_PROXIES == [], "none by default"
+    with override_settings(TRUSTED_PROXIES=[ip_network("127.0.0.0/8")]):
         flood = [reset(f"192.0.2.{n}, 198.51.100.7") for n in range(21)]
         assert flood[0] == 302 and flood[-1] == 429, "what the client claims does not count"
         assert reset("198.51.100.8") == 302
@@ -132,10 +134,10 @@ def test_the_old_address_is_not_written_into_the_log_of_a_market_without_mail(
 def test_a_link_for_a_new_password_is_too_old_after_a_day(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
     user = town.person("slow").user
     emails.confirm(token=emails.token_of(user))
-    mail.outbox.clear()
+    forget_mails()
     front = Visitor(town, None)
     front.post("/password/reset", email=user.email)
-    link = re.search(r"http://localhost:8000(/password/reset/\S+)", str(mail.outbox[0].body))
+    link = re.search(r"http://localhost:8000(/password/reset/\S+)", str(sent_mails()[0].body))
     assert link
     for hours, opens in ((23, True), (25, False)):
         later = datetime.now() + timedelta(hours=hours)

@@ -13,8 +13,10 @@ from django.db import close_old_connections
 
 from market.config import database, runtime, server
 from market.exchange.witnesses import WitnessService
+from market.households.endings import Watch
 from market.metering.service import MeteringService
 from market.notices.service import PushService
+from market.pages.outbox import OUTBOX
 from market.simulator.cityrun import BooksDoNotBalance, CityRun, Progress
 from market.simulator.clock import DEFAULT_SPEED
 from market.simulator.demo import Demo, demo_clock, last_market_ms
@@ -70,6 +72,8 @@ class Command(BaseCommand):
                 MeteringService(),
                 WitnessService(hub.announce),
                 PushService(),
+                OUTBOX,
+                Watch(),
             ],
         )
         close_old_connections()

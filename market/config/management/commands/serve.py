@@ -10,8 +10,10 @@ from django.core.management.base import BaseCommand, CommandParser
 from market.agents.members import MembersService
 from market.config import database, runtime, server
 from market.exchange.witnesses import WitnessService
+from market.households.endings import Watch
 from market.metering.service import MeteringService
 from market.notices.service import PushService
+from market.pages.outbox import OUTBOX
 from market.settlement.service import SettlementService
 from market.streaming import hub
 
@@ -34,6 +36,8 @@ class Command(BaseCommand):
                 MembersService(),
                 WitnessService(hub.announce),
                 PushService(),
+                OUTBOX,
+                Watch(),
             ]
         )
         sys.exit(server.run(host=options["host"], port=options["port"]))
