@@ -91,7 +91,11 @@ def test_what_arrives_past_orders_of_its_own_group_has_not_rested(
     market.place(other, "sell", "0.1200", 500, contract=contract)
     market.exchange.call(PlaceIceberg(mine, contract, "buy", 2_000, 1_400, "gtg", 0, 300))
     market.place(other, "sell", "0.1200", 500, contract=contract)
-    assert models.OrderChange.objects.filter(reason="self_trade").count() == 4
+    gone = list(models.OrderChange.objects.filter(reason="self_trade").order_by("seq").values_list("seq", flat=True))
+    assert gone == list(range(gone[0], gone[0] + 4))
+    assert queries.only_self_trades(gone[0], gone[-1] + 1) and queries.only_self_trades(gone[-1], gone[-1])
+    assert not queries.only_self_trades(gone[0] - 1, gone[-1] + 1)
+    assert not queries.only_self_trades(gone[0], gone[-1] + 2)
     assert len(shown) == 1, "400 Wh were left: 300 and the rest"
     assert told() == sorted(shown)
 
