@@ -86,12 +86,14 @@ def drawn(exchange: Exchange, contract: ContractInfo, asked: QueryDict) -> Drawi
         return f"{reverse('operator')}?{urlencode({'contract': contract.name, **more})}#map"
 
     placed = tree.place(parents, heat, chosen=node, whole=whole)
-    shown = [one.area for one in placed if one.kind == "area"]
-    hours = cells_of(grid_outlook.recent(exchange, HOURS_FRESH_S), shown, HOURS)
-    hours[placed[0].area] = next((cells for cells in hours.values() if cells), [])
+    # Not where somebody asked for all rows: a browser would follow thousands of cells.
+    shown = [one.area for one in placed if one.kind == "area"] if len(placed) <= tree.MAX_ROWS else []
+    hours = cells_of(grid_outlook.recent(exchange, HOURS_FRESH_S), shown, HOURS) if shown else {}
+    if shown:
+        hours[shown[0]] = next((cells for cells in hours.values() if cells), [])
     marks = [
         _mark(one, rows.get(one.area), infos[one.area].halted, node, url)._replace(
-            hours=hours[one.area] if one.kind == "area" else []
+            hours=hours.get(one.area, []) if one.kind == "area" else []
         )
         for one in placed
     ]
