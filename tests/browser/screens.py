@@ -26,6 +26,7 @@ MAX_BYTES: Final = 200_000
 MAX_TALL: Final = 2_400  # px: what is further down is left out
 COLOURS: Final = (128, 64, 32)  # as many as fit into MAX_BYTES
 TIMEOUT_MS: Final = 20_000  # the chart library comes late, the books of the past are replayed first
+AT_WORK_S: Final = 15  # the autopilot looks at the market every few seconds
 
 
 class Screen(NamedTuple):
@@ -82,9 +83,15 @@ def a_sale(page: Page) -> None:
 
 def the_autopilot_at_work(page: Page) -> None:
     """Switch it on, and wait until it has done something; the last picture of this role."""
-    if page.locator('form[action$="/automatic"] button.main').count():
-        page.locator('form[action$="/automatic"] button.main').click()
-    page.locator("main table tbody tr").first.wait_for()
+    off = page.locator('form[action$="/automatic"] button.main')
+    if off.count():
+        off.click()
+    done = page.locator('section[aria-labelledby="done-title"] dl')
+    for _ in range(AT_WORK_S):
+        page.wait_for_timeout(1_000)
+        page.reload()
+        if done.count():
+            return
 
 
 SCREENS: Final = (
@@ -104,7 +111,7 @@ SCREENS: Final = (
     Screen("notifications", "household", "/notifications"),
     Screen("disputes", "household", "/disputes"),
     Screen("bell", "household", "/home", lambda page: page.locator("#bell summary").click()),
-    Screen("autopilot", "household", "/autopilot"),
+    Screen("autopilot", "household", "/autopilot", the_autopilot_at_work),
     Screen("operator", "operator", "/operator"),
     Screen("operator-area", "operator", "/operator/areas/LV1.201"),
     Screen("operator-ahead", "operator", "/operator/ahead"),
