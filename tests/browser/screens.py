@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import urljoin
 
 from PIL import Image
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, StorageState, sync_playwright
 
 from tests.browser import screenlife
 from tests.browser.conftest import CHROMIUM, CHROMIUM_ARGS, DESKTOP, PHONE, Market
@@ -149,17 +149,31 @@ def small(picture: bytes) -> bytes:
         image = image.crop((0, 0, image.width, image.height * 3 // 4))
 
 
-def shoot(browser: Browser, market: Market, screen: Screen, size: tuple[int, int]) -> None:
+def signed_in(browser: Browser, market: Market, role: str) -> StorageState:
+    """Take one of the demo's doors and return the cookies behind it: all pictures of a role are of one sign-in."""
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(f"{market.url}/sign-in")
+    page.locator(f'form[action="/demo/sign-in"] button[name="role"][value="{role}"]').click()
+    page.wait_for_load_state()
+    state = context.storage_state()
+    context.close()
+    return state
+
+
+def shoot(
+    browser: Browser, market: Market, screen: Screen, size: tuple[int, int], cookies: StorageState | None
+) -> None:
     """Write the picture of a screen at one width."""
     context = browser.new_context(
-        viewport={"width": size[0], "height": size[1]}, locale="en-GB", has_touch=size == PHONE, reduced_motion="reduce"
+        viewport={"width": size[0], "height": size[1]},
+        locale="en-GB",
+        has_touch=size == PHONE,
+        reduced_motion="reduce",
+        storage_state=cookies,
     )
     context.set_default_timeout(TIMEOUT_MS)
     page = context.new_page()
-    if screen.role:
-        page.goto(f"{market.url}/sign-in")
-        page.locator(f'form[action="/demo/sign-in"] button[name="role"][value="{screen.role}"]').click()
-        page.wait_for_load_state()
     page.goto(market.url + screen.path)
     page.locator('#pulse[data-state="live"]').wait_for()
     if screen.find is not None:
@@ -178,7 +192,8 @@ def main(wanted: list[str]) -> int:
     if unknown := set(wanted) - names:
         print(f"unknown screen {sorted(unknown)[0]!r}; there are: {', '.join(sorted(names))}", file=sys.stderr)
         return 2
-    failed = []
+    failed: list[str] = []
+    cookies: dict[str, StorageState] = {}
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         market = Market(Path(folder) / "market")
         market.speed = screenlife.FAST
@@ -194,7 +209,9 @@ def main(wanted: list[str]) -> int:
                     continue
                 for size in (PHONE, DESKTOP):
                     try:
-                        shoot(browser, market, screen, size)
+                        if screen.role and screen.role not in cookies:
+                            cookies[screen.role] = signed_in(browser, market, screen.role)
+                        shoot(browser, market, screen, size, cookies.get(screen.role))
                     except Exception as error:  # the others are wanted all the same
                         failed.append(f"{screen.name}-{size[0]}: {str(error).splitlines()[0]}")
         finally:
