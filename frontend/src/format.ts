@@ -40,9 +40,9 @@ export function moneyE7(text: string): number {
   return match[1] ? -size : size;
 }
 
-/** "€0.285": a price for reading, without the last zero digits beyond cents. */
+/** "€0.2850", "€0.28": a price for reading, in cents or with all four digits. */
 export function unitPrice(e4: number): string {
-  return `${meta.symbol}${price(e4).replace(/0{1,2}$/, "")}`;
+  return `${meta.symbol}${price(e4).replace(/00$/, "")}`;
 }
 
 /** 3240 -> "3.24 kWh", 80 -> "80 Wh" */

@@ -109,12 +109,12 @@ class _Recent:
 _recent = _Recent()
 
 
-def recent(exchange: Exchange) -> Outlook:
-    """Return an outlook that is at most ``FRESH_S`` old, or newer when nothing has happened since."""
+def recent(exchange: Exchange, fresh_s: float = FRESH_S) -> Outlook:
+    """Return an outlook that is at most ``fresh_s`` old, or newer when nothing has happened since."""
     with _recent.lock:
         seq, now_s = exchange.status()["seq"], time.monotonic()
         same = _recent.of is not None and _recent.of() is exchange
-        if not same or (now_s - _recent.at_s > FRESH_S and _recent.seq != seq):
+        if not same or (now_s - _recent.at_s > fresh_s and _recent.seq != seq):
             _recent.found = outlook(exchange)
             _recent.of, _recent.at_s, _recent.seq = weakref.ref(exchange), now_s, seq
         return _recent.found

@@ -12,12 +12,14 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from market.exchange.exchange import Exchange
+from market.grid import outlook as grid_outlook
 from market.grid import queries as grid_queries
 from market.grid import tree
 from market.grid.queries import PERMILLE, ContractInfo
 from market.households.models import Role
 from market.pages.context import running_exchange
 from market.pages.flows import Row, Way, ahead, chosen_contract, minutes_of, row_of
+from market.pages.outlook import Cell, cells_of
 from market.pages.roles import only_for
 
 OPERATORS = (Role.OPERATOR, Role.STAFF)
@@ -26,6 +28,8 @@ PAD_PX = 12
 STEP_PERCENT = 6  # of the width, a level
 THIN_PX, THICK_PX = 2, 12  # lines of an empty and of a full edge
 MAX_SEARCH = 80  # characters
+HOURS = 12  # beside each row, where there is room
+HOURS_FRESH_S = 20.0  # the map is asked for every second, a whole city's hours ahead take half a second
 
 
 class Mark(NamedTuple):
@@ -46,6 +50,7 @@ class Mark(NamedTuple):
     percent: int  # of what is folded
     halted: bool
     chosen: bool
+    hours: list[Cell]  # the next ones of this edge; of the root those of any, for their names
 
 
 class Drawing(NamedTuple):
@@ -81,7 +86,17 @@ def drawn(exchange: Exchange, contract: ContractInfo, asked: QueryDict) -> Drawi
         return f"{reverse('operator')}?{urlencode({'contract': contract.name, **more})}#map"
 
     placed = tree.place(parents, heat, chosen=node, whole=whole)
-    marks = [_mark(one, rows.get(one.area), infos[one.area].halted, node, url) for one in placed]
+    # Not where somebody asked for all rows: a browser would follow thousands of cells.
+    shown = [one.area for one in placed if one.kind == "area"] if len(placed) <= tree.MAX_ROWS else []
+    hours = cells_of(grid_outlook.recent(exchange, HOURS_FRESH_S), shown, HOURS) if shown else {}
+    if shown:
+        hours[shown[0]] = next((cells for cells in hours.values() if cells), [])
+    marks = [
+        _mark(one, rows.get(one.area), infos[one.area].halted, node, url)._replace(
+            hours=hours.get(one.area, []) if one.kind == "area" else []
+        )
+        for one in placed
+    ]
     same = {"contract": contract.name, **({"node": node} if node else {}), **({"all": "1"} if whole else {})}
     return Drawing(
         marks=marks,
@@ -120,6 +135,7 @@ def _mark(placed: tree.Placed, row: Row | None, halted: bool, chosen: str, url: 
         percent=placed.heat // 10,
         halted=halted and not more,
         chosen=placed.area == chosen and not more,
+        hours=[],
     )
 
 

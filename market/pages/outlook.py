@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from django.http import HttpRequest, HttpResponse
@@ -86,7 +87,6 @@ def _heat(edge: EdgeAhead) -> tuple[int, int]:
 
 def strips(found: Outlook) -> list[Strip]:
     """Return the hottest edges hour by hour, the hottest first."""
-    hours = _by_hour(found)
     hottest: dict[str, EdgeAhead] = {}
     for _, edges in found:
         for edge in edges:
@@ -95,7 +95,14 @@ def strips(found: Outlook) -> list[Strip]:
     shown = sorted(hottest.values(), key=lambda edge: (-edge.load_permille, -edge.rest_permille, edge.area))[
         :SHOWN_EDGES
     ]
-    cells: dict[str, list[Cell]] = {edge.area: [] for edge in shown}
+    cells = cells_of(found, [edge.area for edge in shown])
+    return [Strip(edge.area, edge.load_permille // 10, edge.rest_permille // 10, cells[edge.area]) for edge in shown]
+
+
+def cells_of(found: Outlook, areas: Iterable[str], most: int = MAX_HOURS) -> dict[str, list[Cell]]:
+    """Return the next hours, at most ``most``, of some edges, in each its fullest interval; none for an unknown area."""
+    hours = _by_hour(found)[:most]
+    cells: dict[str, list[Cell]] = {area: [] for area in areas}
     for place, inside in enumerate(hours):
         fullest: dict[str, tuple[EdgeAhead, str]] = {}
         for info, edges in inside:
@@ -110,7 +117,7 @@ def strips(found: Outlook) -> list[Strip]:
                     f"{x:.3f}%", f"{width:.3f}%", f"{x + width / 2:.3f}%",
                 )
             )  # fmt: skip
-    return [Strip(edge.area, edge.load_permille // 10, edge.rest_permille // 10, cells[edge.area]) for edge in shown]
+    return cells
 
 
 def _by_hour(found: Outlook) -> list[Outlook]:
@@ -166,9 +173,11 @@ def forward(request: HttpRequest) -> HttpResponse:
 def _context(exchange: Exchange) -> dict[str, object]:
     found = grid_outlook.recent(exchange)
     edges = [edge for _, edges in found for edge in edges]
+    hours = hours_of(found)
     return {
         "strips": strips(found),
-        "hours": hours_of(found),
+        "hours": hours,
+        "quiet_hours": sum(not hour.rest_percent and not hour.full for hour in hours),
         "full": full_ones(found),
         "full_count": sum(edge.full for edge in edges),
         "may_fill_count": sum(edge.may_fill for edge in edges),

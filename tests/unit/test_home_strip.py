@@ -103,9 +103,9 @@ def test_the_day_before_is_the_clock_s_where_clocks_change() -> None:
 @pytest.mark.parametrize(
     ("slot", "sentence"),
     [
-        (hour(0, 2_100, 2_850), "12:00–13:00: neighbours pay up to €0.21 and ask from €0.285."),
+        (hour(0, 2_100, 2_850), "12:00–13:00: neighbours pay up to €0.21 and ask from €0.2850."),
         (hour(0, 2_100), "12:00–13:00: neighbours pay up to €0.21; nobody sells yet."),
-        (hour(0, None, 2_850), "12:00–13:00: neighbours ask from €0.285; nobody buys yet."),
+        (hour(0, None, 2_850), "12:00–13:00: neighbours ask from €0.2850; nobody buys yet."),
         (hour(0, usual_e4=1_900), "12:00–13:00: nobody offers anything yet. The day before it was €0.19."),
         (hour(0, halted=True), "12:00–13:00: trading is stopped."),
     ],

@@ -24,7 +24,7 @@ def test_money(amount_e7: int, text: str) -> None:
     assert filters.money(amount_e7) == text
 
 
-@pytest.mark.parametrize(("price_e4", "text"), [(2_850, "€0.285"), (2_800, "€0.28"), (2_858, "€0.2858"), (0, "€0.00")])
+@pytest.mark.parametrize(("price_e4", "text"), [(2_850, "€0.2850"), (2_800, "€0.28"), (2_858, "€0.2858"), (0, "€0.00")])
 def test_unit_price(price_e4: int, text: str) -> None:
     assert filters.unit_price(price_e4) == text
 

@@ -130,11 +130,8 @@ def price(price_e4: int) -> str:
 
 @register.filter
 def unit_price(price_e4: int) -> str:
-    """2850 -> "€0.285"; at least two digits."""
-    text = price(price_e4)
-    for _ in range(2):
-        text = text.removesuffix("0")
-    return f"{currency_symbol()}{text}"
+    """2850 -> "€0.2850", 2800 -> "€0.28": two digits or four, so that prices line up in columns."""
+    return f"{currency_symbol()}{price(price_e4).removesuffix('00')}"
 
 
 def _kilo(size: int) -> str:

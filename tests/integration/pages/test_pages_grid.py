@@ -17,7 +17,8 @@ from market.exchange import operations
 from market.grid import outlook, preview
 from market.grid import queries as grid
 from market.pages import health
-from market.pages.outlook import full_ones, hours_of, strips
+from market.pages.gridmap import HOURS
+from market.pages.outlook import cells_of, full_ones, hours_of, strips
 from tests.integration.pages.conftest import NOW, Town
 
 FREE = 100_000
@@ -164,12 +165,15 @@ def test_the_map_shows_the_load_in_words_and_can_be_asked(town: Town) -> None:
     contract = town.market.contract(5)
     town.market.place(town.charlie.account, "sell", "0.0800", 24_500, contract=contract)
     town.market.buys(town.alice.account, "0.5000", 24_500, contract=contract)
+    outlook.recent(town.exchange, 0)  # the map's hours may be some seconds old
     part = town.olga.html("/operator/map", contract=contract)
     row = re.search(r'<a href="/operator/areas/LV1\.1".*?</a>', part, re.DOTALL)
     assert row
     assert "98 %" in row[0] and 'm-word full">full' in row[0] and "in 98.0 kW of 100.0 kW" in row[0]
     assert 'stroke-width="11"' in row[0]
     assert 'aria-label="LV1.1 98 % full in 98.0 kW of 100.0 kW"' in row[0]
+    hours = row[0][row[0].index('class="m-hours"') :]
+    assert 1 <= hours.count("<rect") <= HOURS and re.search(r'class="ahead-cell full"[^>]*><text[^>]*>98<', hours)
     assert part.index("areas/LV1.1") < part.index("areas/LV1.2"), "the hottest branch comes first"
     opened = town.olga.html("/operator", contract=contract, node="MV2")
     drawing = opened[opened.index('id="grid-map"') : opened.index('aria-labelledby="flows"')]
@@ -196,6 +200,11 @@ def test_the_hours_ahead_name_what_is_full_and_what_may_be(town: Town) -> None:
     assert named.index((contract, "LV1.1", True)) < named.index((later, "LV2.1", False))
     assert strips(found)[0].percent == 100
     assert sum(hour.full for hour in hours_of(found)) >= 1
+    beside = cells_of(found, ["LV1.1", "LV2.1", "nowhere"], 2)
+    assert beside["nowhere"] == [] and len(beside["LV2.1"]) == 2
+    cell = next(cell for cell in beside["LV1.1"] if cell.contract == contract)
+    assert (cell.percent, cell.state) == (100, "full"), "an hour is as full as its fullest quarter"
+    outlook.recent(town.exchange, 0)  # not what somebody looked at a moment ago
     html = town.olga.html("/operator/ahead")
     assert f"/operator?contract={contract.replace(':', '%3A')}&amp;node=LV1.1#map" in html
     assert "104 %" in html
