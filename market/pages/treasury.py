@@ -100,6 +100,9 @@ def decide(request: HttpRequest, payment_id: int) -> HttpResponse:
             bank_account = {name: request.POST.get(name, "")[:MAX_BANK_TEXT] for name in ("iban", "holder")}
             operations.pay_elsewhere(payment_id=payment_id, by=request.user, now=now, **bank_account)
             messages.success(request, _("Noted. Somebody else of the staff confirms the other bank account."))
+        elif request.POST.get("iban"):  # the enter key in the field presses the first button, which is another one
+            sentence = _("Another bank account is typed in. Choose that button, or empty the field.")
+            raise PaymentError("invalid_value", "iban", sentence)
         else:
             payment = operations.confirm(
                 _exchange(), payment_id=payment_id, by=request.user, now=now, arrived_e7=_arrived(request),

@@ -163,6 +163,9 @@ def test_a_withdrawal_of_a_closed_account_is_sent_elsewhere(town: Town) -> None:
     wrong = {"decision": "elsewhere", "iban": "NL91", "holder": "Gone"}
     town.sam.post(address, page="/staff/money", **wrong)
     assert "This is not an IBAN" in town.sam.html("/staff/money")
+    town.sam.post(address, page="/staff/money", **wrong | {"decision": "confirm"})
+    assert "Another bank account is typed in." in town.sam.html("/staff/money")
+    assert operations.find(payment.pk).state == "requested"
     town.sam.post(address, page="/staff/money", **wrong | {"iban": OUT["out-iban"]})
     assert "Somebody else of the staff confirms the other bank account." in town.sam.html("/staff/money")
     assert OUT["out-iban"] in shown() and "You have confirmed it." in shown()
