@@ -3,7 +3,7 @@ import { call, newKey, Problem } from "../api";
 import { contractStart, day, energy, interval, priceE4 } from "../format";
 import { mayTrade, socket } from "../live";
 import { t } from "../messages";
-import { announce } from "../status";
+import { announce, saidAloud } from "../status";
 import { PageElement } from "./element";
 import type { Picked } from "./ladder";
 import { outcome, type Answer } from "./outcome";
@@ -133,6 +133,7 @@ class Ticket extends PageElement {
       this.key = newKey();
       this.result = outcome(wish.kind, answer);
       announce(this.result);
+      saidAloud(answer.trades);
       refreshOwn();
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
