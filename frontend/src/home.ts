@@ -1,6 +1,6 @@
 // The household's home: the served page kept up to date, two buttons with five seconds to take a tap back, the price strip.
 import { call, newKey, plain, Problem } from "./api";
-import { clock, energy, money, moneyE7, priceE4, unitPrice } from "./format";
+import { clock, energy, money, moneyE7, priceE4, sentences, unitPrice } from "./format";
 import { type Answer, type BatchItem, Keys, type Placed, type Plan, read, reasons, type Side, send, sum } from "./home/placing";
 import { Rounds } from "./home/rounds";
 import { type Part, Upkeep } from "./home/upkeep";
@@ -262,7 +262,7 @@ function report(side: Side, placed: Placed[]): void {
   for (const { energyWh, contracts, problem } of reasons(found.failed, plain)) {
     lines.push(t("Not placed: {energy} for {slot}. {reason}", { energy: energy(energyWh), slot: stretch(contracts), reason: problem }));
   }
-  announce(lines.join(" "));
+  announce(sentences(lines as string[]));
   reportedAt = performance.now();
   if (found.ids.length) lines.push(receipts(found.ids));
   tell(side, lines, !found.contracts.length);

@@ -9,6 +9,7 @@ A page is looked at in every look where it stands: resized and recoloured, not l
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ CRAMPED = (Path(__file__).parent / "cramped.js").read_text()
 # Width in CSS pixels and size of text in px: a screen of 1280 px at a zoom of 200 %, one at 400 % (the smallest phone),
 # and who has chosen text of twice the size in the browser.
 NARROW = ((640, 16), (320, 16), (1280, 32))
+# A mark of Chinese brings its room with it; what joins sentences must not add to it.
+LOOSE = re.compile(r".{0,12}[。！？；：，、] +\S.{0,12}")
 LOADED = "typeof window.axe === 'object'"
 
 
@@ -60,6 +63,8 @@ def check_now(page: Page, name: str) -> None:
             assert found == [], (name, size, scheme, found)
         found = page.evaluate(CRAMPED)
         assert found == [], (name, size, found)
+    loose = LOOSE.findall(page.locator("body").inner_text())
+    assert loose == [], (name, "a space after a Chinese mark", loose)
     page.emulate_media(color_scheme=first)  # type: ignore[arg-type]
     check_room(page, name)
     page.set_viewport_size(before)

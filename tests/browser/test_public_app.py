@@ -88,6 +88,21 @@ def test_the_bell_rings_while_one_looks(visit: Visit, shoot: Callable[[Page, str
     page.keyboard.press("Escape")
     expect(page.locator("#bell")).not_to_have_attribute("open", "")
     expect(count).to_be_hidden()
+    # What a receipt has just said is not said once more.
+    visitor.goto(f"/trade/{contract}")
+    expect(page.locator("#pulse")).to_have_attribute("data-state", "live")
+    page.evaluate(
+        """() => { window.said = []; const place = document.getElementById("status");
+             new MutationObserver(() => window.said.push(place.textContent)).observe(place, { childList: true }); }"""
+    )
+    page.locator("#ticket-price").fill("0.3000")
+    page.locator("#ticket-energy").fill("0.05")
+    page.locator("market-ticket button.main").click()
+    expect(page.locator("#ticket-result")).to_contain_text("Bought 50 Wh")
+    expect(count).to_be_visible(timeout=SOON_MS)
+    said = [text for text in page.evaluate("window.said") if text]
+    assert len(said) == 1, said
+    assert said[0].startswith("Bought 50 Wh"), said
 
 
 def test_a_device_asks_to_be_told_and_no_more(visit: Visit) -> None:

@@ -1,5 +1,5 @@
 // What the home page says of what happened, and where its receipts are.
-import { clock, contractStart, energy, money, moneyE7 } from "../format";
+import { clock, contractStart, energy, money, moneyE7, sentences } from "../format";
 import { meta } from "../meta";
 import { t } from "../messages";
 import type { OwnItem } from "../store";
@@ -46,5 +46,5 @@ export function news(items: OwnItem[]): string {
     return wh ? [side === "sell" ? t("Sold {energy} for {amount}.", values) : t("Bought {energy} for {amount}.", values)] : [];
   });
   if (paid.length) lines.push(t("Delivered and paid: {amount} for {slot}.", { amount: money(total(paid, "payout")), slot: stretch(paid.map((item) => String(item.contract))) }));
-  return lines.join(" ");
+  return sentences(lines);
 }
