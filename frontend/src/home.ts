@@ -1,18 +1,18 @@
 // The household's home: the served page kept up to date, two buttons with five seconds to take a tap back, the price strip.
-import { call, newKey, plain, Problem } from "./api";
-import { clock, energy, money, moneyE7, priceE4, sentences, unitPrice } from "./format";
+import { call, newKey, plain, Problem, signsHere } from "./api";
+import { energy, money, moneyE7, priceE4, sentences, unitPrice } from "./format";
 import { type Answer, type BatchItem, Keys, type Placed, type Plan, read, reasons, type Side, send, sum } from "./home/placing";
 import { Rounds } from "./home/rounds";
 import { type Part, Upkeep } from "./home/upkeep";
 import { isTold, news, receipts, stretch } from "./home/telling";
 import { type Phase, type Reason, SECONDS, TakeBack } from "./home/takeback";
 import { connect, mayTrade, socket, store } from "./live";
-import { marketNow, meta } from "./meta";
+import { meta } from "./meta";
 import { t } from "./messages";
+import { answered, unanswered } from "./stale";
 import { announce, saidAloud } from "./status";
 import type { Flow, Log, OwnItem, Ticker } from "./store";
 
-const STALE_AFTER = 2; // rounds without an answer until the page says so
 const TIMEOUT_MS = 10_000;
 const TOLD_MS = 2000; // after a press its receipt says what was traded; the stream says it as well
 const PENDING = "sunledger.pending"; // what waited to be sent when the page was left: side and the moment it would have gone
@@ -21,8 +21,6 @@ const page = document.getElementById("home");
 const rounds = new Rounds();
 let upkeep: Upkeep | null = null;
 let reportedAt = -Infinity;
-let failures = 0;
-let answeredAt = clock(marketNow());
 
 // --- keep the page up to date ------------------------------------------------------------------------------------
 
@@ -47,45 +45,25 @@ function address(part: Part): string {
   return (page?.dataset.url ?? "") + (part === "power" ? "?part=power" : hour ? `?hour=${hour}` : "");
 }
 
-function sayStale(text: string): void {
-  const place = document.getElementById("stale");
-  if (!place || place.textContent === text) return;
-  place.textContent = text;
-  place.hidden = !text;
-}
-
-function failed(signedOut: boolean): boolean {
-  failures += 1;
-  if (signedOut) sayStale(t("You are signed out. Load the page again to sign in."));
-  else if (failures >= STALE_AFTER) {
-    sayStale(t("What you see is from {time}: the market does not answer. The page keeps asking.", { time: answeredAt }));
-  }
-  return false;
-}
-
 /** Ask what it is like now and show that; whether there was an answer. */
 async function refresh(part: Part = "all"): Promise<boolean> {
   if (!page) return false;
   const [round, where] = [rounds.begin(), address(part)];
-  let text: string;
+  let response: Response | null = null;
+  let text: string | null = null;
   try {
-    const response = await fetch(where, {
-      credentials: "same-origin",
-      redirect: "manual",
-      signal: AbortSignal.timeout(TIMEOUT_MS),
-    });
-    if (!response.ok) return failed(response.type === "opaqueredirect" || response.status === 403);
-    text = await response.text();
+    response = await fetch(where, { credentials: "same-origin", redirect: "manual", signal: AbortSignal.timeout(TIMEOUT_MS) });
+    if (response.ok) text = await response.text();
   } catch {
-    return failed(false);
+    // said below
+  }
+  if (text === null) {
+    unanswered(response);
+    return false;
   }
   if (where !== address(part)) return true; // another hour was chosen meanwhile
   if (!rounds.take(round, part === "all")) return true;
-  if (part === "all") {
-    failures = 0;
-    answeredAt = clock(marketNow());
-    sayStale("");
-  }
+  if (part === "all") answered();
   const fresh = new DOMParser().parseFromString(text, "text/html");
   for (const shown of page.querySelectorAll<HTMLElement>("[data-live]")) {
     if (cards.some(({ side, taking }) => taking.phase !== "idle" && shown.id === `${side}-plan`)) continue; // it says what is being sent
@@ -283,7 +261,7 @@ async function place(plan: Plan, keys: Keys): Promise<void> {
     const placed = await send(plan, {
       one: (body, key) => call<Answer>("POST", "/api/v1/orders", body, key),
       batch: (orders, key) => call<{ results: BatchItem[] }>("POST", "/api/v1/orders/batch", { orders }, key),
-      signs: localStorage.getItem("sunledger-signs") === "1",
+      signs: signsHere(),
       refused,
       unsure,
       key: keys.of(plan),

@@ -105,6 +105,20 @@ def test_the_bell_rings_while_one_looks(visit: Visit, shoot: Callable[[Page, str
     assert said[0].startswith("Bought 50 Wh"), said
 
 
+def test_a_page_that_hears_no_answer_says_how_old_it_is(visit: Visit) -> None:
+    page = visit().goto("/market")
+    page.clock.install()
+    page.reload()
+    page.route("**/market", lambda route: route.abort())
+    for _ in range(2):  # each round has to have failed before the next one counts
+        with page.expect_event("requestfailed"):
+            page.clock.run_for(6_000)
+    expect(page.locator("#stale")).to_contain_text("the market does not answer")
+    page.unroute("**/market")
+    page.clock.run_for(6_000)
+    expect(page.locator("#stale")).to_be_hidden()
+
+
 def test_a_device_asks_to_be_told_and_no_more(visit: Visit) -> None:
     visitor = visit("household")
     visitor.context.grant_permissions(["notifications"])

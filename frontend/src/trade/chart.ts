@@ -71,6 +71,7 @@ class Chart extends PageElement {
       this.failed = false;
       this.drawing?.show(answer.results);
     } catch {
+      if (scope !== this.scope || contract !== this.contract) return; // what is shown now is on its way
       this.failed = this.candles === null;
     }
     this.requestUpdate();

@@ -1,5 +1,5 @@
 import { html, nothing, type TemplateResult } from "lit";
-import { call, plain, Problem } from "../api";
+import { asProblem, call, plain, Problem } from "../api";
 import { clock, energy, interval, money, moneyE7, priceE4 } from "../format";
 import { t } from "../messages";
 import { announce } from "../status";
@@ -79,8 +79,7 @@ class Orders extends PageElement {
       announce(said);
       this.querySelector<HTMLElement>("h3")?.focus(); // the pressed button may go away with its row
     } catch (error) {
-      if (!(error instanceof Problem)) throw error;
-      this.refused(order, error);
+      this.refused(order, asProblem(error));
     } finally {
       this.busy.delete(order.id);
       refreshOwn();

@@ -63,6 +63,7 @@ const SHOWN_ORDERS = 20;
 const OPEN_ORDERS = 500; // of one page; a block alone has up to 96 legs
 const OPEN_PAGES = 4; // of the list; markets allow 1,000 open orders unless they say otherwise
 const REFETCH_MS = 250; // a burst of fills is one look
+const RETRY_MS = 5_000; // after no answer
 const WAITING_MS = 3_000; // between two looks at why orders wait, however fast the book changes
 const POLL_MS = 15_000; // for orders in books that this page does not follow
 const MAX_TAPE = 40;
@@ -140,6 +141,7 @@ let timer = 0;
 let due = Infinity;
 let lookedAt = -Infinity;
 let fetching = false;
+let again = false; // asked for while one was under way
 
 const openOrders = (state: "open" | "hibernated"): Promise<Order[]> =>
   all<Order>((path) => call("GET", path), `/api/v1/orders?state=${state}&limit=${OPEN_ORDERS}`, OPEN_PAGES);
@@ -147,6 +149,10 @@ const openOrders = (state: "open" | "hibernated"): Promise<Order[]> =>
 async function fetchOwn(): Promise<void> {
   timer = 0;
   due = Infinity;
+  if (fetching) {
+    again = true; // never two at a time: the older answer could come last
+    return;
+  }
   fetching = true;
   lookedAt = performance.now();
   try {
@@ -162,9 +168,12 @@ async function fetchOwn(): Promise<void> {
     change("position", positions.results.find((row) => row.contract === served.contract) ?? null);
     change("net", nets(positions.results));
   } catch {
-    // The connection's state is said by the shell; the next event asks again.
+    // The connection's state is said by the shell.
+    look(RETRY_MS);
   } finally {
     fetching = false;
+    if (again) look(REFETCH_MS);
+    again = false;
   }
 }
 
