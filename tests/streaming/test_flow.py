@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.core.cache import cache
 
 from market.engine.events import HaltSet
 from market.metering import news
@@ -16,6 +17,12 @@ from tests.streaming.fake import NOON_MS
 from tests.streaming.stage import ALICE, BOB, OLGA, Market, Peer, play
 
 FLOW = "flow:me"
+
+
+@pytest.fixture(autouse=True)
+def nothing_measured() -> None:
+    """No test finds what another one measured."""
+    cache.clear()
 
 
 def power(produced_w: int, used_w: int = 400, battery_w: int = 0) -> Power:
@@ -36,7 +43,7 @@ def refusal(peer: Peer) -> str:
 
 def test_a_home_hears_its_own_power_and_readings() -> None:
     async def scene(market: Market) -> None:
-        news.tell(powers={1: power(900)})  # before anybody looked
+        metering.note_power(powers={1: power(900)})  # before anybody looked
         alice, bob = market.connect(ALICE), market.connect(BOB)
         for peer in (alice, bob):
             peer.hear()
@@ -101,7 +108,7 @@ def test_who_comes_back_is_never_left_with_what_was() -> None:
         alice.subscribe(FLOW)
         alice.hear()
         market.hub.lost(alice.socket)
-        news.tell(powers={1: power(700)})  # at the entry that she knows
+        metering.note_power(powers={1: power(700)})  # at the entry that she knows
         again = market.connect(ALICE)
         again.client = alice.client
         again.client.reconnect()
@@ -126,6 +133,8 @@ def test_two_pages_of_one_home_are_one_channel_and_leave_nothing_behind() -> Non
         assert pages[1].client.data.get(FLOW) is None
         pages[1].hear()
         assert pages[1].client.data[FLOW] == {"power": shown(800)}
+        news.tell(powers={1: power(805)})
+        await market.flush()  # waits for the next entry
         pages[1].say(type="unsubscribe", channel=FLOW)
         assert market.hub.status()["channels"] == before
         news.tell(powers={1: power(810)})

@@ -1,7 +1,7 @@
 // Prices over time. The drawing library is large, so it comes only when the chart is in sight; the table needs none.
 import { html, type TemplateResult } from "lit";
 import { call } from "../api";
-import { GAP, clock, energy } from "../format";
+import { clock, energy, GAP } from "../format";
 import { t } from "../messages";
 import { PageElement } from "./element";
 import type { Drawing } from "./drawing";
