@@ -13,7 +13,7 @@ async () => {
   const mayScroll = (one) =>
     one.matches(".heat-scroll") || (one.tabIndex >= 0 && one.querySelector("table, svg, pre, textarea") !== null);
   for (const one of document.body.querySelectorAll("*")) {
-    const seen = one instanceof HTMLElement && one.clientWidth > 1 && one.checkVisibility();
+    const seen = one instanceof HTMLElement && one.clientWidth > 1 && !one.closest(".quiet") && one.checkVisibility();
     if (!seen || one.scrollWidth <= one.clientWidth + 1) continue;
     const flow = getComputedStyle(one).overflowX;
     if (["auto", "scroll"].includes(flow) && !mayScroll(one)) found.push(`${name(one)} scrolls sideways`);
