@@ -6,6 +6,7 @@ PORT ?= 8000
 KILLS ?= 50
 DAYS ?= 7
 ONLY ?=
+PO := locale/zh_Hans/LC_MESSAGES/django.po
 WORLDS ?= 50000
 SEED ?= 0
 
@@ -51,8 +52,10 @@ dirty-week: $(VENV)/installed  ## DAYS of a SimBench week whose readings go miss
 frontend: $(VENV)/installed  ## rebuild frontend/dist (Node comes from a wheel)
 	$(BIN)/python frontend/build.py
 
-messages: $(VENV)/installed  ## collect and compile translations (needs gettext)
-	$(BIN)/python manage.py makemessages -l zh_Hans -i .venv -i var -i build -i frontend -i tests --no-obsolete --no-location
+messages: $(VENV)/installed  ## collect, sort and compile translations (needs gettext); nothing new, nothing changes
+	$(BIN)/python manage.py makemessages -l zh_Hans -i .venv -i var -i build -i frontend -i tests --no-obsolete --no-location --no-wrap
+	msgcat --sort-output --no-wrap --output-file=$(PO) $(PO)  # by what is said: the order of files and tools changes
+	sed -i '/^"POT-Creation-Date:/d' $(PO)
 	$(BIN)/python manage.py compilemessages -i .venv
 
 screens: $(VENV)/installed  ## a picture of every main screen at both widths into docs/screens (needs Chromium), or of ONLY=name

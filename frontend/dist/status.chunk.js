@@ -1,1 +1,1 @@
-var e=0;function t(t){let n=document.getElementById(`status`);n&&(n.textContent=t,window.clearTimeout(e),e=window.setTimeout(()=>n.textContent=``,8e3))}export{t};
+var e=0,t=new Set;function n(t){let n=document.getElementById(`status`);n&&(n.textContent=t,window.clearTimeout(e),e=window.setTimeout(()=>n.textContent=``,8e3))}function r(e){for(let{seq:n}of e)t.add(n);for(let e of t){if(t.size<=500)break;t.delete(e)}}var i=e=>t.has(e);export{r as n,i as r,n as t};

@@ -34,11 +34,26 @@ export function newKey(): string {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
+/** Whether this browser may hold a key that signs orders. Without a storage there is none. */
+export function signsHere(): boolean {
+  try {
+    return localStorage.getItem("sunledger-signs") === "1";
+  } catch {
+    return false;
+  }
+}
+
+/** Whatever went wrong, as something to show: what is no answer of the market leaves open whether it was done. */
+export function asProblem(error: unknown): Problem {
+  if (error instanceof Problem) return error;
+  return new Problem(0, "unexpected", "", t("Something went wrong. Look at your orders before you try again."));
+}
+
 /** Add the signature of an account whose orders are signed in this browser; everybody else's are sent as they are. */
 async function addSignature(headers: Record<string, string>, method: string, path: string, body: unknown): Promise<void> {
   // Known without loading what signs: hardly any order needs it. Taking an order back never does.
   if (method === "GET" || method === "DELETE" || !path.startsWith("/api/v1/orders")) return;
-  if (localStorage.getItem("sunledger-signs") !== "1") return;
+  if (!signsHere()) return;
   const signing = await import("./signing");
   const known = await call<import("./signing").Signing>("GET", "/api/v1/me/signing");
   if ((await signing.standing(known)) === "replaced") {
@@ -62,6 +77,7 @@ export async function call<T>(method: string, path: string, body?: unknown, key?
   }
   await addSignature(headers, method, path, body);
   let response: Response;
+  let text: string;
   try {
     response = await fetch(path, {
       method,
@@ -70,10 +86,10 @@ export async function call<T>(method: string, path: string, body?: unknown, key?
       credentials: "same-origin",
       signal: AbortSignal.timeout(TIMEOUT_MS),
     });
+    text = await response.text(); // which may break off as well
   } catch {
     throw new Problem(0, "unreachable", "", t("The market did not answer. Nothing was sent twice; try again."));
   }
-  const text = await response.text();
   let data: unknown = null;
   try {
     data = text ? JSON.parse(text) : null;

@@ -2,9 +2,11 @@
 import { call } from "./api";
 import { store } from "./live";
 import { t } from "./messages";
-import { announce } from "./status";
+import { announce, wasSaid } from "./status";
+import { Rounds } from "./home/rounds";
 import type { Log, OwnItem } from "./store";
 
+const TIMEOUT_MS = 10_000;
 const SETTLE_MS = 700; // a trade's entries come one after the other
 const TELLING = new Set(["trade", "recall", "fund", "settle", "adjust", "cancel", "account"]);
 
@@ -13,6 +15,8 @@ const count = document.getElementById("bell-count");
 const list = document.getElementById("bell-list");
 let timer = 0;
 let known = 0; // what was new when this was last said aloud
+let happened: number[] = []; // ledger entries since then
+const rounds = new Rounds();
 
 function show(unread: number): void {
   if (!count) return;
@@ -23,18 +27,25 @@ function show(unread: number): void {
 
 async function load(): Promise<void> {
   if (!bell || !list) return;
+  const [round, since] = [rounds.begin(), happened];
+  happened = [];
   let text: string;
   try {
-    const answer = await fetch(bell.dataset.latest ?? "", { credentials: "same-origin", redirect: "error" });
+    const answer = await fetch(bell.dataset.latest ?? "", {
+      credentials: "same-origin",
+      redirect: "error",
+      signal: AbortSignal.timeout(TIMEOUT_MS),
+    });
     if (!answer.ok) return;
     text = await answer.text();
   } catch {
     return; // the connection's state is said elsewhere
   }
+  if (!rounds.take(round)) return; // the list was asked for again meanwhile, and has come
   const fresh = new DOMParser().parseFromString(text, "text/html").body;
   const part = fresh.querySelector<HTMLElement>("[data-unread]");
   const unread = Number(part?.dataset.unread ?? 0);
-  if (unread > known && !bell.open) announce(t("{count} new notifications.", { count: unread }));
+  if (unread > known && !bell.open && !since.every(wasSaid)) announce(t("{count} new notifications.", { count: unread }));
   known = unread;
   show(unread);
   if (list.contains(document.activeElement)) return; // somebody reads here with the keyboard
@@ -71,9 +82,10 @@ export function startBell(): void {
   let last = Infinity; // the snapshot holds what happened before this page was opened
   store.watch<Log<OwnItem>>("me", (log) => {
     const newest = log?.items.at(-1)?.seq ?? -1;
-    const told = log?.items.some((item) => item.seq > last && TELLING.has(item.type));
+    const telling = (log?.items ?? []).filter((item) => item.seq > last && TELLING.has(item.type));
     last = newest;
-    if (!told || timer) return;
+    happened.push(...telling.map((item) => item.seq));
+    if (!telling.length || timer) return;
     timer = window.setTimeout(() => {
       timer = 0;
       void load();

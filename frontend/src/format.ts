@@ -8,6 +8,14 @@ function grouped(digits: string): string {
   return digits.replace(/\B(?=(\d{3})+$)/g, ",");
 }
 
+/** What stands between two sentences: Chinese ones bring their room with them (market/pages/typesetting.py). */
+export const GAP = meta.language === "zh-hans" ? "" : " ";
+
+/** Sentences, one after the other. */
+export function sentences(parts: string[]): string {
+  return parts.filter(Boolean).join(GAP);
+}
+
 /** 4275000 (1e-7 currency) -> "€0.43"; a fraction of a cent shows four digits, so that no earned money looks like none. */
 export function money(amountE7: number, digits = 2): string {
   const size = Math.abs(amountE7);

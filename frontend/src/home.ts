@@ -1,29 +1,26 @@
 // The household's home: the served page kept up to date, two buttons with five seconds to take a tap back, the price strip.
-import { call, newKey, plain, Problem } from "./api";
-import { clock, contractStart, energy, money, moneyE7, priceE4, unitPrice } from "./format";
+import { call, newKey, plain, Problem, signsHere } from "./api";
+import { energy, money, moneyE7, priceE4, sentences, unitPrice } from "./format";
 import { type Answer, type BatchItem, Keys, type Placed, type Plan, read, reasons, type Side, send, sum } from "./home/placing";
 import { Rounds } from "./home/rounds";
+import { type Part, Upkeep } from "./home/upkeep";
+import { isTold, news, receipts, stretch } from "./home/telling";
 import { type Phase, type Reason, SECONDS, TakeBack } from "./home/takeback";
 import { connect, mayTrade, socket, store } from "./live";
-import { marketNow, meta } from "./meta";
+import { meta } from "./meta";
 import { t } from "./messages";
-import { announce } from "./status";
-import type { Log, OwnItem, Ticker } from "./store";
+import { answered, unanswered } from "./stale";
+import { announce, saidAloud } from "./status";
+import type { Flow, Log, OwnItem, Ticker } from "./store";
 
-const REFRESH_MS = 5000; // power and money of today have no channel of their own
-const MIN_GAP_MS = 1000;
-const STALE_AFTER = 2; // rounds without an answer until the page says so
 const TIMEOUT_MS = 10_000;
 const TOLD_MS = 2000; // after a press its receipt says what was traded; the stream says it as well
 const PENDING = "sunledger.pending"; // what waited to be sent when the page was left: side and the moment it would have gone
 
 const page = document.getElementById("home");
 const rounds = new Rounds();
-let lastRefresh = 0;
-let timer = 0;
+let upkeep: Upkeep | null = null;
 let reportedAt = -Infinity;
-let failures = 0;
-let answeredAt = clock(marketNow());
 
 // --- keep the page up to date ------------------------------------------------------------------------------------
 
@@ -43,49 +40,30 @@ function sync(fresh: Element, shown: HTMLElement): void {
   if (details) details.open = open;
 }
 
-function address(): string {
+function address(part: Part): string {
   const hour = page?.dataset.hour;
-  return (page?.dataset.url ?? "") + (hour ? `?hour=${hour}` : "");
+  return (page?.dataset.url ?? "") + (part === "power" ? "?part=power" : hour ? `?hour=${hour}` : "");
 }
 
-function sayStale(text: string): void {
-  const place = document.getElementById("stale");
-  if (!place || place.textContent === text) return;
-  place.textContent = text;
-  place.hidden = !text;
-}
-
-function failed(signedOut: boolean): void {
-  failures += 1;
-  if (signedOut) sayStale(t("You are signed out. Load the page again to sign in."));
-  else if (failures >= STALE_AFTER) {
-    sayStale(t("What you see is from {time}: the market does not answer. The page keeps asking.", { time: answeredAt }));
-  }
-}
-
-async function refresh(force = false): Promise<void> {
-  lastRefresh = performance.now();
-  if (!page || (!force && (document.hidden || rounds.waits))) return;
-  const [round, where] = [rounds.begin(), address()];
-  let text: string;
+/** Ask what it is like now and show that; whether there was an answer. */
+async function refresh(part: Part = "all"): Promise<boolean> {
+  if (!page) return false;
+  const [round, where] = [rounds.begin(), address(part)];
+  let response: Response | null = null;
+  let text: string | null = null;
   try {
-    const response = await fetch(where, {
-      credentials: "same-origin",
-      redirect: "manual",
-      signal: AbortSignal.timeout(TIMEOUT_MS),
-    });
-    if (!response.ok) return failed(response.type === "opaqueredirect" || response.status === 403);
-    text = await response.text();
+    response = await fetch(where, { credentials: "same-origin", redirect: "manual", signal: AbortSignal.timeout(TIMEOUT_MS) });
+    if (response.ok) text = await response.text();
   } catch {
-    return failed(false);
-  } finally {
-    rounds.end();
+    // said below
   }
-  if (where !== address()) return; // another hour was chosen meanwhile
-  if (!rounds.take(round)) return;
-  failures = 0;
-  answeredAt = clock(marketNow());
-  sayStale("");
+  if (text === null) {
+    unanswered(response);
+    return false;
+  }
+  if (where !== address(part)) return true; // another hour was chosen meanwhile
+  if (!rounds.take(round, part === "all")) return true;
+  if (part === "all") answered();
   const fresh = new DOMParser().parseFromString(text, "text/html");
   for (const shown of page.querySelectorAll<HTMLElement>("[data-live]")) {
     if (cards.some(({ side, taking }) => taking.phase !== "idle" && shown.id === `${side}-plan`)) continue; // it says what is being sent
@@ -94,15 +72,13 @@ async function refresh(force = false): Promise<void> {
   }
   for (const { side, keys, taking } of cards) if (taking.phase === "idle") keys.shown(planOf(side));
   arm();
+  return true;
 }
 
-function soon(): void {
-  if (timer) return;
-  const wait = Math.max(0, lastRefresh + MIN_GAP_MS - performance.now());
-  timer = window.setTimeout(() => {
-    timer = 0;
-    void refresh();
-  }, wait);
+/** Ask at once, whatever was asked a moment ago: somebody waits for it. */
+async function refreshNow(): Promise<void> {
+  upkeep?.asked();
+  await refresh();
 }
 
 // --- the price strip -----------------------------------------------------------------------------------------------
@@ -118,7 +94,7 @@ async function choose(hour: string): Promise<void> {
     if (hour && link.dataset.hour === hour) link.setAttribute("aria-current", "true");
     else link.removeAttribute("aria-current");
   }
-  await refresh(true);
+  await refreshNow();
   announce(document.getElementById("slot-say")?.textContent?.replace(/\s+/g, " ").trim() ?? "");
 }
 
@@ -234,32 +210,6 @@ function dropped(side: Side, reason: Reason): void {
   else say(side, t("Taken back: nothing was sent."), false);
 }
 
-/** "11:00–12:00": from the first to the end of the last interval. */
-function stretch(contracts: string[]): string {
-  const starts = contracts.map(contractStart);
-  return `${clock(Math.min(...starts))}–${clock(Math.max(...starts) + meta.interval_min * 60_000)}`;
-}
-
-function receiptLink(id: number): HTMLAnchorElement {
-  const link = document.createElement("a");
-  link.href = `/ledger/check#receipt-${id}`;
-  link.textContent = t("Receipt of order {number}", { number: id });
-  return link;
-}
-
-/** One link, or a list that opens: a press may place a dozen orders. */
-function receipts(ids: number[]): HTMLElement {
-  const links = document.createElement("span");
-  links.className = "receipts";
-  links.append(...ids.map(receiptLink));
-  if (ids.length === 1) return links;
-  const all = document.createElement("details");
-  const summary = document.createElement("summary");
-  summary.textContent = t("Receipts");
-  all.append(summary, links);
-  return all;
-}
-
 function report(side: Side, placed: Placed[]): void {
   const found = sum(placed, moneyE7);
   const lines: (string | Node)[] = [];
@@ -290,7 +240,7 @@ function report(side: Side, placed: Placed[]): void {
   for (const { energyWh, contracts, problem } of reasons(found.failed, plain)) {
     lines.push(t("Not placed: {energy} for {slot}. {reason}", { energy: energy(energyWh), slot: stretch(contracts), reason: problem }));
   }
-  announce(lines.join(" "));
+  announce(sentences(lines as string[]));
   reportedAt = performance.now();
   if (found.ids.length) lines.push(receipts(found.ids));
   tell(side, lines, !found.contracts.length);
@@ -311,7 +261,7 @@ async function place(plan: Plan, keys: Keys): Promise<void> {
     const placed = await send(plan, {
       one: (body, key) => call<Answer>("POST", "/api/v1/orders", body, key),
       batch: (orders, key) => call<{ results: BatchItem[] }>("POST", "/api/v1/orders/batch", { orders }, key),
-      signs: localStorage.getItem("sunledger-signs") === "1",
+      signs: signsHere(),
       refused,
       unsure,
       key: keys.of(plan),
@@ -324,7 +274,7 @@ async function place(plan: Plan, keys: Keys): Promise<void> {
   } finally {
     if (known) keys.used();
     rounds.overtake();
-    await refresh(true);
+    await refreshNow();
   }
 }
 
@@ -427,20 +377,6 @@ const form = document.getElementById("automatic") as HTMLFormElement | null;
 const box = form?.querySelector<HTMLInputElement>("input[name=automatic]");
 if (form && box) box.addEventListener("change", () => void setAutomatic(form, box));
 
-/** What happened to this account, in one sentence a kind; "" for nothing to say. */
-function news(items: OwnItem[]): string {
-  const total = (found: OwnItem[], field: string): number => found.reduce((sum, item) => sum + moneyE7(String(item[field])), 0);
-  const paid = items.filter((item) => item.type === "settle" && moneyE7(String(item.payout)) > 0);
-  const lines = ["sell", "buy"].flatMap((side) => {
-    const traded = items.filter((item) => item.type === "trade" && item.side === side);
-    const wh = traded.reduce((sum, item) => sum + Number(item.energy_wh), 0);
-    const values = { energy: energy(wh), amount: money(total(traded, "amount")) };
-    return wh ? [side === "sell" ? t("Sold {energy} for {amount}.", values) : t("Bought {energy} for {amount}.", values)] : [];
-  });
-  if (paid.length) lines.push(t("Delivered and paid: {amount} for {slot}.", { amount: money(total(paid, "payout")), slot: stretch(paid.map((item) => String(item.contract))) }));
-  return lines.join(" ");
-}
-
 // --- live ----------------------------------------------------------------------------------------------------------
 
 function quote(id: string, text: string | null): void {
@@ -449,34 +385,64 @@ function quote(id: string, text: string | null): void {
   if (place && place.textContent?.trim() !== value) place.textContent = value;
 }
 
+/** Prices in place, what happened to this account in words, and the page asked for again when something of it has changed. */
+function watchMarket(keep: Upkeep): void {
+  let lines: Ticker["contracts"] = {};
+  if (meta.area) {
+    store.watch<Ticker>(`ticker:${meta.area}`, (ticker) => {
+      if (!ticker) return;
+      const [before, name] = [lines, document.getElementById("prices")?.dataset.contract];
+      lines = ticker.contracts;
+      const line = name ? lines[name] : undefined;
+      if (line) {
+        quote("quote-sell", line.bid);
+        quote("quote-buy", line.ask);
+      }
+      const planned = cards.flatMap(({ side }) => planOf(side)?.legs.map((leg) => leg.contract) ?? []);
+      if (planned.some((one) => lines[one]?.state !== before[one]?.state)) keep.shared();
+      else if (planned.some((one) => lines[one] !== before[one])) keep.market();
+    });
+  }
+  let seen = Infinity; // the snapshot holds what happened before this page was opened
+  let missed: Log["missed"] | undefined = null;
+  store.watch<Log<OwnItem>>("me", (log) => {
+    const fresh = (log?.items ?? []).filter((item) => item.seq > seen);
+    // A press may trade in a dozen intervals at once: what came together is said together.
+    const told = cards.some(({ taking }) => taking.phase === "sending") || performance.now() < reportedAt + TOLD_MS;
+    const text = news(fresh.filter((item) => !(told && item.type === "trade")));
+    if (text) announce(text);
+    saidAloud(fresh.filter(isTold));
+    seen = Math.max(log?.items.at(-1)?.seq ?? -1, seen === Infinity ? -1 : seen);
+    if (log?.missed !== missed || fresh.some((item) => item.type !== "settle")) keep.own();
+    else if (fresh.length) keep.shared();
+    missed = log?.missed;
+  });
+  let flow: Flow | undefined;
+  store.watch<Flow | undefined>("flow:me", (now) => {
+    if (flow && (now?.readings !== flow.readings || now?.halts !== flow.halts)) keep.shared();
+    else if (flow && now?.power !== flow.power) keep.power();
+    flow = now;
+  });
+  socket.watch((state) => keep.hears(state === "live"));
+  document.addEventListener("visibilitychange", () => keep.looked());
+  window.addEventListener("pageshow", (event) => event.persisted && keep.looked());
+}
+
 watchGuide();
 if (page && meta.running) {
   watchButtons();
   watchStrip();
   sayWhatWasLeft();
-  if (meta.area) {
-    store.watch<Ticker>(`ticker:${meta.area}`, (ticker) => {
-      const name = document.getElementById("prices")?.dataset.contract;
-      const line = name ? ticker?.contracts[name] : undefined;
-      if (!line) return;
-      // The rest of the page waits for its round: a busy market would have every open page ask once a second.
-      quote("quote-sell", line.bid);
-      quote("quote-buy", line.ask);
-    });
-  }
-  let seen = Infinity; // the snapshot holds what happened before this page was opened
-  store.watch<Log<OwnItem>>("me", (log) => {
-    // A press may trade in a dozen intervals at once: what came together is said together.
-    const told = cards.some(({ taking }) => taking.phase === "sending") || performance.now() < reportedAt + TOLD_MS;
-    const text = news((log?.items ?? []).filter((item) => item.seq > seen && !(told && item.type === "trade")));
-    if (text) announce(text);
-    seen = Math.max(log?.items.at(-1)?.seq ?? -1, seen === Infinity ? -1 : seen);
-    soon();
-  });
-  window.setInterval(() => void refresh(), REFRESH_MS);
-  document.addEventListener("visibilitychange", () => {
-    if (!document.hidden) soon();
-  });
+  watchMarket(
+    (upkeep = new Upkeep({
+      now: () => performance.now(),
+      after: (ms, run) => window.setTimeout(run, ms),
+      stop: (id) => window.clearTimeout(id),
+      random: () => Math.random(),
+      hidden: () => document.hidden,
+      ask: refresh,
+    })),
+  );
   connect();
   arm();
 }

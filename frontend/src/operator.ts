@@ -11,7 +11,17 @@ const MAP_EVERY_MS = 1_000; // a block is sealed every second while anything hap
 for (const form of document.querySelectorAll<HTMLFormElement>("form[data-autosubmit]")) {
   const button = form.querySelector("button");
   if (button) button.hidden = true;
-  form.addEventListener("change", () => form.requestSubmit());
+  // With the keyboard a choice changes on the way to the one that is meant: then the button says when (WCAG 3.2.2).
+  let typed = false;
+  form.addEventListener("pointerdown", () => (typed = false));
+  form.addEventListener("keydown", (event) => {
+    if (event.key === "Tab") return;
+    typed = true;
+    if (button) button.hidden = false;
+  });
+  form.addEventListener("change", () => {
+    if (!typed) form.requestSubmit();
+  });
 }
 
 // Attributes and texts change in place: whoever reads the map with the keyboard or a magnifier stays where they are.

@@ -2,6 +2,8 @@
 import { t } from "./messages";
 import { pageData } from "./meta";
 
+const TIMEOUT_MS = 15_000;
+
 interface Described {
   id: string;
   type: PublicKeyCredentialType;
@@ -89,7 +91,7 @@ function outside(credential: PublicKeyCredential): Record<string, unknown> {
 /** On the sign-in page the challenge is asked for when somebody presses the button: most visitors do not. */
 async function dataOf(form: HTMLFormElement): Promise<Data> {
   if (form.dataset.passkey !== "login") return pageData<Data>("passkey-data") ?? {};
-  const answer = await fetch(form.action, { headers: { Accept: "application/json" }, credentials: "same-origin" });
+  const answer = await fetch(form.action, { headers: { Accept: "application/json" }, credentials: "same-origin", signal: AbortSignal.timeout(TIMEOUT_MS) });
   if (!answer.ok) throw new Error(String(answer.status));
   return (await answer.json()) as Data;
 }
@@ -123,6 +125,12 @@ for (const form of document.querySelectorAll<HTMLFormElement>("form[data-passkey
       button.disabled = false;
     }
   };
+  // Who comes back by the browser's button finds the page as it was left: it must be of use again.
+  window.addEventListener("pageshow", (event) => {
+    if (!event.persisted || !button) return;
+    button.disabled = false;
+    if (state) state.textContent = able ? "" : t("This browser knows no passkeys.");
+  });
   button?.addEventListener("click", () => void start());
   form.addEventListener("submit", (event) => {
     event.preventDefault();

@@ -1,20 +1,24 @@
 // Keeps served parts of a page up to date: fetches the page again and swaps its [data-live] parts.
 import { meta } from "./meta";
+import { answered, unanswered } from "./stale";
 
 export const REFRESH_MS = 5000;
 const TIMEOUT_MS = 10_000;
 
 async function fetchText(url: string): Promise<string | null> {
+  let response: Response | null = null;
   try {
-    const response = await fetch(url, {
-      credentials: "same-origin",
-      redirect: "error",
-      signal: AbortSignal.timeout(TIMEOUT_MS),
-    });
-    return response.ok ? await response.text() : null;
+    response = await fetch(url, { credentials: "same-origin", redirect: "manual", signal: AbortSignal.timeout(TIMEOUT_MS) });
+    if (response.ok) {
+      const text = await response.text();
+      answered();
+      return text;
+    }
   } catch {
-    return null; // the next round will do
+    // said below
   }
+  unanswered(response); // the next round will do, but not for ever
+  return null;
 }
 
 function busy(part: Element): boolean {

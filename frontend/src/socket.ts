@@ -81,7 +81,8 @@ export class MarketSocket {
   private epoch = "";
   private heartbeatMs = HEARTBEAT_MS;
   private heardAt = 0;
-  private openedAt = 0;
+  private openedAt = 0; // when it was asked for
+  private welcomedAt = Infinity; // when the server took it: a slow handshake is no good connection
   private attempt = 0;
   private reconnect: ReturnType<typeof setTimeout> | null = null;
   private silence: ReturnType<typeof setTimeout> | null = null;
@@ -151,6 +152,7 @@ export class MarketSocket {
     const wire = this.options.connect(this.url, SUBPROTOCOL);
     this.wire = wire;
     this.openedAt = this.options.now();
+    this.welcomedAt = Infinity;
     wire.onmessage = (event) => {
       if (this.wire === wire && typeof event.data === "string") this.hear(event.data);
     };
@@ -164,7 +166,7 @@ export class MarketSocket {
     if (this.state === "stopped") return;
     if (this.state === "live") this.become("connecting");
     if (OUR_FAULT.has(code)) this.attempt = 16;
-    else if (this.options.now() - this.openedAt >= SETTLED_MS) this.attempt = 0;
+    else if (this.options.now() - this.welcomedAt >= SETTLED_MS) this.attempt = 0;
     // Full jitter: after a restart of the server thousands come back, and must not come back together.
     const cap = Math.min(BACKOFF_LAST_MS, BACKOFF_FIRST_MS * 2 ** this.attempt);
     this.attempt = Math.min(this.attempt + 1, 16);
@@ -280,6 +282,7 @@ export class MarketSocket {
 
   private welcome(message: Message): void {
     this.epoch = message.epoch ?? "";
+    this.welcomedAt = this.options.now();
     this.heartbeatMs = message.heartbeat_ms ?? HEARTBEAT_MS;
     this.listen();
     this.become("live");

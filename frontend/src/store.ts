@@ -26,6 +26,13 @@ export interface Ticker {
   contracts: Record<string, TickerLine>;
 }
 
+/** What the home's meters say (channel flow:me), and when to look again: ledger entries. */
+export interface Flow {
+  power?: { produced_w: number; used_w: number; battery_w: number };
+  readings?: number;
+  halts?: number;
+}
+
 export interface Item {
   seq: number;
   at: string;
@@ -120,6 +127,7 @@ function begin(channel: string, data: unknown): unknown {
 function advance(channel: string, state: unknown, data: unknown): unknown {
   if (channel.startsWith("book:")) return applyBook(state as Book, data as Wished);
   if (channel.startsWith("ticker:")) return applyTicker(state as Ticker, data as Ticker);
+  if (channel.startsWith("flow:")) return { ...(state as Flow), ...(data as Flow) };
   return applyLog(state as Log, data as Log);
 }
 

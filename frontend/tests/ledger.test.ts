@@ -1,27 +1,20 @@
 import assert from "node:assert/strict";
-import { createHash, generateKeyPairSync, sign, type KeyObject } from "node:crypto";
+import { createHash, sign } from "node:crypto";
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { fromBase64, fromUtf8, same, toHex, utf8 } from "../src/ledger/bytes.ts";
-import { checkGrowth, checkReceipt, relate, type ReceiptTask } from "../src/ledger/checker.ts";
-import { followKeys } from "../src/ledger/keyring.ts";
+import { checkGrowth, checkReceipt, relate } from "../src/ledger/checker.ts";
 import { consistencyPath, leafHash, nodeHash, rootFromPath, verifyConsistency } from "../src/ledger/merkle.ts";
 import { cosignedBy, parseCheckpoint, parseKey, parseNote, signedBy } from "../src/ledger/note.ts";
 import { fieldsOf } from "../src/ledger/receipt.ts";
 import { sha256 } from "../src/ledger/sha256.ts";
 import { nodeReader, tilePath, type Read } from "../src/ledger/tiles.ts";
+import { chance, ORIGIN, keyOf, base64, LOG_KEY, WITNESS, Log, log, fork, nobody, task, codes } from "./log.ts";
 
 const VECTORS = join(import.meta.dirname, "..", "..", "tests", "vectors");
 const TILE_LOG = join(VECTORS, "tile-log");
 const TILE_LOG_KEY = "example.com/log/testdata+33d7b496+AeHTu4Q3hEIMHNqc6fASMsq3rKNx280NI+oO5xCFkkSx";
-
-// --- chance that comes out the same every time
-let seed = 7;
-function chance(below: number): number {
-  seed = (Math.imul(seed, 1103515245) + 12345) >>> 0;
-  return Math.floor((seed / 2 ** 32) * below);
-}
 
 // --- vectors of others
 interface Vector {
@@ -135,93 +128,6 @@ test("every flipped bit of a foreign checkpoint is noticed", async () => {
     }
   }
 });
-
-// --- a log of our own, large enough for two levels of tiles
-const ORIGIN = "sunledger.example/test";
-
-function keyOf(name: string, type: number): { key: KeyObject; text: string; id: Uint8Array } {
-  const pair = generateKeyPairSync("ed25519");
-  const raw = new Uint8Array(pair.publicKey.export({ type: "spki", format: "der" })).slice(-32);
-  const data = Uint8Array.of(type, ...raw);
-  const id = sha256(utf8(name + "\n"), data).slice(0, 4);
-  return { key: pair.privateKey, text: `${name}+${toHex(id)}+${base64(data)}`, id };
-}
-
-const base64 = (data: Uint8Array): string => Buffer.from(data).toString("base64");
-const LOG_KEY = keyOf(ORIGIN, 1);
-const WITNESS = keyOf("witness.example/one", 4);
-
-class Log {
-  readonly leaves: Uint8Array[] = [];
-  private readonly levels: Uint8Array[][] = [[]];
-
-  constructor(count: number, mark = "") {
-    for (let seq = 0; seq < count; seq++) this.add(seq, mark);
-  }
-
-  add(seq: number, mark: string): void {
-    const leaf = utf8(`{"account":${seq % 7},"note":"${seq > 300 ? mark : ""}","seq":${seq},"type":"order","v":1}`);
-    this.leaves.push(leaf);
-    this.levels[0].push(leafHash(leaf));
-    for (let height = 0; this.levels[height].length % 2 === 0; height++) {
-      const row = this.levels[height];
-      (this.levels[height + 1] ??= []).push(nodeHash(row[row.length - 2], row[row.length - 1]));
-    }
-  }
-
-  node(height: number, index: number): Uint8Array {
-    return this.levels[height][index];
-  }
-
-  range(start: number, end: number): Uint8Array {
-    if (end - start === 1) return this.levels[0][start];
-    let half = 1;
-    while (half * 2 < end - start) half *= 2;
-    return nodeHash(this.range(start, start + half), this.range(start + half, end));
-  }
-
-  path(index: number, start: number, end: number): Uint8Array[] {
-    if (end - start === 1) return [];
-    let half = 1;
-    while (half * 2 < end - start) half *= 2;
-    const middle = start + half;
-    return index < middle
-      ? [...this.path(index, start, middle), this.range(middle, end)]
-      : [...this.path(index, middle, end), this.range(start, middle)];
-  }
-
-  head(size: number, key = LOG_KEY): string {
-    const body = `${ORIGIN}\n${size}\n${base64(this.range(0, size))}\n`;
-    return `${body}\n— ${ORIGIN} ${base64(Uint8Array.of(...key.id, ...sign(null, utf8(body), key.key)))}\n`;
-  }
-
-  receipt(index: number, size: number, extra: Uint8Array = this.leaves[index], note = this.head(size)): Uint8Array {
-    const lines = ["c2sp.org/tlog-proof@v1", ...(extra.length ? [`extra ${base64(extra)}`] : []), `index ${index}`, ...this.path(index, 0, size).map(base64)];
-    return utf8(`${lines.join("\n")}\n\n${note}`);
-  }
-
-  reader(size: number, asked: string[] = []): Read {
-    return async (path) => {
-      asked.push(path);
-      const match = /^tile\/(\d)\/((?:x\d{3}\/)*\d{3})(?:\.p\/(\d+))?$/.exec(path);
-      assert.ok(match, path);
-      const height = Number(match[1]) * 8;
-      const first = Number(match[2].replace(/[x/]/g, "")) * 256;
-      const width = match[3] === undefined ? 256 : Number(match[3]);
-      if (first + width > Math.floor(size / 2 ** height)) return null;
-      return Uint8Array.from(Array.from({ length: width }, (_, i) => [...this.node(height, first + i)]).flat());
-    };
-  }
-}
-
-const log = new Log(1000);
-const fork = new Log(1000, "another");
-const nobody: Read = async () => Promise.reject(new Error("offline"));
-
-const task = (change: Partial<ReceiptTask> = {}): ReceiptTask => ({
-  receipt: log.receipt(412, 700), leaf: null, keys: [LOG_KEY.text], old: [], kept: "", given: null, here: ORIGIN, ...change,
-});
-const codes = (answer: { findings: { code: string }[] }): string[] => answer.findings.map((finding) => finding.code);
 
 test("paths of tiles are those of the specification", () => {
   assert.equal(tilePath(0, 1234067, 256), "tile/0/x001/x234/067");
@@ -356,59 +262,6 @@ test("cosignatures: of a known witness checked, of others counted", async () => 
   assert.equal(bent.verdict, "bad");
 });
 
-test("from visit to visit: first, same, grown; forked, shrunk, unsigned and withheld are failures with evidence", async () => {
-  const keys = [LOG_KEY.text];
-  const visit = (kept: string, note: string | null, read: Read, fresh: Read = read) =>
-    checkGrowth({ kept, keys, old: [] }, [], async () => (note === null ? null : utf8(note)), read, fresh);
-  assert.equal((await visit("", log.head(500), nobody)).state, "first");
-  assert.equal((await visit(log.head(500), log.head(500), nobody)).state, "same");
-  assert.equal((await visit(log.head(500), log.head(1000), log.reader(1000))).state, "grown");
-  assert.equal((await visit(log.head(500), log.head(1000), nobody)).state, "unknown");
-  const forked = await visit(log.head(500), fork.head(1000), fork.reader(1000));
-  assert.deepEqual(forked.conflict, { code: "forked", origin: ORIGIN, first: log.head(500), second: fork.head(1000) });
-  assert.equal((await visit(log.head(500), fork.head(500), nobody)).conflict?.code, "forked");
-  assert.equal((await visit(log.head(500), log.head(499), log.reader(499))).conflict?.code, "shrunk");
-  assert.equal((await visit(log.head(500), log.head(1000), log.reader(400))).conflict?.code, "withheld");
-  assert.equal((await visit(log.head(500), log.head(600, keyOf(ORIGIN, 1)), log.reader(600))).conflict?.code, "unsigned");
-  assert.equal((await visit(log.head(500), "nonsense", log.reader(600))).conflict?.code, "unsigned");
-  assert.equal((await visit(log.head(500), null, log.reader(600))).conflict?.code, "withheld");
-  const damaged: Read = async (path) => (await log.reader(1000)(path))?.map((byte) => byte ^ 1) ?? null;
-  assert.equal((await visit(log.head(500), log.head(1000), damaged, log.reader(1000))).state, "grown", "a bad copy in a cache");
-  assert.equal((await visit(log.head(500), log.head(1000), damaged)).conflict?.code, "withheld");
-});
-
-test("flipped bits of every tile that a visit reads are found, used or not", async () => {
-  const visit = (read: Read) => checkGrowth({ kept: log.head(300), keys: [LOG_KEY.text], old: [] }, [fromUtf8(log.leaves[7])], async () => utf8(log.head(1000)), read, read);
-  const asked: string[] = [];
-  assert.equal((await visit(log.reader(1000, asked))).state, "grown");
-  const paths = [...new Set(asked)];
-  assert.deepEqual(paths.slice().sort(), ["tile/0/000", "tile/0/001", "tile/0/003.p/232", "tile/1/000.p/3"]);
-  for (let round = 0; round < 400; round++) {
-    const path = paths[round % paths.length];
-    const bent: Read = async (wanted) => {
-      const data = await log.reader(1000)(wanted);
-      if (data && wanted === path) data[chance(data.length)] ^= 1 << chance(8);
-      return data;
-    };
-    assert.equal((await visit(bent)).conflict?.code, "withheld", path);
-  }
-});
-
-test("the entries that name the keys must be on the log", async () => {
-  const visit = (named: string[], read = log.reader(1000), kept = "") =>
-    checkGrowth({ kept, keys: [LOG_KEY.text], old: [] }, named, async () => utf8(log.head(1000)), read, read);
-  const named = [3, 512, 999].map((seq) => fromUtf8(log.leaves[seq]));
-  assert.equal((await visit(named)).state, "first");
-  assert.equal((await visit(named, log.reader(1000), log.head(700))).state, "grown");
-  assert.equal((await visit([...named, fromUtf8(log.leaves[3]).replace('"seq":3', '"seq":1000')])).state, "first", "not sealed yet");
-  assert.equal((await visit(named, nobody)).state, "unknown");
-  for (const bad of ["", "{}", "x", '{"seq":-1}', named[0].replace('"seq":3', '"seq":4'), named[0].replace("order", "ordes"), `${named[0]}\r`]) {
-    assert.equal((await visit([named[1], bad])).conflict?.code, "withheld", bad);
-  }
-  const nothing = await checkGrowth({ kept: "", keys: [], old: [] }, [], async () => utf8(log.head(1000)), nobody, nobody);
-  assert.equal(nothing.state, "unknown", "told no key: nothing to check by");
-});
-
 test("keys that are weak, not reduced or not their own id are refused", () => {
   const make = (hex: string, id?: string): string => {
     const data = Uint8Array.of(1, ...Buffer.from(hex, "hex"));
@@ -441,98 +294,5 @@ test("a browser without Ed25519 calls nothing verified and keeps nothing", async
     assert.equal(visit.state, "unable");
   } finally {
     crypto.subtle.importKey = real;
-  }
-});
-
-test("keys are followed from those believed: approved ones come in, revoked ones go, nobody else's", async () => {
-  const next = keyOf(ORIGIN, 1);
-  const thief = keyOf(ORIGIN, 1);
-  const line = (fields: Record<string, string | number>): string =>
-    `{${Object.keys(fields).sort().map((name) => `${JSON.stringify(name)}:${JSON.stringify(fields[name])}`).join(",")}}`;
-  const add = (key: typeof next, approver: typeof next, owner = key): string => {
-    const text = utf8(`sunledger-key/v1\n${ORIGIN}\n${key.text}\n`);
-    return line({ type: "key", action: "add", vkey: key.text, possession: base64(sign(null, text, owner.key)), approval: base64(sign(null, text, approver.key)) });
-  };
-  const revoke = (key: typeof next): string => line({ type: "key", action: "revoke", vkey: key.text });
-  const genesis = line({ type: "genesis", vkey: LOG_KEY.text });
-  const nobodyYet = { valid: [], old: [] };
-  const known = { valid: [LOG_KEY.text], old: [] };
-  assert.deepEqual(await followKeys(nobodyYet, [genesis]), known);
-  assert.deepEqual(await followKeys(known, []), known);
-  assert.deepEqual(await followKeys(known, [genesis, add(next, LOG_KEY)]), { valid: [LOG_KEY.text, next.text], old: [] });
-  const rotated = { valid: [next.text], old: [LOG_KEY.text] };
-  assert.deepEqual(await followKeys(known, [genesis, add(next, LOG_KEY), revoke(LOG_KEY)]), rotated);
-  assert.deepEqual(await followKeys(rotated, [genesis, add(next, LOG_KEY), revoke(LOG_KEY)]), rotated);
-  assert.deepEqual(await followKeys(rotated, [genesis, add(thief, LOG_KEY)]), rotated, "the old key approves of nobody any more");
-  assert.deepEqual(await followKeys(known, [genesis, add(thief, thief)]), known);
-  assert.deepEqual(await followKeys(known, [genesis, add(thief, LOG_KEY, next)]), known, "without possession");
-  assert.deepEqual(await followKeys(known, [line({ type: "genesis", vkey: thief.text })]), known);
-  assert.deepEqual(await followKeys(known, [genesis, revoke(LOG_KEY)]), known, "the last one stays");
-
-  const late = { keys: [next.text], old: [LOG_KEY.text] };
-  const alone = await checkReceipt(task(late), nobody, nobody);
-  assert.equal(alone.verdict, "open", "a revoked key alone proves nothing");
-  const within = await checkReceipt(task({ ...late, kept: log.head(900, next) }), log.reader(1000), log.reader(1000));
-  assert.equal(within.verdict, "good", String(codes(within)));
-  const beyond = await checkReceipt(task({ ...late, receipt: log.receipt(412, 950), kept: log.head(900, next) }), log.reader(1000), log.reader(1000));
-  assert.equal(beyond.verdict, "open");
-  const visit = await checkGrowth({ kept: log.head(900, next), ...late }, [], async () => utf8(log.head(950)), log.reader(1000), log.reader(1000));
-  assert.equal(visit.conflict?.code, "unsigned");
-});
-
-// --- the Worker
-type Work = { id: number; answer?: { state?: string; verdict?: string; conflict?: { code: string } | null; findings?: { code: string }[] }; error?: string };
-
-test("keys that a site does not name for a moment are no alarm, and no bad receipt; keys that it names wrongly are", async () => {
-  const next = keyOf(ORIGIN, 1);
-  const text = utf8(`sunledger-key/v1\n${ORIGIN}\n${next.text}\n`);
-  const [possession, approval] = [next, LOG_KEY].map((key) => base64(sign(null, text, key.key)));
-  const rotated = [
-    // Behind the end of the heads below: whether the log holds them is not what this asks.
-    `{"seq":1000,"type":"genesis","vkey":${JSON.stringify(LOG_KEY.text)}}`,
-    `{"action":"add","approval":"${approval}","possession":"${possession}","seq":1001,"type":"key","vkey":${JSON.stringify(next.text)}}`,
-    `{"action":"revoke","seq":1002,"type":"key","vkey":${JSON.stringify(LOG_KEY.text)}}`,
-  ].join("\n");
-  let listener: (event: unknown) => void = () => undefined;
-  let posted: (data: Work) => void = () => undefined;
-  const site: Record<string, () => Response> = {};
-  const scope = { addEventListener: (_: string, on: typeof listener) => (listener = on), postMessage: (data: Work) => posted(data) };
-  Object.assign(globalThis, {
-    self: scope,
-    fetch: async (path: string) => (site[path.replace("/ledger/", "")] ?? (() => new Response("", { status: 404 })))(),
-  });
-  await import("../src/ledger/worker.ts");
-  const ask = (message: object): Promise<Work> => new Promise((resolve) => ((posted = resolve), listener({ data: { id: 1, ...message } })));
-  const growth = async (kept: string, keys: string[]): Promise<string> => {
-    const { answer } = await ask({ kind: "growth", task: { kept, keys, old: [] } });
-    return answer?.conflict?.code ?? answer?.state ?? "none";
-  };
-  const receipt = async (): Promise<string[]> => {
-    const one = { ...task({ receipt: log.receipt(412, 700, log.leaves[412], log.head(700, next)) }), entered: false };
-    const { answer } = await ask({ kind: "receipt", task: one });
-    return [answer?.verdict ?? "none", ...(answer?.findings ?? []).map((finding) => finding.code)];
-  };
-  const failures: (() => Response)[] = [
-    () => new Response("busy", { status: 503 }),
-    () => {
-      throw new TypeError("offline");
-    },
-  ];
-  site.checkpoint = () => new Response(log.head(500, next));
-  for (site.keys of failures) {
-    assert.equal(await growth(log.head(500), [LOG_KEY.text]), "unknown");
-    assert.equal(await growth("", []), "unknown", "at the first visit");
-    const [verdict, ...found] = await receipt();
-    assert.equal(verdict, "open");
-    assert.ok(found.includes("keys_unread") && !found.includes("unsigned"), String(found));
-  }
-  site.checkpoint = () => new Response(log.head(500));
-  assert.equal(await growth(log.head(500), [LOG_KEY.text]), "same", "a key that is known needs no list");
-  site.checkpoint = () => new Response(log.head(500, next));
-  site.keys = () => new Response(rotated);
-  assert.equal(await growth(log.head(500), [LOG_KEY.text]), "same");
-  for (site.keys of [() => new Response(""), () => new Response(rotated.split("\n")[0])]) {
-    assert.equal(await growth(log.head(500), [LOG_KEY.text]), "unsigned", "the site has named its keys, and this is none of them");
-    assert.ok((await receipt()).includes("unsigned"));
   }
 });

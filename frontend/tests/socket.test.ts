@@ -128,6 +128,19 @@ test("a lost connection is connecting at first, paused when it lasts, and the wa
   assert.equal(world.socket.state, "paused");
 });
 
+test("a handshake that takes long and fails is no good connection: the waits grow", () => {
+  const world = live();
+  world.wires[0].onclose?.({ code: 1006 });
+  for (const [place, wait] of [500, 1000, 2000, 4000].entries()) {
+    pass(world, wait - 250);
+    assert.equal(world.wires.length, place + 1);
+    pass(world, 250);
+    assert.equal(world.wires.length, place + 2);
+    pass(world, 6_000); // the server takes its time, and then refuses
+    world.wires[place + 1].onclose?.({ code: 1006 });
+  }
+});
+
 test("the wait is jittered over its whole length", () => {
   const world = setup(0.1);
   world.socket.start();

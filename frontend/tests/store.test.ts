@@ -99,3 +99,14 @@ test("plays recorded streams to the server's state", { skip: path ? false : "no 
     }
   }
 });
+
+test("what the meters say is taken over name by name", () => {
+  let channel!: Handler;
+  const store = new Store({ subscribe: (_name, handler) => (channel = handler), unsubscribe: () => undefined } as never);
+  store.watch("flow:me", () => undefined);
+  channel.snapshot({ power: { produced_w: 900, used_w: 400, battery_w: 0 }, readings: 7 }, 10);
+  channel.delta({ power: { produced_w: 950, used_w: 400, battery_w: 0 } }, 11);
+  assert.deepEqual(store.get("flow:me"), { power: { produced_w: 950, used_w: 400, battery_w: 0 }, readings: 7 });
+  channel.delta({ halts: 12, readings: 12 }, 12);
+  assert.deepEqual(store.get("flow:me"), { power: { produced_w: 950, used_w: 400, battery_w: 0 }, readings: 12, halts: 12 });
+});

@@ -3,6 +3,7 @@ import { test } from "node:test";
 import { hours, moved, priceOf, shades, standing } from "../src/trade/heat.ts";
 import { action } from "../src/trade/keys.ts";
 import { cumulated, drift, frame, grouped, outline, stepOf, type Rung } from "../src/trade/levels.ts";
+import { advance, MAX_TAPE, mended } from "../src/trade/prints.ts";
 import { takenBack } from "../src/trade/takeback.ts";
 
 const rung = (e4: number, wh: number, feeE4 = 0): Rung => ({ e4, wh, feeE4 });
@@ -83,4 +84,23 @@ test("cancel all says what it takes back, a block as one", () => {
     takenBack([order(1, "sell", "a", 300), order(7, "buy", "a", 100, block), order(8, "buy", "b", 100, block), order(9, "buy", "b", 50, { kind: "basket", group: 9 })]),
     { orders: 3, buyWh: 250, sellWh: 300, intervals: 2 },
   );
+});
+
+const trade = (seq: number, contract = "c") => ({ seq, at: "", contract, price: "0.2000", energy_wh: 5, buy_price: "0.2000", sell_price: "0.2000" });
+
+test("the tape takes what is new of its own contract, once, and marks what was taken back", () => {
+  const tape = [trade(3), trade(5)];
+  assert.equal(advance(tape, [trade(3), trade(5), trade(6, "d")], "c"), tape, "nothing new, nothing to draw");
+  const recall = { seq: 8, at: "", contract: "c", energy_wh: 5, recalled_trade: 5, reason: "error" };
+  const after = advance(tape, [trade(3), trade(5), trade(7), recall], "c");
+  assert.deepEqual(after.map((one) => [one.seq, one.recalled ?? false]), [[3, false], [5, true], [7, false]]);
+  assert.equal(advance([], Array.from({ length: 90 }, (_, seq) => trade(seq)), "c").length, MAX_TAPE);
+});
+
+test("what the stream could not bring is put where it belongs", () => {
+  const latest = [trade(9), { ...trade(5), recalled: true }, trade(4)]; // newest first, as REST tells them
+  assert.deepEqual(mended([trade(3), trade(5), trade(10)], latest).map((one) => [one.seq, one.recalled ?? false]), [
+    [3, false], [4, false], [5, true], [9, false], [10, false],
+  ]);
+  assert.equal(mended([], Array.from({ length: 90 }, (_, seq) => trade(seq))).at(-1)?.seq, 89);
 });

@@ -21,7 +21,7 @@ from market.engine.events import ReadingsCommitted
 from market.exchange.exchange import Exchange
 from market.exchange.figures import figures as cache
 from market.exchange.outcomes import Outcome
-from market.metering import rowbytes, storage, validation
+from market.metering import news, rowbytes, storage, validation
 from market.metering.models import Quality, Reading
 from market.metering.queries import OUTLOOK_KEPT_S, OUTLOOK_KEY, POWER_KEPT_S, POWER_KEY, Outlook, Power
 from market.metering.recovery import alone, answer, keep
@@ -193,6 +193,7 @@ def record_batches(
 def note_power(*, powers: Mapping[int, Power]) -> None:
     """Note what some homes make and use at this moment, by account: a gauge for their screens, not a record."""
     cache.set_many({POWER_KEY % account: tuple(power) for account, power in powers.items()}, POWER_KEPT_S)
+    news.tell(powers=powers)
 
 
 def note_outlook(*, outlooks: Mapping[int, Outlook]) -> None:

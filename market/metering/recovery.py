@@ -23,7 +23,7 @@ from ledger import queries as ledger
 from market.engine.contracts import contract_start_ms
 from market.exchange.exchange import Exchange
 from market.exchange.outcomes import Outcome, Overloaded
-from market.metering import storage
+from market.metering import news, storage
 from market.metering.models import Reading
 
 LOCK_TIMEOUT_S = 60.0  # real time; who waits longer is told to come back
@@ -77,6 +77,7 @@ def keep(exchange: Exchange, rows: Sequence[storage.ReadingRow]) -> None:
     except BaseException:
         _level.discard(exchange)
         raise
+    news.tell(readings={row.account: row.seq for row in rows})
 
 
 def answer(exchange: Exchange, future: Future[Outcome], timeout_s: float) -> Outcome:

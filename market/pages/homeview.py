@@ -119,6 +119,26 @@ class Home:
         return sum(sale.state == AGREED for sale in self.sales) - sum(s.state == AGREED for s in self.shown_sales)
 
 
+@dataclass(frozen=True)
+class HomeNow:
+    """What the picture of the house shows."""
+
+    has_battery: bool
+    money: Money
+    power: House | None
+
+
+def load_now(account: AccountInfo, numbers: Collection[int], now_ms: int) -> HomeNow:
+    """Gather what an account's home makes and uses at this moment, and what that brought today (see ``load``)."""
+    start_ms, end_ms = day_span_ms(local(now_ms).date())
+    equipment = households.home_of(account.index)
+    return HomeNow(
+        has_battery=equipment is not None and equipment.battery_wh > 0,
+        money=_money(account.index, numbers, now_ms, None),
+        power=_power(account.index, metering.day(account.index, start_ms=start_ms, end_ms=end_ms), now_ms),
+    )
+
+
 def load(page: Page, account: AccountInfo, numbers: Collection[int] = (), wanted_ms: int = 0) -> Home:
     """Gather the page for an account. Without a running exchange there are no prices and nothing to do.
 

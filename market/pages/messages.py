@@ -51,6 +51,7 @@ SCRIPTS = (
     _("Not placed: {energy} for {slot}. {reason}"),
     _("Delivered and paid: {amount} for {slot}."),
     _("Something went wrong. Look at “What became of it” before you try again."),
+    _("Something went wrong. Look at your orders before you try again."),
     _("The autopilot could not be switched. Try again."),
     _("Sold {energy} for {amount}."),
     _("Bought {energy} for {amount}."),

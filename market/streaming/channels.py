@@ -55,13 +55,18 @@ TOUCHING = frozenset(
 
 @dataclass(frozen=True)
 class StateKind:
-    """A channel of absolute values. ``contract`` names the contract it depends on; ``None``: on all of them."""
+    """A channel of absolute values. ``contract`` names the contract it depends on; ``None``: on all of them.
+
+    ``own``: there is one such channel for each account, and what it says comes from its meter (``gauges.py``): of the
+    engine nothing is asked.
+    """
 
     pattern: re.Pattern[str]
     view: Callable[[Any, Args, Iterable[str] | None], views.View]
     data: Callable[[Args, Mapping[Any, Any]], Any]
     refusal: Callable[[Any, Args], str | None]
     contract: Callable[[Args], str | None]
+    own: bool = False
 
 
 @dataclass(frozen=True)
@@ -125,6 +130,14 @@ KINDS: dict[str, StateKind | LogKind] = {
         data=views.ticker_data,
         refusal=views.ticker_refusal,
         contract=lambda args: None,
+    ),
+    "flow": StateKind(
+        pattern=_kind_pattern("flow", "me"),
+        view=lambda engine, args, touched: ({}, ()),
+        data=views.flow_data,
+        refusal=lambda engine, args: None,
+        contract=lambda args: None,
+        own=True,
     ),
     "trades": LogKind(_kind_pattern("trades"), _trades, items.trade_item, own=False, ring=RING_ITEMS),
     "blocks": LogKind(_kind_pattern("blocks"), _blocks, _as_it_is, own=False, ring=RING_ITEMS),

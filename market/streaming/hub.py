@@ -12,17 +12,18 @@ import asyncio
 import logging
 import secrets
 from collections import OrderedDict, deque
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
 from market.exchange.outcomes import Committed
 from market.exchange.units import at_text
 from market.exchange.views import AlertView
+from market.metering import news
 from market.streaming import access, channels, history, protocol
 from market.streaming.alarms import Alarms
 from market.streaming.channels import Channel, LogChannel, LogKind, StateChannel, StateKind
 from market.streaming.delivery import Delivery
+from market.streaming.gauges import Gauges
 from market.streaming.reading import reading
 from market.streaming.sockets import (
     BAD_MESSAGES,
@@ -50,8 +51,6 @@ MAX_CHANNELS: Final = 4_096  # with readers
 MAX_IDLE: Final = 1_024  # channels without readers, kept to resume from
 RETRY_S: Final = 5
 
-Newest = Callable[[], dict[str, list[tuple[int, Any]]]]
-
 
 class Hub:
     """See the module's docstring. All methods but ``publish`` belong to the event loop."""
@@ -71,6 +70,7 @@ class Hub:
         self._dirty: dict[StateChannel, set[str] | None] = {}  # first come, first served; None: all of it
         self._incoming: deque[Committed] = deque()
         self._alarms = Alarms()
+        self._gauges = Gauges(self._signal)
         self._signalled = False
         self._overflowed = False
         self._closed = False
@@ -80,11 +80,12 @@ class Hub:
 
     # --- life --------------------------------------------------------------------------------------------------------
 
-    async def start(self, newest: Newest | None = None) -> None:
+    async def start(self, newest: history.Newest | None = None) -> None:
         """Begin to follow the exchange: listen first, then read where it stands, and what happened last."""
         self.exchange.listen(self.publish)
+        news.listen(self._gauges.take)
         self.seq = await self.loop.run_in_executor(self._reader, self.exchange.read, lambda engine: engine.seq - 1)
-        before = await self.loop.run_in_executor(self._reader, _read_newest, newest)
+        before = await self.loop.run_in_executor(self._reader, history.read, newest)
         for name, kind in channels.KINDS.items():
             if isinstance(kind, LogKind):
                 self._owners[kind] = {}
@@ -101,6 +102,7 @@ class Hub:
         self._closed = True
         if self.ready:
             self.exchange.unlisten(self.publish)
+            news.unlisten(self._gauges.take)
         self.ready = False
         for socket in tuple(self.delivery.sockets):
             self.close(socket, *RESTART)
@@ -211,11 +213,10 @@ class Hub:
     def _subscribe(self, socket: Socket, message: protocol.Subscribe) -> None:
         kind, args = channels.find(message.channel)
         owner = None
-        if isinstance(kind, LogKind):
-            if kind.roles is not None:
-                access.need_role(socket.viewer, kind.roles, message.channel)
-            if kind.own:
-                owner = access.own_account(socket.viewer, message.channel)
+        if isinstance(kind, LogKind) and kind.roles is not None:
+            access.need_role(socket.viewer, kind.roles, message.channel)
+        if kind.own:
+            owner = access.own_account(socket.viewer, message.channel)
         if message.channel in socket.subs:
             self._unsubscribe(socket, message.channel)
         if len(socket.subs) >= MAX_SUBSCRIPTIONS:
@@ -247,11 +248,13 @@ class Hub:
             raise protocol.BadMessage("too_many_channels", name)
         channel = self._idle.pop(key, None)
         if channel is None:
-            if isinstance(kind, StateKind):
-                channel = StateChannel(kind, name, args)
-            else:
+            if isinstance(kind, LogKind):
                 channel = self._owners[kind][owner] = LogChannel(kind, name, owner, self.seq)
-        if isinstance(channel, StateChannel):
+            elif owner is not None:
+                channel = self._gauges.open(kind, name, owner, self.seq)
+            else:
+                channel = StateChannel(kind, name, args)
+        if isinstance(channel, StateChannel) and owner is None:
             self._by_contract.setdefault(channel.kind.contract(args), {})[channel] = None
         self._channels[key] = channel
         return channel
@@ -273,7 +276,10 @@ class Hub:
         return True
 
     def _retire(self, channel: StateChannel) -> None:
-        """Follow the channel no longer; its state stays for a while for readers who come back."""
+        """Follow the channel no longer; the market's state stays for a while for readers who come back."""
+        if channel.kind.own:
+            del self._channels[self._gauges.retire(channel)]
+            return
         self._dirty.pop(channel, None)
         contract = channel.kind.contract(channel.args)
         followers = self._by_contract[contract]
@@ -322,6 +328,7 @@ class Hub:
             except IndexError:
                 return
             self.seq = max(self.seq, committed.next_seq - 1)
+            self._gauges.hear(committed)
             for kind, owners in self._owners.items():
                 for owner, seq, raw in kind.collect(committed, owners):
                     owners[owner].add(seq, raw)
@@ -386,7 +393,7 @@ class Hub:
                     frames = log_channel.flush()
                     if frames:
                         news.append((log_channel, prev, frames))
-        for channel, prev, changes in await self._refresh():
+        for channel, prev, changes in (*self._gauges.flush(self.seq), *await self._refresh()):
             if changes:
                 news.append((channel, prev, channel.delta(prev, changes)))
         await self.delivery.send(news)
@@ -452,19 +459,11 @@ class Hub:
             self._refuse(sub.socket, code, channel.name)
 
 
-def _read_newest(newest: Newest | None) -> dict[str, list[tuple[int, Any]]]:
-    try:
-        return {} if newest is None else newest()
-    except Exception:  # prices matter more than what was before
-        log.exception("the streams open without history")
-        return {}
-
-
 _current: Hub | None = None
 
 
 async def attach(
-    exchange: Exchange, loop: asyncio.AbstractEventLoop | None = None, newest: Newest | None = history.newest
+    exchange: Exchange, loop: asyncio.AbstractEventLoop | None = None, newest: history.Newest | None = history.newest
 ) -> Hub:
     """Start this process's hub on an exchange, in the running loop (or return the one that follows it already)."""
     global _current

@@ -81,6 +81,11 @@ def ticker_data(args: Sequence[str], entries: Mapping[Key, Any]) -> dict[str, An
     return {"area": args[0], "contracts": contracts}
 
 
+def flow_data(args: Sequence[str], entries: Mapping[Key, Any]) -> dict[str, Any]:
+    """A home's numbers, or those that changed, as JSON: ``power`` in W; ``readings`` and ``halts`` are ledger sequences."""
+    return dict(entries)
+
+
 def ticker_refusal(engine: Engine, args: Sequence[str]) -> str | None:
     """Return the error code for an area that does not exist, else ``None``."""
     return None if args[0] in engine.areas else "unknown_area"

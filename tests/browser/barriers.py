@@ -1,4 +1,7 @@
-"""What every page must pass: no accessibility violation, no sideways scrolling, no error in the console.
+"""What every page must pass: no accessibility violation, no error in the console, and room for all it says.
+
+Room: no sideways scrolling, nothing cut off and no words over each other, in both sizes, at 200 % zoom, on the smallest
+phone and with text of twice the size.
 
 A page is looked at in every look where it stands: resized and recoloured, not loaded again, because loading is what costs.
 """
@@ -6,6 +9,8 @@ A page is looked at in every look where it stands: resized and recoloured, not l
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 from axe_playwright_python.base import AXE_SCRIPT
@@ -25,6 +30,12 @@ ARRIVED = """() => {
     getComputedStyle(document.body).color;
     for (const one of document.getAnimations()) if (one instanceof CSSTransition) one.finish();
 }"""
+CRAMPED = (Path(__file__).parent / "cramped.js").read_text()
+# Width in CSS pixels and size of text in px: a screen of 1280 px at a zoom of 200 %, one at 400 % (the smallest phone),
+# and who has chosen text of twice the size in the browser.
+NARROW = ((640, 16), (320, 16), (1280, 32))
+# A mark of Chinese brings its room with it; what joins sentences must not add to it.
+LOOSE = re.compile(r".{0,12}[。！？；：，、] +\S.{0,12}")
 LOADED = "typeof window.axe === 'object'"
 
 
@@ -50,10 +61,25 @@ def check_now(page: Page, name: str) -> None:
             # A theme changes colours only.
             found = violations(page, EVERYTHING if scheme == first else COLOURS)
             assert found == [], (name, size, scheme, found)
-        wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-        assert wide == 0, f"{name} scrolls {wide} px sideways at {size[0]} px"
-    page.set_viewport_size(before)
+        found = page.evaluate(CRAMPED)
+        assert found == [], (name, size, found)
+    loose = LOOSE.findall(page.locator("body").inner_text())
+    assert loose == [], (name, "a space after a Chinese mark", loose)
     page.emulate_media(color_scheme=first)  # type: ignore[arg-type]
+    check_room(page, name)
+    page.set_viewport_size(before)
+
+
+def check_room(page: Page, name: str) -> None:
+    """Check that a page has room for all it says where there is least; its size is left changed."""
+    browser = page.context.new_cdp_session(page)
+    for width, text in NARROW:
+        page.set_viewport_size({"width": width, "height": DESKTOP[1]})
+        browser.send("Page.setFontSizes", {"fontSizes": {"standard": text}})
+        found = page.evaluate(CRAMPED)
+        assert found == [], (name, f"{width} px wide, text of {text} px", found)
+    browser.send("Page.setFontSizes", {"fontSizes": {"standard": NARROW[0][1]}})
+    browser.detach()
 
 
 def check(visitor: Visitor, path: str, expected_errors: int = 0) -> None:

@@ -88,6 +88,35 @@ def test_the_bell_rings_while_one_looks(visit: Visit, shoot: Callable[[Page, str
     page.keyboard.press("Escape")
     expect(page.locator("#bell")).not_to_have_attribute("open", "")
     expect(count).to_be_hidden()
+    # What a receipt has just said is not said once more.
+    visitor.goto(f"/trade/{contract}")
+    expect(page.locator("#pulse")).to_have_attribute("data-state", "live")
+    page.evaluate(
+        """() => { window.said = []; const place = document.getElementById("status");
+             new MutationObserver(() => window.said.push(place.textContent)).observe(place, { childList: true }); }"""
+    )
+    page.locator("#ticket-price").fill("0.3000")
+    page.locator("#ticket-energy").fill("0.05")
+    page.locator("market-ticket button.main").click()
+    expect(page.locator("#ticket-result")).to_contain_text("Bought 50 Wh")
+    expect(count).to_be_visible(timeout=SOON_MS)
+    said = [text for text in page.evaluate("window.said") if text]
+    assert len(said) == 1, said
+    assert said[0].startswith("Bought 50 Wh"), said
+
+
+def test_a_page_that_hears_no_answer_says_how_old_it_is(visit: Visit) -> None:
+    page = visit().goto("/market")
+    page.clock.install()
+    page.reload()
+    page.route("**/market", lambda route: route.abort())
+    for _ in range(2):  # each round has to have failed before the next one counts
+        with page.expect_event("requestfailed"):
+            page.clock.run_for(6_000)
+    expect(page.locator("#stale")).to_contain_text("the market does not answer")
+    page.unroute("**/market")
+    page.clock.run_for(6_000)
+    expect(page.locator("#stale")).to_be_hidden()
 
 
 def test_a_device_asks_to_be_told_and_no_more(visit: Visit) -> None:

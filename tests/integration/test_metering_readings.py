@@ -9,7 +9,7 @@ import pytest
 from ledger import queries as ledger_queries
 from ledger.core.encoding import decode, encode
 from market.exchange.outcomes import Outcome, Overloaded
-from market.metering import queries
+from market.metering import news, queries
 from market.metering.models import Reading
 from market.metering.operations import (
     MAX_READING_WH,
@@ -86,6 +86,26 @@ def test_a_batch_is_committed_and_kept(delivered: Delivered) -> None:
     assert queries.readings_for(delivered.contract, AREA) == {alice: (0, 750, "measured"), bob: (420, 0, "measured")}
     assert counts(delivered.contract) == {AREA: 2}
     assert queries.latest(delivered.market.charlie) is None
+
+
+def test_screens_are_told_of_readings_that_are_in_the_table(
+    delivered: Delivered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice, bob = delivered.market.alice, delivered.market.bob
+    told: list[tuple[dict[int, int], list[int]]] = []
+
+    def hear(found: news.News) -> None:
+        known = [account for account in found.readings if queries.latest(account) is not None]
+        told.append((dict(found.readings), known))
+
+    monkeypatch.setattr(news, "_listeners", [hear])
+    recorded = delivered.record(ReadingIn(alice, 0, 750), ReadingIn(bob, 420, 0))
+    assert recorded.seq is not None
+    assert told == [({alice: recorded.seq, bob: recorded.seq}, [alice, bob])]
+    delivered.record(ReadingIn(alice, 0, 750))
+    assert len(told) == 1, "a duplicate is no news"
+    corrected = delivered.record(ReadingIn(alice, 0, 700))
+    assert told[1:] == [({alice: corrected.seq}, [alice])]
 
 
 def test_duplicates_are_harmless(delivered: Delivered) -> None:

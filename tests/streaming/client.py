@@ -75,6 +75,8 @@ class Client:
             return protocol.apply_book(self.data[channel], data)
         if channel.startswith("ticker:"):
             return protocol.apply_ticker(self.data[channel], data)
+        if channel.startswith("flow:"):
+            return {name: value for name, value in (self.data[channel] | data).items() if value is not None}
         return {"items": self.data[channel]["items"] + data["items"]}
 
 

@@ -1,4 +1,5 @@
 // The banner of a log that broke what this browser knew. It stays, on every page, until a person decides otherwise.
+import { GAP, sentences } from "../format";
 import { t } from "../messages";
 import type { Alarm } from "./kept";
 import { alarms } from "./kept";
@@ -42,7 +43,7 @@ export function showAlarm(): void {
   const text = document.createElement("p");
   const loud = document.createElement("b");
   loud.textContent = t("Do not trust this ledger for now.");
-  text.append(loud, ` ${reasonText(alarm)} ${t("Save the evidence and show it to the regulator.")}`);
+  text.append(loud, GAP, sentences([reasonText(alarm), t("Save the evidence and show it to the regulator.")]));
   const links = evidenceLinks(alarm);
   const more = document.createElement("a");
   more.href = "/ledger/check#evidence";

@@ -1,7 +1,7 @@
 // Prices over time. The drawing library is large, so it comes only when the chart is in sight; the table needs none.
 import { html, type TemplateResult } from "lit";
 import { call } from "../api";
-import { clock, energy } from "../format";
+import { clock, energy, GAP } from "../format";
 import { t } from "../messages";
 import { PageElement } from "./element";
 import type { Drawing } from "./drawing";
@@ -71,6 +71,7 @@ class Chart extends PageElement {
       this.failed = false;
       this.drawing?.show(answer.results);
     } catch {
+      if (scope !== this.scope || contract !== this.contract) return; // what is shown now is on its way
       this.failed = this.candles === null;
     }
     this.requestUpdate();
@@ -111,7 +112,7 @@ class Chart extends PageElement {
       <div class="chart-place" aria-hidden="true"></div>
       ${this.failed ? html`<p class="empty">${t("The prices could not be loaded.")}</p>` : ""}
       ${this.candles && !candles.length ? html`<p class="empty">${t("No trades in this interval yet.")}</p>` : ""}
-      <p class="muted"><small>${t("Chart drawn with")} <a href="https://www.tradingview.com/" rel="noreferrer">TradingView Lightweight Charts™</a></small></p>
+      <p class="muted"><small>${t("Chart drawn with")}${GAP}<a href="https://www.tradingview.com/" rel="noreferrer">TradingView Lightweight Charts™</a></small></p>
       <details>
         <summary>${t("As a table")}</summary>
         <div class="scroll tall" tabindex="0" role="region" aria-label="${t("Prices")}: ${t("As a table")}">

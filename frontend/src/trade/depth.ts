@@ -1,6 +1,6 @@
 // How much energy there is up to which price, as steps: what an order of some size would reach.
 import { html, nothing, svg, type TemplateResult } from "lit";
-import { energy, price } from "../format";
+import { energy, price, sentences } from "../format";
 import { t } from "../messages";
 import { PageElement } from "./element";
 import { rungs } from "./ladder";
@@ -33,7 +33,7 @@ class Depth extends PageElement {
   private words(ask: Step | undefined, bid: Step | undefined): string {
     const offered = ask ? t("{energy} on offer up to {price}.", { energy: energy(ask.sumWh), price: price(ask.e4) }) : "";
     const wanted = bid ? t("{energy} wanted down to {price}.", { energy: energy(bid.sumWh), price: price(bid.e4) }) : "";
-    return `${offered} ${wanted}`;
+    return sentences([offered, wanted]);
   }
 
   private table(asks: Step[], bids: Step[]): TemplateResult {

@@ -14,7 +14,13 @@ export abstract class PageElement extends LitElement {
 
   /** However often the market speaks, a part is drawn at most once a frame; the first time at once, so that nothing jumps. */
   protected override async scheduleUpdate(): Promise<void> {
-    if (this.hasUpdated && !document.hidden) await new Promise((resolve) => requestAnimationFrame(resolve));
+    if (this.hasUpdated) {
+      // Where nobody looks nothing is drawn: frames do not come there, and without them a busy market would be drawn for nobody.
+      await new Promise((resolve) => {
+        if (document.hidden) document.addEventListener("visibilitychange", resolve, { once: true });
+        else requestAnimationFrame(resolve);
+      });
+    }
     await super.scheduleUpdate();
   }
 

@@ -1,6 +1,6 @@
 import { html, nothing, type TemplateResult } from "lit";
-import { call, plain, Problem } from "../api";
-import { clock, energy, interval, money, moneyE7, priceE4 } from "../format";
+import { asProblem, call, plain, Problem } from "../api";
+import { clock, energy, GAP, interval, money, moneyE7, priceE4, sentences } from "../format";
 import { t } from "../messages";
 import { announce } from "../status";
 import { PageElement } from "./element";
@@ -79,8 +79,7 @@ class Orders extends PageElement {
       announce(said);
       this.querySelector<HTMLElement>("h3")?.focus(); // the pressed button may go away with its row
     } catch (error) {
-      if (!(error instanceof Problem)) throw error;
-      this.refused(order, error);
+      this.refused(order, asProblem(error));
     } finally {
       this.busy.delete(order.id);
       refreshOwn();
@@ -151,9 +150,13 @@ class Orders extends PageElement {
   private question(): TemplateResult {
     const back = takenBack(state.orders.filter(isOpen));
     const values = { count: back.orders, buy: energy(back.buyWh), sell: energy(back.sellWh), intervals: back.intervals };
+    const free = this.held && t("{money} that is set aside for them becomes free.", { money: money(moneyE7(this.held)) });
+    const question = sentences([
+      t("This takes back all open orders: {count}, buying {buy}, selling {sell}; intervals: {intervals}.", values),
+      free,
+    ]);
     return html`<div class="ask-all" role="group" aria-labelledby="ask-all-title">
-      <p id="ask-all-title">${t("This takes back all open orders: {count}, buying {buy}, selling {sell}; intervals: {intervals}.", values)}
-        ${this.held ? t("{money} that is set aside for them becomes free.", { money: money(moneyE7(this.held)) }) : nothing}</p>
+      <p id="ask-all-title">${question}</p>
       <div class="row">
         <button type="button" class="small danger" @click=${() => void this.cancelAll()}>${t("Cancel all {count}", values)}</button>
         <button type="button" class="small" id="keep-all" @click=${() => this.leaveAll()}>${t("Keep them")}</button>
@@ -294,7 +297,7 @@ class Orders extends PageElement {
       </tr>
       ${open
         ? html`<tr class="more">
-            <td colspan="5"><div class="under"><p class="why">${why ? html`<b>${t("Why not yet?")}</b> ${why}` : nothing}</p>${this.actions(row)}</div></td>
+            <td colspan="5"><div class="under"><p class="why">${why ? html`<b>${t("Why not yet?")}</b>${GAP}${why}` : nothing}</p>${this.actions(row)}</div></td>
           </tr>`
         : nothing}
       ${changing ? this.changeRow(order, changing) : nothing}

@@ -7,7 +7,7 @@ import type { Kind } from "./wish";
 export interface Answer {
   order?: Order;
   orders?: Order[]; // of a block or basket, first leg first
-  trades: { amount: string; energy_wh: number; contract?: string; order?: number }[];
+  trades: { seq: number; amount: string; energy_wh: number; contract?: string; order?: number }[];
 }
 
 const sum = (trades: Answer["trades"]): number => trades.reduce((total, trade) => total + moneyE7(trade.amount), 0);

@@ -1,21 +1,26 @@
 // The table of positions comes from the server, where a shared connection is known; asked for again when something is new.
 import { meta } from "../meta";
+import { Rounds } from "../home/rounds";
 import { listen, served, setHalt, state } from "./state";
 
 const SOON_MS = 400; // a burst of fills is one look
 const POLL_MS = 15_000;
 const TIMEOUT_MS = 10_000;
 
+const rounds = new Rounds();
 let timer = 0;
 
 async function look(place: HTMLElement): Promise<void> {
   window.clearTimeout(timer);
   timer = window.setTimeout(() => void look(place), POLL_MS);
   if (document.hidden) return;
+  const round = rounds.begin();
   try {
     const response = await fetch("/trade/positions", { credentials: "same-origin", redirect: "error", signal: AbortSignal.timeout(TIMEOUT_MS) });
     if (!response.ok) return;
-    const fresh = new DOMParser().parseFromString(await response.text(), "text/html").body;
+    const text = await response.text();
+    if (!rounds.take(round)) return; // a later look was quicker
+    const fresh = new DOMParser().parseFromString(text, "text/html").body;
     setHalt(fresh.querySelector<HTMLElement>("[data-halt]")?.dataset.halt ?? "");
     // Where somebody reads with the keyboard nothing is taken away; the next look will do.
     if (place.innerHTML === fresh.innerHTML || place.contains(document.activeElement)) return;

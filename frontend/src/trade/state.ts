@@ -5,7 +5,8 @@ import { store } from "../live";
 import { marketNow, meta, pageData } from "../meta";
 import { all } from "../paging";
 import { standing } from "./heat";
-import type { Book, Log, OwnItem, Recall, Ticker, TickerLine, Trade } from "../store";
+import { advance, MAX_TAPE, mended } from "./prints";
+import type { Book, Log, OwnItem, Ticker, TickerLine, Trade } from "../store";
 
 export type Side = "buy" | "sell";
 
@@ -63,9 +64,9 @@ const SHOWN_ORDERS = 20;
 const OPEN_ORDERS = 500; // of one page; a block alone has up to 96 legs
 const OPEN_PAGES = 4; // of the list; markets allow 1,000 open orders unless they say otherwise
 const REFETCH_MS = 250; // a burst of fills is one look
+const RETRY_MS = 5_000; // after no answer
 const WAITING_MS = 3_000; // between two looks at why orders wait, however fast the book changes
 const POLL_MS = 15_000; // for orders in books that this page does not follow
-const MAX_TAPE = 40;
 const PAGE_MS = 10_000; // for another contract's page; then the browser goes there itself
 
 const data = pageData<Served>("trade-data");
@@ -140,6 +141,7 @@ let timer = 0;
 let due = Infinity;
 let lookedAt = -Infinity;
 let fetching = false;
+let again = false; // asked for while one was under way
 
 const openOrders = (state: "open" | "hibernated"): Promise<Order[]> =>
   all<Order>((path) => call("GET", path), `/api/v1/orders?state=${state}&limit=${OPEN_ORDERS}`, OPEN_PAGES);
@@ -147,6 +149,10 @@ const openOrders = (state: "open" | "hibernated"): Promise<Order[]> =>
 async function fetchOwn(): Promise<void> {
   timer = 0;
   due = Infinity;
+  if (fetching) {
+    again = true; // never two at a time: the older answer could come last
+    return;
+  }
   fetching = true;
   lookedAt = performance.now();
   try {
@@ -162,9 +168,12 @@ async function fetchOwn(): Promise<void> {
     change("position", positions.results.find((row) => row.contract === served.contract) ?? null);
     change("net", nets(positions.results));
   } catch {
-    // The connection's state is said by the shell; the next event asks again.
+    // The connection's state is said by the shell.
+    look(RETRY_MS);
   } finally {
     fetching = false;
+    if (again) look(REFETCH_MS);
+    again = false;
   }
 }
 
@@ -188,18 +197,15 @@ function lookAtWaiting(): void {
   look(Math.max(REFETCH_MS, lookedAt + WAITING_MS - performance.now()));
 }
 
-function isRecall(item: Trade | Recall): item is Recall {
-  return "recalled_trade" in item;
-}
-
-/** The tape with what is new: trades of the shown contract, and marks on those that were taken back. */
-function advance(tape: Trade[], items: (Trade | Recall)[]): Trade[] {
-  const newest = tape.at(-1)?.seq ?? -1;
-  const mine = items.filter((item) => item.contract === served.contract);
-  const gone = new Set(mine.filter(isRecall).map((item) => item.recalled_trade));
-  const fresh = mine.filter((item): item is Trade => !isRecall(item) && item.seq > newest);
-  if (!fresh.length && !tape.some((trade) => gone.has(trade.seq) && !trade.recalled)) return tape;
-  return [...tape, ...fresh].map((trade) => (gone.has(trade.seq) ? { ...trade, recalled: true } : trade)).slice(-MAX_TAPE);
+/** The stream could not bring all trades: REST has them. */
+async function mend(): Promise<void> {
+  const { contract } = served;
+  try {
+    const answer = await call<{ results: Trade[] }>("GET", `/api/v1/trades?contract=${contract}&limit=${MAX_TAPE}`);
+    if (contract === served.contract) change("trades", mended(state.trades, answer.results));
+  } catch {
+    // The connection's state is said by the shell; another interval's page brings its own.
+  }
 }
 
 let unwatch = (): void => undefined;
@@ -269,9 +275,12 @@ export function start(): void {
       if (ticker) change("ticker", ticker.contracts);
     });
   }
+  let missed: Log["missed"] = null;
   store.watchTrades((log) => {
-    const tape = advance(state.trades, log?.items ?? []);
+    const tape = advance(state.trades, log?.items ?? [], served.contract);
     if (tape !== state.trades) change("trades", tape);
+    if (log && log.missed !== missed) void mend();
+    missed = log?.missed ?? null;
   });
   if (!served.account) return;
   store.watch<Log<OwnItem>>("me", () => refreshOwn());

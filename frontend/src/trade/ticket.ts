@@ -1,9 +1,9 @@
 import { html, nothing, type TemplateResult } from "lit";
-import { call, newKey, Problem } from "../api";
+import { asProblem, call, newKey } from "../api";
 import { contractStart, day, energy, interval, priceE4 } from "../format";
 import { mayTrade, socket } from "../live";
 import { t } from "../messages";
-import { announce } from "../status";
+import { announce, saidAloud } from "../status";
 import { PageElement } from "./element";
 import type { Picked } from "./ladder";
 import { outcome, type Answer } from "./outcome";
@@ -133,9 +133,10 @@ class Ticket extends PageElement {
       this.key = newKey();
       this.result = outcome(wish.kind, answer);
       announce(this.result);
+      saidAloud(answer.trades);
       refreshOwn();
-    } catch (error) {
-      if (!(error instanceof Problem)) throw error;
+    } catch (raised) {
+      const error = asProblem(raised);
       // After an answer that is certain the next click is a new intention; after silence it must be the same one.
       if (error.status >= 400 && error.status < 500) this.key = newKey();
       this.errors = { [this.input(error.field) ? error.field : ""]: error.message };

@@ -259,6 +259,17 @@ def test_the_house_divides_what_crosses_the_meter(street: Street) -> None:
     assert (house.neighbours_w, house.grid_w, house.total_w) == (-1_200, -800, 2_400)
 
 
+def test_the_picture_of_the_house_can_be_had_alone(street: Street) -> None:
+    alice = street.alice
+    metering.note_power(powers={alice.account: Power(0, 2_310, 420, 0)})
+    whole = alice.html("/home/now")
+    part = alice.html("/home/now", part="power")
+    assert re.findall(r'data-live="([^"]+)"', part) == ["power"]
+    assert len(part) * 4 < len(whole)
+    assert part.strip() in whole
+    assert "2.31" in part
+
+
 def test_first_steps_go_one_by_one_and_can_be_put_away(street: Street) -> None:
     html = street.alice.html("/home")
     assert "First steps" in html

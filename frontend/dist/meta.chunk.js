@@ -1,1 +1,0 @@
-function e(e){let t=document.getElementById(e)?.textContent;return t?JSON.parse(t):null}var t=e(`page-meta`);if(!t)throw Error(`the page carries no page-meta`);var n=t,r=n.now_ms,i=performance.now();function a(){return r+(performance.now()-i)*n.speed}function o(e){Number.isFinite(e)&&(r=e,i=performance.now())}export{o as i,n,e as r,a as t};

@@ -1,0 +1,1 @@
+var e=class{constructor(){this.asked=0,this.valid=0}begin(){return++this.asked}overtake(){this.valid=this.asked+1}take(e,t=!0){return e<this.valid?!1:(t&&(this.valid=e),!0)}};export{e as t};
