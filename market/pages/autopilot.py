@@ -104,7 +104,8 @@ def _sentence(on: bool, cancelled: int) -> str:
 
 
 def _not_yet(said: str) -> str:
-    return f"{said} {_('The market is busy: its orders are taken back as soon as possible, without you.')}"
+    later = _("The market is busy: its orders are taken back as soon as possible, without you.")
+    return f"{said} {later}"
 
 
 def _taken_back(cancelled: int) -> str:
