@@ -25,6 +25,7 @@ class Placeable(NamedTuple):
     currency: str
     booked_on: str
     why: str
+    alike: bool
     payer: str
     iban: str
     text: str
@@ -99,7 +100,7 @@ def unplaced() -> list[Placeable]:
     for item in BankItem.objects.filter(state=BankItem.OPEN).order_by("pk")[:MAX_LIST]:
         known = orjson.loads(item.details) if item.details else {"payer": "", "iban": "", "text": ""}
         found.append(
-            Placeable(item.pk, item.amount_e7, item.currency, item.booked_on, item.why,
+            Placeable(item.pk, item.amount_e7, item.currency, item.booked_on, item.why, item.alike,
                       known["payer"], known["iban"], known["text"])
         )  # fmt: skip
     return found
