@@ -28,7 +28,7 @@ from market.payments import operations
 from market.payments.booking import PaymentError, wallet_of
 from market.payments.formats import camt053, safexml
 from market.payments.models import BankFile, BankItem, Direction, Payment, State
-from market.payments.reasons import ASIDE_REASONS, TAKEN_BACK
+from market.payments.reasons import ASIDE_REASONS, PAYOUT_RETURNED, TAKEN_BACK
 
 BOOKED_AT_ONCE = 500  # transfers of one call; more are booked by calling again
 QUERY_KEYS = 500  # keys of one query
@@ -59,8 +59,8 @@ class _Moved(Exception):
 class Line(NamedTuple):
     """A transfer of a statement and what becomes of it.
 
-    ``payment`` is the deposit it names, ``fresh`` that it needs another one for the same account. ``alike``: another statement
-    has the like of it, whatever else there is to say of it.
+    ``payment`` is the deposit it names, or the payout that comes back with it, ``fresh`` that it needs another deposit for the
+    same account. ``alike``: another statement has the like of it, whatever else there is to say of it.
     """
 
     item: camt053.Item
@@ -79,7 +79,10 @@ class Line(NamedTuple):
     @property
     def differs(self) -> bool:
         """Return whether another amount was announced."""
-        return self.payment is not None and not self.fresh and self.payment.asked_e7 != self.item.amount_e7
+        payment = self.payment
+        if payment is None or self.fresh or payment.direction == Direction.OUT:
+            return False
+        return payment.asked_e7 != self.item.amount_e7
 
     @property
     def needs_two(self) -> bool:
@@ -228,9 +231,9 @@ def _alike(item: camt053.Item, known: _Known) -> bool:
 def _unfinished(row: BankItem, file: BankFile) -> bool:
     """Return whether booking this file was cut short between the transfer's row and its payment's decision."""
     payment = row.payment
-    return row.file_id == file.pk and row.state == BankItem.BOOKED and payment is not None and (
-        payment.state == State.REQUESTED or (payment.state == State.CONFIRMED and payment.seq is None)
-    )  # fmt: skip
+    if row.file_id != file.pk or row.state != BankItem.BOOKED or payment is None or payment.direction == Direction.OUT:
+        return False
+    return payment.state == State.REQUESTED or (payment.state == State.CONFIRMED and payment.seq is None)
 
 
 def _of(row: BankItem) -> Payment:
@@ -260,6 +263,8 @@ def _line(item: camt053.Item, known: _Known, another: bool) -> Line:
     named = [known.payments[name] for name in item.references if name in known.payments]
     incoming = [payment for payment in named if payment.direction == Direction.IN]
     payment = incoming[0] if len(incoming) == 1 else None
+    sent = [one for one in named if one.direction == Direction.OUT and one.state == State.SENT]
+    returned = sent[0] if item.credit and len(sent) == 1 and not incoming else None
     why, alike = "", _alike(item, known)
     if not item.credit:
         why = TAKEN_BACK
@@ -277,12 +282,12 @@ def _line(item: camt053.Item, known: _Known, another: bool) -> Line:
         why = "several_references"
     elif payment is None:
         why = "unknown_reference" if item.references else "no_reference"
-        if any(one.direction == Direction.OUT and one.state == State.SENT for one in named):
-            why = "payout_returned"
+        if sent:
+            why = PAYOUT_RETURNED
     elif wallet_of(payment.account) is None:
         why = "account_closed"
     if why or payment is None:
-        return Line(item, UNPLACED, why, alike=alike)
+        return Line(item, UNPLACED, why, returned, alike=alike)
     if payment.pk in known.used or payment.pk not in known.by_hand or payment.state == State.REFUSED:
         return Line(item, MATCHED, payment=payment, fresh=True)
     if payment.state == State.REQUESTED:
@@ -362,11 +367,14 @@ def _row(file: BankFile, line: Line, **fields: object) -> BankItem:
 
 def _keep(file: BankFile, line: Line) -> int:
     """Keep a transfer that somebody has to place; return whether it is new."""
-    item = line.item
+    item, payment = line.item, line.payment
+    returned = payment if payment is not None and payment.direction == Direction.OUT else None
     details = orjson.dumps({"payer": item.payer, "iban": item.payer_iban, "text": item.text}).decode()
     try:
         with transaction.atomic():
-            _row(file, line, state=BankItem.OPEN, why=line.why, alike=line.alike, details=details).save()
+            _row(
+                file, line, state=BankItem.OPEN, why=line.why, alike=line.alike, payment=returned, details=details
+            ).save()
     except IntegrityError:
         return 0
     return 1
@@ -423,7 +431,7 @@ def _write_arrived(payment: Payment, item: camt053.Item) -> None:
 # --- by hand ----------------------------------------------------------------------------------------------------------
 def assign(exchange: Exchange, *, item_id: int, account_index: int, by: User, now: datetime) -> Payment:
     """Book a transfer nobody could place into an account. Raise ``PaymentError``, ``Refusal``."""
-    item = _open_item(item_id)
+    item = open_item(item_id)
     if item.why == TAKEN_BACK:
         sentence = _("The bank has taken this money away again. Settle it with the member, then leave it aside.")
         raise PaymentError("taken_back", "account", sentence)
@@ -437,7 +445,7 @@ def assign(exchange: Exchange, *, item_id: int, account_index: int, by: User, no
         payment = operations.new_payment(account=account, direction=Direction.IN, amount_e7=item.amount_e7, now=now)
         decided = {"state": BankItem.BOOKED, "payment": payment, "decided_at": now, "decided_by": by.pk}
         if not BankItem.objects.filter(pk=item.pk, state=BankItem.OPEN).update(**decided):
-            raise _placed()
+            raise placed()
     return operations.confirm(exchange, payment_id=payment.pk, by=by, now=now)
 
 
@@ -445,19 +453,21 @@ def set_aside(*, item_id: int, by: User, reason: str, now: datetime) -> None:
     """Note that a transfer is not booked into any account. Raise ``PaymentError``."""
     if reason not in ASIDE_REASONS:
         raise PaymentError("invalid_value", "reason", _("Choose a reason."))
-    item = _open_item(item_id)
+    item = open_item(item_id)
     decided = {"state": BankItem.ASIDE, "reason": reason, "decided_at": now, "decided_by": by.pk}
     if not BankItem.objects.filter(pk=item.pk, state=BankItem.OPEN).update(details="", **decided):
-        raise _placed()
+        raise placed()
     keystore.store().destroy(item.details_key)
 
 
-def _open_item(item_id: int) -> BankItem:
+def open_item(item_id: int) -> BankItem:
+    """Return a transfer that waits for somebody to place it; raise ``PaymentError``."""
     item = BankItem.objects.filter(pk=item_id, state=BankItem.OPEN).first()
     if item is None:
-        raise _placed()
+        raise placed()
     return item
 
 
-def _placed() -> PaymentError:
+def placed() -> PaymentError:
+    """Return what is said of a transfer that waits no more."""
     return PaymentError("already_decided", "item", _("Somebody has placed this transfer already."))
