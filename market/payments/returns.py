@@ -32,7 +32,11 @@ def payout_of(item: BankItem) -> Payment | None:
     else:
         return None
     payment = found.first()
-    return None if payment is None or wallet_of(payment.account) is not None else payment
+    if payment is None or wallet_of(payment.account) is not None:
+        return None
+    # The same return in another statement, after the payout went out again: that one has not come back.
+    again = BankItem.objects.filter(payment=payment, state=BankItem.BOOKED, like=item.like)
+    return None if again.exists() else payment
 
 
 def reopen(*, item_id: int, by: User, now: datetime) -> Payment:

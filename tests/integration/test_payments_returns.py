@@ -105,9 +105,15 @@ def test_a_payout_of_somebody_who_left_that_comes_back_is_paid_out_again(desk: D
     file.refresh_from_db()
     assert why(payouts.content, file) == "file_gone"
     assert desk.funds() == [(10 * EUR, "deposit"), (-10 * EUR, "withdrawal")] and desk.cash() == 0
+    # The statement of the week tells of the first return, too; the second payout has not come back.
+    desk.book(desk.take(back, id="WEEK"))
+    (told,) = queries.unplaced()
+    assert (told.why, told.again) == ("possible_duplicate", False)
+    assert why(returns.reopen, item_id=told.id, **how) == "unknown_payment"
+    bank.set_aside(item_id=told.id, reason="duplicate", **how)
     assert erasure.erase(user=desk.mia).accounts == [desk.account]
     # Once more, too late: nobody knows whose it is.
-    desk.book(desk.take(back, id="S2"))
+    desk.book(desk.take(entry("10.00", "AC04 closed", ref="9", end_to_end=payment.reference), id="S2"))
     (late,) = queries.unplaced()
     assert why(returns.reopen, item_id=late.id, **how) == "unknown_account"
 
