@@ -24,7 +24,7 @@ from market.exchange.leaves import Leaves
 from market.exchange.outcomes import RecoveryFailed
 from market.exchange.rebuild import events_between
 from market.exchange.sealer import Sealer
-from market.exchange.stores import PostgresStore, SqliteStore, Store, open_store
+from market.exchange.stores import Fetches, PostgresStore, SqliteStore, Store, open_store
 
 logger = logging.getLogger(__name__)
 
@@ -143,7 +143,7 @@ def stored_rows(store: Store, seq: int) -> list[bytes]:
     return [bytes(data) for (data,) in rows]
 
 
-def load_engine(store: Store) -> tuple[Engine, int]:
+def load_engine(store: Fetches) -> tuple[Engine, int]:
     """Return the engine of the newest snapshot that the ledger confirms and this version reads, and its sequence.
 
     Without any: an empty engine, into which the whole ledger is replayed.

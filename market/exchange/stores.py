@@ -49,7 +49,14 @@ FROM (VALUES %s) AS n WHERE account = n.column1
 Statement = tuple[str, Sequence[Any]]
 
 
-class Store(Protocol):
+class Fetches(Protocol):
+    """What reads the database."""
+
+    def fetch(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Return all rows of a query, outside of any transaction of ``write``."""
+
+
+class Store(Fetches, Protocol):
     """What the writer needs of a database. Statements have ``%s`` marks."""
 
     pipelined: bool  # whether a second thread may commit while the engine goes on
@@ -62,9 +69,6 @@ class Store(Protocol):
 
     def upsert_money(self, rows: Sequence[tuple[int, int, int, int]]) -> Iterable[Statement]:
         """Return statements that set (account, cash_e7, held_e7, arrears_e7) of existing balances."""
-
-    def fetch(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Return all rows of a query, outside of any transaction of ``write``."""
 
     def close(self) -> None:
         """Let go of the database and the lock."""

@@ -35,7 +35,7 @@ from market.pages.moneyforms import (
 )
 from market.pages.roles import only_for, problem_sentence, tell_entry
 from market.pages.templatetags.market import money as money_text
-from market.payments import bank, operations, payouts, queries
+from market.payments import bank, operations, payouts, queries, returns
 from market.payments.booking import PaymentError, wallet_of
 from market.payments.models import Direction, Payment, State
 from market.payments.reasons import TAKEN_BACK
@@ -57,7 +57,7 @@ def desk(request: HttpRequest) -> HttpResponse:
 
 
 def _show(request: HttpRequest, upload: StatementForm | None = None) -> HttpResponse:
-    deposits, withdrawals = queries.waiting(Direction.IN), queries.waiting(Direction.OUT)
+    deposits, withdrawals = queries.waiting(Direction.IN), [*queries.waiting(Direction.OUT), *queries.recallable()]
     steps = queries.steps_of([*deposits, *withdrawals])
     count, sum_e7 = queries.ready_for_bank()
     unplaced = queries.unplaced()
@@ -245,12 +245,16 @@ def decide_file(request: HttpRequest, file_id: int) -> HttpResponse:
 @only_for(Role.STAFF)
 @require_POST
 def place(request: HttpRequest, item_id: int) -> HttpResponse:
-    """Book a transfer nobody could place into an account, or leave it aside."""
+    """Book a transfer nobody could place into an account, leave it aside, or pay out again what came back with it."""
     try:
         if request.POST.get("decision") == "aside":
             reason = request.POST.get("reason", "")
             bank.set_aside(item_id=item_id, by=request.user, reason=reason, now=market_now())
             messages.success(request, _("The transfer is set aside. Nothing was booked."))
+            return redirect("staff-money")
+        if request.POST.get("decision") == "again":
+            returns.reopen(item_id=item_id, by=request.user, now=market_now())
+            messages.success(request, _("The withdrawal waits for a decision again, for this or another bank account."))
             return redirect("staff-money")
         form = PlaceForm(request.POST)
         if not form.is_valid():

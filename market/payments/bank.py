@@ -28,7 +28,7 @@ from market.payments import operations
 from market.payments.booking import PaymentError, wallet_of
 from market.payments.formats import camt053, safexml
 from market.payments.models import BankFile, BankItem, Direction, Payment, State
-from market.payments.reasons import ASIDE_REASONS, TAKEN_BACK
+from market.payments.reasons import ASIDE_REASONS, PAYOUT_RETURNED, TAKEN_BACK
 
 BOOKED_AT_ONCE = 500  # transfers of one call; more are booked by calling again
 QUERY_KEYS = 500  # keys of one query
@@ -59,7 +59,8 @@ class _Moved(Exception):
 class Line(NamedTuple):
     """A transfer of a statement and what becomes of it.
 
-    ``payment`` is the deposit it names, ``fresh`` that it needs another one for the same account.
+    ``payment`` is the deposit it names, or the payout that comes back with it, ``fresh`` that it needs another deposit for the
+    same account. ``alike``: another statement has the like of it, whatever else there is to say of it.
     """
 
     item: camt053.Item
@@ -68,6 +69,7 @@ class Line(NamedTuple):
     payment: Payment | None = None
     fresh: bool = False
     again: bool = False  # booking it was cut short
+    alike: bool = False
 
     @property
     def account(self) -> int | None:
@@ -77,7 +79,10 @@ class Line(NamedTuple):
     @property
     def differs(self) -> bool:
         """Return whether another amount was announced."""
-        return self.payment is not None and not self.fresh and self.payment.asked_e7 != self.item.amount_e7
+        payment = self.payment
+        if payment is None or self.fresh or payment.direction == Direction.OUT:
+            return False
+        return payment.asked_e7 != self.item.amount_e7
 
     @property
     def needs_two(self) -> bool:
@@ -143,14 +148,18 @@ def _items(file: BankFile) -> list[camt053.Item]:
     return [item for statement in _read(file.text.encode()).statements for item in statement.items]
 
 
+_Like = tuple[str, bool]  # ``like``, and whether the bank takes money away, which is not the like of what it gave
+
+
 class _Known(NamedTuple):
-    """What transfers are compared with. All but ``payments``, ``by_hand`` and ``likes`` grow from transfer to transfer."""
+    """What transfers are compared with. The last three grow from transfer to transfer."""
 
     payments: dict[str, Payment]  # by reference
     by_hand: set[int]  # payments that no transfer is tied to
-    likes: set[str]  # of transfers in other files
+    likes: set[_Like]  # of transfers in other files
+    kept: set[tuple[str, str]]  # key and ``like`` of transfers
     seen: set[str]  # keys
-    told: dict[str, str]  # by ``like`` of this file's transfers: the statement that told of it first
+    told: dict[_Like, str]  # by the like of this file's transfers: the statement that told of it first
     used: set[int]  # payments
 
 
@@ -162,21 +171,31 @@ def _lines(items: list[camt053.Item], file: BankFile) -> list[Line]:
         row.reference: row for row in _rows(ours, "reference", {one for item in items for one in item.references})
     }
     ids = {row.pk for row in payments.values()}
+    likes = {like for item in items for like in _likes(item)}
     known = _Known(
         payments,
         by_hand=ids - {row.payment_id for row in _rows(BankItem.objects.all(), "payment_id", ids)},
-        likes={row.like for row in _rows(elsewhere, "like", {item.like for item in items if item.like})},
+        likes={(row.like, row.why == TAKEN_BACK) for row in _rows(elsewhere, "like", likes)},
+        kept={(row.key, row.like) for row in rows},
         seen={row.key for row in rows if not _unfinished(row, file)},
         told={},
         used=set(),
     )
+    numbers = {row.key for row in rows}
     again = {row.key: row for row in rows if _unfinished(row, file)}
     # This file's own transfers tell themselves apart, one after the other, also once a part of them is booked.
     whose = {row.key: row.like for row in rows if row.like and row.file_id != file.pk}
+    otherwise: set[str] = (
+        set()
+    )  # entries that came before, taken apart in another way: none of their parts is new for sure
     lines: list[Line] = []
     for item in items:
         counts = item.booked and (item.credit or item.reversal)
-        another = counts and whose.setdefault(item.key, item.like) != item.like
+        another = counts and whose.setdefault(item.key, item.like) not in _likes(item)
+        if another:
+            otherwise.add(item.entry)
+        elif counts and item.entry in otherwise and item.key not in numbers:
+            another = True
         if another:
             item = item._replace(key=camt053.another_key(item.key, item.like))
         line = _line(item, known, another)
@@ -185,22 +204,36 @@ def _lines(items: list[camt053.Item], file: BankFile) -> list[Line]:
         lines.append(line)
         if counts:
             known.seen.add(item.key)
-            known.told.setdefault(item.like, item.statement)
+            known.told.setdefault((item.like, not item.credit), item.statement)
         if line.payment is not None:
             known.used.add(line.payment.pk)
     return lines
 
 
-def _keys(item: camt053.Item) -> tuple[str, str]:
-    return item.key, camt053.another_key(item.key, item.like)
+def _keys(item: camt053.Item) -> tuple[str, str, str]:
+    return item.key, camt053.another_key(item.key, item.like), item.old_key
+
+
+def _likes(item: camt053.Item) -> tuple[str, str]:
+    return item.like, item.old_like
+
+
+def _alike(item: camt053.Item, known: _Known) -> bool:
+    """Return whether another statement, or one read by an older version, has the like of a transfer."""
+    if any((like, not item.credit) in known.likes for like in _likes(item)):
+        return True
+    # From before pages counted, in this file, too; from before such transfers had a like: nobody knows which page it was on.
+    if item.old_key != item.key and any((item.old_key, like) in known.kept for like in ("", *_likes(item))):
+        return True
+    return known.told.get((item.like, not item.credit), item.statement) != item.statement
 
 
 def _unfinished(row: BankItem, file: BankFile) -> bool:
     """Return whether booking this file was cut short between the transfer's row and its payment's decision."""
     payment = row.payment
-    return row.file_id == file.pk and row.state == BankItem.BOOKED and payment is not None and (
-        payment.state == State.REQUESTED or (payment.state == State.CONFIRMED and payment.seq is None)
-    )  # fmt: skip
+    if row.file_id != file.pk or row.state != BankItem.BOOKED or payment is None or payment.direction == Direction.OUT:
+        return False
+    return payment.state == State.REQUESTED or (payment.state == State.CONFIRMED and payment.seq is None)
 
 
 def _of(row: BankItem) -> Payment:
@@ -230,7 +263,9 @@ def _line(item: camt053.Item, known: _Known, another: bool) -> Line:
     named = [known.payments[name] for name in item.references if name in known.payments]
     incoming = [payment for payment in named if payment.direction == Direction.IN]
     payment = incoming[0] if len(incoming) == 1 else None
-    why = ""
+    sent = [one for one in named if one.direction == Direction.OUT and one.state == State.SENT]
+    returned = sent[0] if item.credit and len(sent) == 1 and not incoming else None
+    why, alike = "", _alike(item, known)
     if not item.credit:
         why = TAKEN_BACK
     elif item.amount_e7 == 0 or item.currency != settings.MARKET_CURRENCY:
@@ -241,18 +276,18 @@ def _line(item: camt053.Item, known: _Known, another: bool) -> Line:
         why = "reversal"
     elif another:
         why = "same_number"
-    elif item.like in known.likes or known.told.get(item.like, item.statement) != item.statement:
+    elif alike:
         why = "possible_duplicate"
     elif len(incoming) > 1:
         why = "several_references"
     elif payment is None:
         why = "unknown_reference" if item.references else "no_reference"
-        if any(one.direction == Direction.OUT and one.state == State.SENT for one in named):
-            why = "payout_returned"
+        if sent:
+            why = PAYOUT_RETURNED
     elif wallet_of(payment.account) is None:
         why = "account_closed"
     if why or payment is None:
-        return Line(item, UNPLACED, why)
+        return Line(item, UNPLACED, why, returned, alike=alike)
     if payment.pk in known.used or payment.pk not in known.by_hand or payment.state == State.REFUSED:
         return Line(item, MATCHED, payment=payment, fresh=True)
     if payment.state == State.REQUESTED:
@@ -332,11 +367,14 @@ def _row(file: BankFile, line: Line, **fields: object) -> BankItem:
 
 def _keep(file: BankFile, line: Line) -> int:
     """Keep a transfer that somebody has to place; return whether it is new."""
-    item = line.item
+    item, payment = line.item, line.payment
+    returned = payment if payment is not None and payment.direction == Direction.OUT else None
     details = orjson.dumps({"payer": item.payer, "iban": item.payer_iban, "text": item.text}).decode()
     try:
         with transaction.atomic():
-            _row(file, line, state=BankItem.OPEN, why=line.why, details=details).save()
+            _row(
+                file, line, state=BankItem.OPEN, why=line.why, alike=line.alike, payment=returned, details=details
+            ).save()
     except IntegrityError:
         return 0
     return 1
@@ -374,7 +412,8 @@ def _claim(file: BankFile, line: Line, now: datetime) -> Payment | None:
             else:
                 _write_arrived(payment, line.item)
             _row(file, line, state=BankItem.BOOKED, payment=payment).save()
-            if line.item.like and BankItem.objects.exclude(file=file).filter(like=line.item.like).exists():
+            others = BankItem.objects.exclude(file=file).exclude(why=TAKEN_BACK)
+            if others.filter(like__in=_likes(line.item)).exists():
                 raise _Moved
     except IntegrityError:
         return None
@@ -392,7 +431,7 @@ def _write_arrived(payment: Payment, item: camt053.Item) -> None:
 # --- by hand ----------------------------------------------------------------------------------------------------------
 def assign(exchange: Exchange, *, item_id: int, account_index: int, by: User, now: datetime) -> Payment:
     """Book a transfer nobody could place into an account. Raise ``PaymentError``, ``Refusal``."""
-    item = _open_item(item_id)
+    item = open_item(item_id)
     if item.why == TAKEN_BACK:
         sentence = _("The bank has taken this money away again. Settle it with the member, then leave it aside.")
         raise PaymentError("taken_back", "account", sentence)
@@ -406,7 +445,7 @@ def assign(exchange: Exchange, *, item_id: int, account_index: int, by: User, no
         payment = operations.new_payment(account=account, direction=Direction.IN, amount_e7=item.amount_e7, now=now)
         decided = {"state": BankItem.BOOKED, "payment": payment, "decided_at": now, "decided_by": by.pk}
         if not BankItem.objects.filter(pk=item.pk, state=BankItem.OPEN).update(**decided):
-            raise _placed()
+            raise placed()
     return operations.confirm(exchange, payment_id=payment.pk, by=by, now=now)
 
 
@@ -414,19 +453,21 @@ def set_aside(*, item_id: int, by: User, reason: str, now: datetime) -> None:
     """Note that a transfer is not booked into any account. Raise ``PaymentError``."""
     if reason not in ASIDE_REASONS:
         raise PaymentError("invalid_value", "reason", _("Choose a reason."))
-    item = _open_item(item_id)
+    item = open_item(item_id)
     decided = {"state": BankItem.ASIDE, "reason": reason, "decided_at": now, "decided_by": by.pk}
     if not BankItem.objects.filter(pk=item.pk, state=BankItem.OPEN).update(details="", **decided):
-        raise _placed()
+        raise placed()
     keystore.store().destroy(item.details_key)
 
 
-def _open_item(item_id: int) -> BankItem:
+def open_item(item_id: int) -> BankItem:
+    """Return a transfer that waits for somebody to place it; raise ``PaymentError``."""
     item = BankItem.objects.filter(pk=item_id, state=BankItem.OPEN).first()
     if item is None:
-        raise _placed()
+        raise placed()
     return item
 
 
-def _placed() -> PaymentError:
+def placed() -> PaymentError:
+    """Return what is said of a transfer that waits no more."""
     return PaymentError("already_decided", "item", _("Somebody has placed this transfer already."))

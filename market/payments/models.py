@@ -150,6 +150,7 @@ class BankItem(models.Model):
     booked_on = models.CharField(max_length=10, blank=True)
     state = models.CharField(max_length=6)
     why = models.CharField(max_length=32, blank=True)  # it was not booked by itself
+    alike = models.BooleanField(default=False)  # another statement has the like of it, whatever ``why`` says
     payment = models.ForeignKey(Payment, null=True, blank=True, on_delete=models.PROTECT, related_name="items")
     decided_at = models.DateTimeField(null=True, blank=True)
     decided_by = models.BigIntegerField(null=True, blank=True)

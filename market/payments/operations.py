@@ -220,7 +220,7 @@ def confirm(
         return _book(exchange, payment, now)
     if payment.state not in OPEN or steps not in (None, payment.steps):
         raise _decided()
-    _check_person(payment, by)
+    check_person(payment, by)
     amount_e7 = payment.amount_e7
     if payment.direction == Direction.OUT:
         _reserve(exchange, payment, now)
@@ -248,9 +248,9 @@ def refuse(exchange: Exchange, *, payment_id: int, by: User, reason: str, now: d
     payment = find(payment_id)
     if payment.state == State.REFUSED and payment.seq is not None and payment.returned_seq is None:
         return _give_back(exchange, payment)
-    if payment.state not in OPEN:
+    if payment.state not in OPEN and not _waits_for_a_file(payment):
         raise _decided()
-    _check_person(payment, by)
+    check_person(payment, by)
     if reason not in (DEPOSIT_REASONS if payment.direction == Direction.IN else WITHDRAWAL_REASONS):
         raise PaymentError("invalid_value", "reason", _("Choose a reason."))
     if payment.direction == Direction.IN:
@@ -271,13 +271,16 @@ def refuse(exchange: Exchange, *, payment_id: int, by: User, reason: str, now: d
 def pay_elsewhere(*, payment_id: int, iban: str, holder: str, by: User, now: datetime) -> Payment:
     """Give a withdrawal that cannot be refused, because its account is closed, another bank account.
 
-    Whoever says which one is the first of two, whatever the amount; what was confirmed for the old one counts no more. Raise
-    ``PaymentError`` (invalid_iban, invalid_holder, already_decided, can_be_refused, forbidden).
+    It waits for a decision, or is confirmed and in no file, or was refused and never given back. Whoever says which one is the
+    first of two, whatever the amount; what was confirmed for the old one counts no more. Raise ``PaymentError`` (invalid_iban,
+    invalid_holder, already_decided, can_be_refused, forbidden).
     """
     payment = find(payment_id)
-    if payment.direction != Direction.OUT or payment.state not in OPEN:
+    if payment.direction != Direction.OUT or not (
+        payment.state in OPEN or _waits_for_a_file(payment) or _kept(payment)
+    ):
         raise _decided()
-    _check_person(payment, by)
+    check_person(payment, by)
     if wallet_of(payment.account) is not None:
         sentence = _("Refuse it: the money goes back into the wallet, and the member says where it is to go.")
         raise PaymentError("can_be_refused", "payment", sentence)
@@ -286,6 +289,21 @@ def pay_elsewhere(*, payment_id: int, iban: str, holder: str, by: User, now: dat
         move(payment, State.SECOND, by=by, now=now, reason=OTHER_ACCOUNT, first_by=by.pk)
         payment.save(update_fields=["iban", "holder"])  # by the instance: they are sealed
     return payment
+
+
+def _waits_for_a_file(payment: Payment) -> bool:
+    """Return whether a withdrawal is confirmed and the bank has not heard of it, or did not take it."""
+    return payment.direction == Direction.OUT and payment.state == State.CONFIRMED and payment.file_id is None
+
+
+def _kept(payment: Payment) -> bool:
+    """Return whether a withdrawal was refused and its money is in no wallet. What was cut short after the entry is noted."""
+    if payment.state != State.REFUSED or payment.seq is None or payment.returned_seq is not None:
+        return False
+    known = booked(payment, step="back")
+    if known is not None:
+        Payment.objects.filter(pk=payment.pk).update(returned_seq=known)
+    return known is None
 
 
 def _bank_account(iban: str, holder: str) -> tuple[str, str]:
@@ -302,7 +320,8 @@ def _bank_account(iban: str, holder: str) -> tuple[str, str]:
         raise PaymentError("invalid_holder", "holder", sentence) from error
 
 
-def _check_person(payment: Payment, by: User | None) -> None:
+def check_person(payment: Payment, by: User | None) -> None:
+    """Raise ``PaymentError`` unless somebody may decide about a payment: staff, and not its member."""
     if by is None:
         if not settings.DEMO:
             raise PaymentError("forbidden", "by", _("Only the market operator's staff may do this."))
@@ -332,7 +351,8 @@ def move(
             raise _decided()
         amount_e7 = changes.get("amount_e7", payment.amount_e7)
         known = BankItem.objects.filter(payment=payment).exclude(amount_e7=amount_e7)
-        if after in (State.SECOND, State.CONFIRMED) and known.exists():
+        incoming = payment.direction == Direction.IN
+        if incoming and after in (State.SECOND, State.CONFIRMED) and known.exists():
             sentence = _("The bank says that another amount has arrived. Load the page again.")
             raise PaymentError("other_amount", "amount", sentence)
         Transition.objects.create(

@@ -112,15 +112,18 @@ def _check_own_account() -> None:
 def content(file: PayoutFile) -> bytes:
     """Return the file for the bank: the same bytes each time.
 
-    Raise ``PaymentError`` when it is void, and once the bank has it and a payee was erased.
+    Raise ``PaymentError`` when it is void, and once the bank has it and a payee was erased or a payout came back.
     """
     if file.state == PayoutFile.VOID:
         raise PaymentError("file_void", "file", _("This file is void. Its withdrawals go into another one."))
     payments = list(file.payments.select_related("account__user").order_by("pk"))
-    data = file.text.encode() or _write(file.message_id, file.created_at, payments)
+    data = file.text.encode()
+    if not data and len(payments) == file.count:
+        data = _write(file.message_id, file.created_at, payments)
     if hashlib.sha256(data).hexdigest() != file.sha256:
         sentence = _(
-            "This file can no longer be made: somebody in it was erased, or the market's bank account has changed."
+            "This file can no longer be made: somebody in it was erased, one of its payouts came back, "
+            "or the market's bank account has changed."
         )
         raise PaymentError("file_gone", "file", sentence)
     return data

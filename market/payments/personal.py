@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
+from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
 from market.exchange.exchange import Exchange
@@ -23,10 +24,15 @@ def pay_out(exchange: Exchange, *, account: int, free_e7: int, iban: str, holder
 
 
 def obstacle(accounts: Iterable[int]) -> HouseholdError | None:
-    """Return what is in the way of erasing the person behind these accounts: money on its way out, until the bank has it."""
+    """Return what is in the way of erasing the person behind these accounts: money on its way out, until the bank has it.
+
+    Money that is in no wallet and not out either, too: refused and never given back, or come back and not placed yet.
+    """
     out = Payment.objects.filter(account__index__in=list(accounts), direction=Direction.OUT)
-    going = out.filter(state__in=(State.REQUESTED, State.SECOND, State.CONFIRMED))
-    if not (going | out.filter(state=State.SENT, file__state=PayoutFile.MADE)).exists():
+    going = Q(state__in=(State.REQUESTED, State.SECOND, State.CONFIRMED))
+    going |= Q(state=State.SENT, file__state=PayoutFile.MADE)
+    going |= Q(state=State.REFUSED, seq__isnull=False, returned_seq=None)
+    if not (out.filter(going).exists() or BankItem.objects.filter(payment__in=out, state=BankItem.OPEN).exists()):
         return None
     return HouseholdError(
         "payment_open",

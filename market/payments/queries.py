@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 import orjson
 from django.conf import settings
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from market.households.models import User
 from market.payments.models import OPEN, BankFile, BankItem, Direction, Payment, PayoutFile, State, Transition
 from market.payments.reasons import TAKEN_BACK
+from market.payments.returns import payout_of
 
 MAX_LIST = 500  # rows of a staff list; the oldest come first, so that nothing is overlooked
 RECENT = 20
@@ -25,6 +26,8 @@ class Placeable(NamedTuple):
     currency: str
     booked_on: str
     why: str
+    alike: bool
+    again: bool  # the payout that came back with it can be paid out again
     payer: str
     iban: str
     text: str
@@ -66,6 +69,16 @@ def waiting(direction: Direction) -> list[Payment]:
     return list(found.annotate(tied=tied).order_by("pk")[:MAX_LIST])
 
 
+def recallable() -> list[Payment]:
+    """Return confirmed withdrawals in no file that may have to go elsewhere, oldest first.
+
+    The bank did not take their file, or their account is closed.
+    """
+    rows = Payment.objects.filter(direction=Direction.OUT, state=State.CONFIRMED, file=None).exclude(seq=None)
+    rows = rows.filter(Q(reason="file_void") | Q(account__closed_at__isnull=False))
+    return list(rows.select_related("account__user", "account__home").order_by("pk")[:MAX_LIST])
+
+
 def ready_for_bank() -> tuple[int, int]:
     """Return (number, sum in e7) of the confirmed withdrawals that are in no file yet."""
     amounts = Payment.objects.filter(direction=Direction.OUT, state=State.CONFIRMED, file=None)
@@ -99,7 +112,8 @@ def unplaced() -> list[Placeable]:
     for item in BankItem.objects.filter(state=BankItem.OPEN).order_by("pk")[:MAX_LIST]:
         known = orjson.loads(item.details) if item.details else {"payer": "", "iban": "", "text": ""}
         found.append(
-            Placeable(item.pk, item.amount_e7, item.currency, item.booked_on, item.why,
+            Placeable(item.pk, item.amount_e7, item.currency, item.booked_on, item.why, item.alike,
+                      payout_of(item) is not None,
                       known["payer"], known["iban"], known["text"])
         )  # fmt: skip
     return found

@@ -20,6 +20,7 @@ ASIDE_REASONS = {
     "duplicate": _("The same transfer again"),
     "settled": _("Settled with the member"),
 }
+PAYOUT_RETURNED = "payout_returned"
 TAKEN_BACK = "taken_back"  # the bank had credited it before; no account gets it a second time
 # Why an incoming transfer was not booked by itself.
 WHY = {
@@ -35,7 +36,7 @@ WHY = {
     TAKEN_BACK: _("The bank takes it away again. If it was booked, it is in a wallet all the same."),
     "booked_by_hand": _("Its deposit was confirmed by hand with another amount."),
     "account_closed": _("Its account is closed."),
-    "payout_returned": _("A payout came back."),
+    PAYOUT_RETURNED: _("A payout came back."),
 }
 OTHER_ACCOUNT = "other_account"  # somebody of the staff said to which one
 _BY_THE_MARKET = {
@@ -43,6 +44,7 @@ _BY_THE_MARKET = {
     "insufficient_funds": _("Too little free money"),
     "account_closed": _("The account is closed"),
     "file_void": _("Its file is void"),
+    PAYOUT_RETURNED: _("It came back from the bank"),
 }
 REASONS = {**DEPOSIT_REASONS, **WITHDRAWAL_REASONS, **ASIDE_REASONS, **_BY_THE_MARKET}
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from datetime import datetime
 
 from django.utils.translation import ngettext
 
 from market.engine.contracts import MINUTE_MS, contract_name
-from market.exchange import gateway
-from market.exchange.models import Adjustment, Contract, Final, SettlementLine
+from market.exchange import correctable, gateway
+from market.exchange.models import Adjustment, SettlementLine
 from market.exchange.outcomes import NotRunning
 from market.households.models import Account
 from market.households.operations import HouseholdError
@@ -52,16 +52,8 @@ def _name_at(at: datetime) -> str:
 
 
 def _provisional() -> set[str]:
-    """Return the contracts that are settled, in part at least, and may be corrected.
-
-    Only the engine knows for certain. While none runs here, in a market that has corrected something, or ended that, all that
-    has no final entry.
-    """
+    """Return the contracts that are settled, in part at least, and may be corrected."""
     try:
         return gateway.current().read(lambda engine: set(engine.provisional))
     except NotRunning:
-        pass
-    finals: Collection[str] = set(Final.objects.values_list("contract", flat=True))
-    if not finals and not Adjustment.objects.exists():
-        return set()
-    return set(Contract.objects.filter(state="settled").values_list("name", flat=True)) - set(finals)
+        return correctable.provisional()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from django.test import Client
 
 from market.payments import bank, operations, payouts, queries
+from market.payments.formats import camt053
 from market.payments.models import BankItem
-from tests.bank import entry, statement
+from tests.bank import BANK, entry, statement
 from tests.integration.test_payments import EUR, NOW, Desk, why
 from tests.integration.test_payments import desk as desk
 
@@ -125,3 +127,73 @@ def test_the_same_request_with_another_payee_is_another_one(desk: Desk) -> None:
     assert why(desk.withdraw, 10 * EUR, once="a", holder="Somebody Else") == "idempotency_conflict"
     assert desk.cash() == 90 * EUR
     assert operations.find(desk.withdraw(10 * EUR, once="a").pk).holder == "Mia Sun"
+
+
+def before_the_upgrade(file: bank.BankFile, id: str = "STMT-1") -> None:
+    """Make the rows of a file those of a version for which NONREF was a reference and pages did not count."""
+    for number, item in enumerate(BankItem.objects.filter(file=file).order_by("pk"), 1):
+        item.key = camt053._digest(BANK, id, "NONREF", "", number, 0)
+        item.like = camt053._digest(BANK, "NONREF", item.amount_e7, item.booked_on, 0)
+        item.save(update_fields=["key", "like"])
+
+
+def test_what_an_older_version_booked_is_not_booked_again_from_another_statement(desk: Desk) -> None:
+    asked = desk.deposit(10 * EUR)
+    one = entry("10.00", asked.reference, ref="NONREF")
+    day = desk.take(one, id="DAY")
+    desk.book(day)
+    before_the_upgrade(day, "DAY")
+    week = desk.take(one, entry("20.00", asked.reference, ref="NONREF"), id="WEEK")
+    assert outcomes(week) == [("unplaced", "possible_duplicate"), ("matched", "")]
+    assert outcomes(desk.take(one, id="DAY", message="AGAIN")) == [("duplicate", "")]
+    desk.book(week)
+    assert desk.cash() == 30 * EUR
+
+
+def test_a_page_that_an_older_version_booked_is_not_booked_again(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = desk.deposit(10 * EUR)
+    both = entry("10.00", asked.reference, ref="NONREF"), entry("5.00", asked.reference, ref="NONREF")
+    file = take(desk, page(2, *both))
+    monkeypatch.setattr(bank, "BOOKED_AT_ONCE", 1)
+    desk.book(file)
+    before_the_upgrade(file)
+    assert outcomes(file) == [("unplaced", "possible_duplicate"), ("matched", "")], "a part is booked already"
+    assert outcomes(take(desk, page(2, both[0]))) == [("unplaced", "possible_duplicate")]
+    # The oldest rows of transfers without a reference have nothing but their number.
+    BankItem.objects.update(like="")
+    assert outcomes(take(desk, page(2, *both[:1], " "))) == [("unplaced", "possible_duplicate")]
+    assert outcomes(take(desk, page(3, both[1]))) == [("unplaced", "possible_duplicate")], "which page was it?"
+    assert outcomes(take(desk, page(3, entry("10.00", asked.reference, ref="OTHER")))) == [("matched", "")]
+
+
+def test_that_it_may_be_there_twice_is_said_whatever_else_is_in_the_way(desk: Desk, client: Client) -> None:
+    asked = desk.deposit(10 * EUR)
+    taken = entry("10.00", asked.reference, ref="2", direction="DBIT", reversal=True)
+    entries = [taken, entry("150000.00", asked.reference, ref="3"), entry("7.00", "x", ref="4", currency="CHF")]
+    whys = ["taken_back", "too_large", "other_currency"]
+    for id, alike in (("DAY", False), ("WEEK", True)):
+        file = desk.take(*entries, id=id)
+        assert [(line.why, line.alike) for line in bank.look(file)] == [(why, alike) for why in whys]
+        client.force_login(desk.sam)
+        said = "sent the same transfer in another statement"
+        assert client.get(f"/staff/money/statements/{file.pk}").content.decode().count(said) == 3 * alike
+        desk.book(file)
+    assert [one.alike for one in queries.unplaced()] == [False] * 3 + [True] * 3
+    assert client.get("/staff/money").content.decode().count(said) == 3
+    # What the bank takes away is not the like of what it gave, though it has the same number.
+    gave = desk.take(entry("10.00", asked.reference, ref="2"), id="BEFORE")
+    assert outcomes(gave) == [("matched", "")]
+    desk.book(gave)
+    assert desk.cash() == 10 * EUR
+
+
+def test_an_entry_that_comes_whole_and_then_taken_apart_is_looked_at_in_all_its_parts(desk: Desk) -> None:
+    asked = [desk.deposit(one * EUR) for one in (6, 4)]
+    whole = entry("10.00", asked[0].reference, ref="B1")
+    parts = entry("10.00", ref="B1", parts=[("6.00", asked[0].reference), ("4.00", asked[1].reference)])
+    desk.book(desk.take(whole))
+    split = desk.take(parts, entry("3.00", asked[1].reference, ref="B2"), message="M2")
+    assert outcomes(split) == [("unplaced", "same_number")] * 2 + [("matched", "")]
+    desk.book(split)
+    assert outcomes(desk.take(parts, message="M3")) == [("duplicate", "")] * 2
+    assert desk.cash() == 13 * EUR

@@ -28,10 +28,14 @@ class Item(NamedTuple):
     """One payment on a statement. ``key`` is the same whenever the bank sends it again, ``like`` in any statement.
 
     Banks use a statement's number again and give entries no reference: the same ``key`` with another ``like`` is another one.
+    ``old_key`` and ``old_like`` are what rows have that were kept before pages counted, and before NONREF was no reference.
     """
 
     key: str  # 64 hex digits: account, statement and page, servicer's reference, entry
     like: str  # 64 hex digits: account, amount, date and servicer's reference, or else end-to-end id, IBAN and text
+    old_key: str
+    old_like: str
+    entry: str  # the key of the entry's first transfer, its own if it has no other
     amount_e7: int
     currency: str
     credit: bool
@@ -117,7 +121,7 @@ def _statement(stmt: Element, page: str) -> Statement:
     items: list[Item] = []
     seen: Counter[tuple[str, str]] = Counter()
     for entry in stmt.findall("Ntry"):
-        items += _items(entry, number, account, seen)
+        items += _items(entry, id, number, account, seen)
     return Statement(id, account, _text(stmt, "Acct/Ccy"), tuple(items))
 
 
@@ -130,7 +134,7 @@ def _digest(*parts: object) -> str:
     return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()
 
 
-def _items(entry: Element, statement: str, account: str, seen: Counter[tuple[str, str]]) -> list[Item]:
+def _items(entry: Element, id: str, statement: str, account: str, seen: Counter[tuple[str, str]]) -> list[Item]:
     total_e7, currency = _amount(entry.find("Amt"))
     direction = _text(entry, "CdtDbtInd")
     if direction not in ("CRDT", "DBIT"):
@@ -158,13 +162,15 @@ def _items(entry: Element, statement: str, account: str, seen: Counter[tuple[str
         payer_iban = _text(detail, "RltdPties/DbtrAcct/Id/IBAN")
         said = text or " ".join(structured)[:MAX_TEXT] or _text(entry, "AddtlNtryInf")
         # A bank that gives no reference may send a transfer of the day again in the statement of the week.
-        like = _digest(account, servicer, amount_e7, date, n) if servicer not in NO_REFERENCE else _digest(
-            account, "", amount_e7, date, end_to_end, payer_iban, said
-        )  # fmt: skip
+        named_like = _digest(account, servicer, amount_e7, date, n)
+        unnamed_like = _digest(account, "", amount_e7, date, end_to_end, payer_iban, said)
         found.append(
             Item(
                 key=_digest(account, statement, servicer, own, place, n),
-                like=like,
+                like=unnamed_like if servicer in NO_REFERENCE else named_like,
+                old_key=_digest(account, id, servicer, own, place, n),
+                old_like=named_like if servicer else unnamed_like,
+                entry=_digest(account, statement, servicer, own, place, 0),
                 amount_e7=amount_e7,
                 currency=currency,
                 credit=direction == "CRDT",
