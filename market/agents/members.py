@@ -221,7 +221,7 @@ class Waits(NamedTuple):
     """Why an autopilot that is on does nothing now: a ``code``, "" when nothing keeps it.
 
     ``readings``: its meter has not yet reported for ``FEWEST_DAYS``. ``meter``: it has been silent for ``SILENT_MS``.
-    ``halt``: the account may not trade.
+    ``halt``: the account may not trade. ``refused``: the market refused it again and again, and it asks less often.
     """
 
     code: str = ""
@@ -240,7 +240,9 @@ def waits_for(exchange: Exchange | None, account: int, now_ms: int) -> Waits:
     missing = FEWEST_DAYS * DAY_MS // interval_ms - ring.known
     if missing > 0:
         return Waits("readings", missing)
-    return Waits("meter") if ring.silent_ms > SILENT_MS else Waits()
+    if ring.silent_ms > SILENT_MS:
+        return Waits("meter")
+    return Waits("refused") if any(one.runner.held_back(account, now_ms) for one in _running) else Waits()
 
 
 def _halted(engine: Engine, account: int) -> bool:
@@ -252,7 +254,8 @@ def _areas(engine: Engine, accounts: Collection[int]) -> dict[int, str]:
     return {account: engine.accounts[account].area for account in accounts if account < len(engine.accounts)}
 
 
-_reports: list[Report] = []  # the newest one of the service of this process
+_running: list[Members] = []  # those of the service of this process
+_reports: list[Report] = []  # their newest one
 
 
 def report() -> Report | None:
@@ -290,6 +293,7 @@ class MembersService:
                         arriving = Members(exchange)
                         arriving.move_in()
                         members = arriving
+                        _running[:] = [members]
                     members.step(exchange.now_ms())
                     _reports[:] = [members.report]
                 except NotRunning:
@@ -300,5 +304,6 @@ class MembersService:
                     log.exception("a look of the autopilots failed; they go on")
                     close_old_connections()
         finally:
+            _running.clear()
             _reports.clear()
             connection.close()

@@ -21,7 +21,7 @@ from django.db import DatabaseError
 
 from market.agents import operations, queries
 from market.agents.ahead import DEMO_LEADS, Ahead, Calendar, Outlook, Sun
-from market.agents.backoff import Backoff
+from market.agents.backoff import Backoff, Look
 from market.agents.forecast import Forecaster, noise
 from market.agents.queries import Allowed
 from market.agents.strategies import household, limits
@@ -34,6 +34,7 @@ from market.agents.wallets import (
     Terms,
     Wallet,
     breaking,
+    money_of,
     standing_of,
     still_open,
     terms_of,
@@ -52,10 +53,6 @@ MAX_COMMANDS = 1_000  # the exchange's largest batch
 MAX_HOMES = 1_000_000
 MAX_HEARD = 10_000  # orders of persons that wait to be looked at; what is more is seen at the homes' next looks
 ANSWER_TIMEOUT_S = 60.0
-# Refusals that say something of the market's moment, not of the home: an order was taken or a gate closed meanwhile.
-PASSING = frozenset(
-    {"unknown_order", "gate_closed", "contract_not_open", "market_halted", "contract_halted", "area_halted"}
-)
 # What is wrong with the market or the database is over some time; until then the same homes wait for their look.
 TRIED_AGAIN = (ExchangeError, TimeoutError, ConnectionError, DatabaseError)
 
@@ -68,12 +65,16 @@ class Known(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Commands under way, and the limits that those for persons were decided by."""
+    """Commands under way, and the limits that those for persons were decided by.
+
+    ``look``: what they belong to, and whether they are the ``last`` of it.
+    """
 
     commands: list[tuple[Command, str | None]]
     answers: Future[list[Outcome]]
     allowed: dict[int, Allowed]
-    interval: int
+    look: Look
+    last: bool
 
 
 class Seen(NamedTuple):
@@ -148,6 +149,7 @@ class Runner:
             raise ValueError(f"expected at most {MAX_HOMES} homes, was {len(homes)}")
         gone = self._turns.accounts - {home.account for home in homes}
         self._turns.set_homes(homes)
+        self._backoff.keep({home.account for home in homes})
         self._persons = frozenset(home.account for home in homes if home.person)
         if gone:
             self._left += [(a, orders.pop(a)) for orders in self._orders.values() for a in gone & orders.keys()]
@@ -212,22 +214,22 @@ class Runner:
         sent = self._make_way(now_ms) if self._heard else 0
         turn = self._turns.take(now_ms, self._size)
         if turn.homes:
-            try:
-                sent += self._look(turn.homes, now_ms)
-            except TRIED_AGAIN:
-                raise
-            except Exception:
-                log.exception("a look of %d homes failed; each looks by itself", len(turn.homes))
-                sent += self._look_each(turn.homes, now_ms)
+            sent += self._look_all(turn.homes, now_ms)
         self._turns.taken(turn)
         return sent
 
-    def _look_each(self, homes: list[AgentHome], now_ms: int) -> int:
-        """Let homes look one by one: what is wrong with one of them keeps no other from trading."""
+    def _look_all(self, homes: list[AgentHome], now_ms: int, only: str = "") -> int:
+        """Let homes look together or, where that fails, one by one: what is wrong with one keeps no other from trading."""
+        try:
+            return self._look(homes, now_ms, only)
+        except TRIED_AGAIN:
+            raise
+        except Exception:
+            log.exception("a look of %d homes failed; each looks by itself", len(homes))
         sent = 0
         for home in homes:
             try:
-                sent += self._look([home], now_ms)
+                sent += self._look([home], now_ms, only)
             except TRIED_AGAIN:
                 raise
             except Exception:
@@ -266,7 +268,8 @@ class Runner:
         sent = 0
         homes = {home.account: home for home in self._turns.homes if home.account in touched} if touched else {}
         for contract in sorted(set().union(*touched.values())):
-            sent += self._look([homes[a] for a in touched if contract in touched[a] and a in homes], now_ms, contract)
+            some = [homes[a] for a in touched if contract in touched[a] and a in homes]
+            sent += self._look_all(some, now_ms, contract)
         for _ in range(count):
             self._heard.popleft()
         return sent
@@ -281,9 +284,9 @@ class Runner:
             known = self._learn_of(known.homes, now_ms)
         if not known.homes and not known.blind:
             return 0
-        interval = now_ms // self._calendar.interval_ms
         # Who waits after refusals still makes way: what takes back or makes smaller is not refused.
-        homes = [home for home in known.homes if only or not self._backoff.waits(home.account, interval)]
+        waiting = set() if only else self._held_back([home.account for home in known.homes], allowed, now_ms)
+        homes = [home for home in known.homes if home.account not in waiting]
         outlooks = self._ahead.expect(now_ms, only)
         seen = self._see(outlooks, homes, allowed, known.blind)
         wallets = seen.wallets
@@ -321,9 +324,27 @@ class Runner:
                         elif not only:
                             key = operations.key_of(command, outlook.lead, revision) if wallet is not None else None
                             commands.append((command, key))
-        for start in range(0, len(commands), MAX_COMMANDS):
-            self._submit(commands[start : start + MAX_COMMANDS], allowed, interval)
+        # What only makes way or takes back what breaks limits says nothing of what the market would let them place.
+        asked = {} if only else {account: _revision(allowed, account) for account in deciding}
+        look = Look(now_ms // self._calendar.interval_ms, asked)
+        for end in range(MAX_COMMANDS, len(commands) + MAX_COMMANDS, MAX_COMMANDS):
+            self._submit(commands[end - MAX_COMMANDS : end], allowed, look, end >= len(commands))
         return len(commands)
+
+    def held_back(self, account: int, now_ms: int) -> bool:
+        """Whether a home asks nothing now because the market has refused it again and again."""
+        return account in self._held_back([account], queries.allowed([account]), now_ms)
+
+    def _held_back(self, accounts: list[int], allowed: dict[int, Allowed], now_ms: int) -> set[int]:
+        counted = self._backoff.among(accounts)
+        if not counted:  # nearly always
+            return set()
+        money_e7, interval = self._exchange.read(lambda engine: money_of(engine, counted)), self._calendar.interval_ms
+        return {
+            account
+            for account in counted
+            if self._backoff.waits(account, now_ms // interval, _revision(allowed, account), money_e7[account])
+        }
 
     def _see(
         self, outlooks: list[Outlook], homes: list[AgentHome], allowed: dict[int, Allowed], blind: frozenset[int]
@@ -386,10 +407,14 @@ class Runner:
 
     # --- answers ----------------------------------------------------------------------------------------------------
     def _submit(
-        self, commands: list[tuple[Command, str | None]], allowed: dict[int, Allowed] | None = None, interval: int = 0
+        self,
+        commands: list[tuple[Command, str | None]],
+        allowed: dict[int, Allowed] | None = None,
+        look: Look | None = None,
+        last: bool = True,
     ) -> None:
         answers = self._exchange.submit_many(commands, scope=operations.SCOPE)
-        self._pending.append(Batch(commands, answers, allowed or {}, interval))
+        self._pending.append(Batch(commands, answers, allowed or {}, look or Look(), last))
         self._answered()
 
     def _answered(self) -> None:
@@ -430,27 +455,28 @@ class Runner:
             operations.obey(self._exchange, accounts=batch.allowed)
 
     def _count(self, batch: Batch, outcomes: list[Outcome]) -> None:
-        refused: set[int] = set()
         for (command, _), outcome in zip(batch.commands, outcomes, strict=True):
-            if outcome.refused is not None:
-                self.refused[outcome.refused.code] += 1
-                if outcome.refused.code not in PASSING:
-                    refused.add(command.account)  # type: ignore[union-attr]
+            code = "" if outcome.refused is None else outcome.refused.code
+            batch.look.take(command.account, code)  # type: ignore[union-attr]
+            if code:
+                self.refused[code] += 1
             elif outcome.conflict is not None:  # this look has placed its order already, before a crash
                 self.refused["idempotency_conflict"] += 1
             elif type(outcome.events[0]) is OrderPlaced and not outcome.repeated:
                 self.placed += 1
-        if len(self._backoff):
-            for command, _ in batch.commands:
-                if command.account not in refused:  # type: ignore[union-attr]
-                    self._backoff.accepted(command.account)  # type: ignore[union-attr]
-        for account in refused:
-            self._backoff.refused(account, batch.interval)
+        if batch.last and (batch.look.refused or len(self._backoff)):
+            poor = batch.look.poor
+            self._backoff.count(batch.look, self._exchange.read(lambda engine: money_of(engine, poor)) if poor else {})
 
     def _forget(self, current: str) -> None:
         """Drop the orders of contracts whose delivery has begun; names sort by time."""
         for contract in [contract for contract in self._orders if contract <= current]:
             del self._orders[contract]
+
+
+def _revision(allowed: dict[int, Allowed], account: int) -> int:
+    """Return the revision of what a home may do; 0 where nobody set limits."""
+    return allowed[account].revision if account in allowed else 0
 
 
 def _set_aside_e7(stands: Standing, topup_e4: int) -> int:

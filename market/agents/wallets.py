@@ -138,3 +138,8 @@ def breaking(engine: Engine, orders: Orders, limits: Mapping[int, Limits | None]
 def still_open(engine: Engine, orders: Collection[tuple[int, int]]) -> list[tuple[int, int]]:
     """Return those of the orders (account, id) that are in the book."""
     return [one for one in orders if one[1] in engine.orders]
+
+
+def money_of(engine: Engine, accounts: Iterable[int]) -> dict[int, int]:
+    """Return what accounts have, set aside or not, less what they owe, in money_e7."""
+    return {index: engine.accounts[index].net_e7 for index in accounts}

@@ -46,10 +46,11 @@ class Autopilot(Shape):
     open_orders: Annotated[int, Meta(description="orders of the autopilot that wait in the book")]
     cancelled: Annotated[int, Meta(description="its orders that this change took back; 0 in the answer to GET")]
     waits_for: Annotated[
-        Literal["readings", "meter", "halt"] | None,
+        Literal["readings", "meter", "halt", "refused"] | None,
         Meta(
             description="why it does nothing now although it is on: its meter has not reported for a whole day yet, or not "
-            "in the last 48 hours, or trading is halted here"
+            "in the last 48 hours, or trading is halted here, or the market refused its orders again and again: it tries "
+            "again within four hours, or at its next turn once its settings change"
         ),
     ]
     today: AutopilotDay

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -49,15 +50,17 @@ class OperatorView(ApiView):
         made = grid.note(outcome, by=self.request.user, kind=kind, target=target, reason=reason, values=values)
         return answer({"seq": made.seq})
 
-    def why(self, kind: str, body: Any) -> dict[str, Any]:
-        """Return what goes with a decision: its reason, the commitment to its words, the Idempotency-Key.
+    def sent(self, kind: str, body: Any, send: Callable[..., Outcome], key_scope: int = -1, **values: Any) -> Outcome:
+        """Send a decision with its reason, the commitment to its words, and the Idempotency-Key (in a ``key_scope``).
 
         Raise ``Problem`` for a code that is not of the list, or words that are too long.
         """
+        exchange, key = self.exchange(), self.idempotency_key()
         try:
-            return grid.why_of(kind, reason=body.reason, text=body.text, key=self.idempotency_key())
+            why = grid.why_of(exchange, kind, reason=body.reason, text=body.text, key=key, scope=key_scope)
         except GridError as error:
             raise Problem(422, error.code, error.field) from None
+        return grid.sent(exchange, partial(send, exchange, **values), why)
 
 
 def _price(text: str, field: str) -> int:
@@ -94,9 +97,8 @@ class Capacity(OperatorView):
         body = self.decode(shapes.CapacityIn)
         import_w, export_w = _bounded(body.import_w, "import_w"), _bounded(body.export_w, "export_w")
         name = area_of(area)
-        outcome = operations.set_capacity(
-            self.exchange(), area=name, import_w=import_w, export_w=export_w, **self.why("capacity", body)
-        )
+        values = {"area": name, "import_w": import_w, "export_w": export_w}
+        outcome = self.sent("capacity", body, operations.set_capacity, **values)
         return self.decided(outcome, "capacity", target=name, reason=body.reason, import_w=import_w, export_w=export_w)
 
 
@@ -109,7 +111,7 @@ class Fee(OperatorView):
         body = self.decode(shapes.FeeIn)
         fee_e4 = _price(body.fee, "fee")
         name = area_of(area)
-        outcome = operations.set_fee(self.exchange(), area=name, fee_e4=fee_e4, **self.why("fee", body))
+        outcome = self.sent("fee", body, operations.set_fee, area=name, fee_e4=fee_e4)
         return self.decided(outcome, "fee", target=name, reason=body.reason, fee_e4=fee_e4)
 
 
@@ -121,9 +123,7 @@ class Tariff(OperatorView):
         """Set top-up and spill price, for contracts opened from now on."""
         body = self.decode(shapes.TariffIn)
         topup_e4, spill_e4 = _price(body.topup_price, "topup_price"), _price(body.spill_price, "spill_price")
-        outcome = operations.set_tariff(
-            self.exchange(), topup_e4=topup_e4, spill_e4=spill_e4, **self.why("tariff", body)
-        )
+        outcome = self.sent("tariff", body, operations.set_tariff, topup_e4=topup_e4, spill_e4=spill_e4)
         return self.decided(outcome, "tariff", reason=body.reason, topup_e4=topup_e4, spill_e4=spill_e4)
 
 
@@ -142,7 +142,7 @@ class Halts(OperatorView):
             raise Problem(422, "invalid_value", "target")
         until_ms = _until(body.until)
         halt: dict[str, Any] = {"scope": body.scope, "on": body.on, "until_ms": until_ms, "cancel": body.cancel}
-        outcome = operations.set_halt(self.exchange(), target=target, **halt, **self.why("halt", body))
+        outcome = self.sent("halt", body, operations.set_halt, target=target, **halt)
         return self.decided(outcome, "halt", target=target, reason=body.reason, **grid.halt_values(**halt))
 
 
@@ -195,7 +195,7 @@ class Params(OperatorView):
             netting_permille=_bounded(body.netting_permille, "netting_permille"),
             **later,
         )
-        outcome = operations.set_params(self.exchange(), params=params, **self.why("params", body))
+        outcome = self.sent("params", body, operations.set_params, params=params)
         return self.decided(outcome, "params", reason=body.reason, **grid.limits_of(params))
 
 
@@ -213,15 +213,8 @@ class Connection(OperatorView):
         account = queries.account_by_id(account_id) if known else None
         if account is None:
             raise Problem(404, "unknown_account", "account_id")
-        outcome = operations.set_connection(
-            self.exchange(),
-            account=account,
-            connection=body.connection,
-            import_w=import_w,
-            export_w=export_w,
-            **self.why("connection", body),
-        )
         limits: dict[str, int | str] = {"connection": body.connection, "import_w": import_w, "export_w": export_w}
+        outcome = self.sent("connection", body, operations.set_connection, account, account=account, **limits)
         return self.decided(outcome, "connection", target=str(account), reason=body.reason, **limits)
 
 
@@ -234,10 +227,9 @@ class Recall(OperatorView):
     def post(self, request: Request, seq: int) -> HttpResponse:
         """Take a trade back before its delivery: money, positions and capacity are as if it had not been."""
         body = self.decode(shapes.RecallIn)
-        why = self.why("recall", body)
         if seq > MAX_INTEGER:
             raise Problem(404, "unknown_trade", "trade")
-        outcome = operations.recall_trade(self.exchange(), trade=seq, **why)
+        outcome = self.sent("recall", body, operations.recall_trade, trade=seq)
         refusal = outcome.refused
         if refusal is not None and refusal.code == "unknown_trade" and queries.trades(after=seq - 1, before=seq + 1):
             raise Problem(409, "contract_state", "contract")  # the engine forgets settled ones

@@ -44,7 +44,7 @@ class Side:
 class Book:
     """Resting orders, flows and residual capacities of one contract."""
 
-    __slots__ = ("asks", "bids", "capacity_down", "capacity_up", "netting", "opened", "orders", "topology")
+    __slots__ = ("asks", "bids", "capacity_down", "capacity_up", "netting", "opened", "orders", "swept", "topology")
 
     def __init__(self, topology: Topology, import_wh: list[int], export_wh: list[int], netting_permille: int):
         self.topology = topology
@@ -55,6 +55,7 @@ class Book:
         self.capacity_down = import_wh[: topology.areas]
         self.netting = netting_permille
         self.opened: list[int] = []  # heap of 2 * node + (0 up, 1 down): edges that opened and are to be uncrossed
+        self.swept = 0  # resting orders that sweeps and trials have come to, ever: what a caller measures its looks by
         for node in range(topology.areas):
             self._set_residuals(node)
 
@@ -316,7 +317,7 @@ class Book:
         used: dict[int, int] = {}  # energy of the fills so far on other edges; netting opens nothing towards the area
         fills: list[tuple[Order, int, int]] = []
         bound = (cost + 1) << PRIORITY_BITS
-        prices, at_cost, last = 0, NOTHING, NOTHING
+        prices, at_cost, last, passed = 0, NOTHING, NOTHING, 0
         while frontier and energy_wh > 0 and len(fills) < most:
             key, place, at, fee, step = frontier[0]
             if key >= bound:
@@ -359,6 +360,7 @@ class Book:
                 heappop(frontier)
             order = orders.get(key & PRIORITY_MASK)
             if order is None or key == last or (skip is not None and order.account in skip):
+                passed += 1
                 continue
             last = key
             if key >> PRIORITY_BITS != at_cost:
@@ -379,6 +381,7 @@ class Book:
             while edge != top:
                 used[edge] = used.get(edge, 0) + quantity
                 edge = real_parent[edge]
+        self.swept += passed + len(fills)
         return fills
 
     def _frontier(self, node: int, is_buy: bool) -> tuple[list[tuple[int, int, int, int, int]], list[int]]:

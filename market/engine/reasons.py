@@ -25,9 +25,8 @@ CODES: dict[str, frozenset[str]] = {
     ),
     "recall": frozenset((OPERATOR, "error", "integrity", "fault")),
 }
-BY_RULE = frozenset(
-    ("collar", "over")
-)  # halts that nobody decides: the price collar's, and the end of one that had one
+# Halts that nobody decides, by reason and whether they begin: the price collar's, and the end of one that had an end.
+BY_RULE = frozenset((("collar", 1), ("over", 0)))
 
 
 def is_commitment(text: object) -> bool:
@@ -47,6 +46,7 @@ def decision_of(entry: Mapping[str, Any]) -> str:
     kind = entry.get("type")
     if kind == "account":
         return "connection" if entry.get("action") == "connection" else ""
-    if kind == "halt" and entry.get("reason") in BY_RULE:
-        return ""
+    # Only what the engine itself does to a contract: whoever gives these codes to another halt has decided it.
+    if kind == "halt" and entry.get("scope") == "contract" and (entry.get("reason"), entry.get("on")) in BY_RULE:
+        return "halt" if "commitment" in entry or "cancel" in entry else ""
     return str(kind) if kind in CODES else ""

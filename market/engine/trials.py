@@ -10,6 +10,7 @@ from market.engine.state import State
 
 # Resting orders that fill-or-kill orders, blocks' legs and baskets trade with at the most: some 10 ms.
 MAX_FILLS = 5_000
+PLAYED = 5  # an order that is played on a book and put back takes as long as so many that are swept
 
 
 class Scratch:
@@ -111,6 +112,7 @@ class Trying(State):
                         return False
                     maker = book.orders[key & PRIORITY_MASK]
                     fills += 1
+                    book.swept += PLAYED
                     if fills > MAX_FILLS:
                         return False
                     scratch.keep(book, maker)

@@ -10,8 +10,9 @@ from zlib import crc32
 
 import orjson
 
-from market.engine.commands import Command, Leg, PlaceBasket, PlaceOrder, SignedOrder
+from market.engine.commands import Command, Leg, PlaceBasket, PlaceOrder, PublishRulebook, SignedOrder
 from market.engine.events import Event, OrderPlaced, Refused
+from market.engine.reasons import OPERATOR
 from market.exchange.digests import Digests
 from market.exchange.models import IdempotencyKey
 from market.exchange.outcomes import Outcome
@@ -112,12 +113,18 @@ def differing_field(content: str, command: Command) -> str | None:
     if before[0] != now[0]:
         return "type"
     if len(before) <= len(command):  # kept by a version whose commands had fewer fields: the others have their defaults
+        later = type(command)._fields[len(before) - 1 :]
         before += list(type(command)._field_defaults.values())[len(before) - 1 - len(command) :]
+        if "reason" in later:  # who gives none is given the operator's since there are reasons
+            at = type(command)._fields.index("reason") + 1
+            now[at] = before[at] if now[at] == OPERATOR else now[at]
         if before == now:
             return None
     for name, old, new in zip(type(command)._fields, before[1:], now[1:], strict=True):
         if old != new:
             nested = isinstance(old, list) and isinstance(new, list)
+            if name == "commitment" and type(command) is PublishRulebook:
+                return "words"  # its text is the rulebook's
             return _differing_leg(name, old, new) if nested else REST_NAMES.get(name, name)
     return "type"
 

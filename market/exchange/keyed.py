@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from market.exchange.idempotency import KEPT_MS, lookup_of
 from market.exchange.models import IdempotencyKey, Order
 
 ROWS_AT_ONCE = 500  # keys and orders of one query
@@ -21,6 +22,12 @@ class Keyed(NamedTuple):
     account: int
     contract: str
     at_ms: int
+
+
+def is_kept(*, scope: int, key: str, now_ms: int) -> bool:
+    """Return whether a key has been used and still answers as it did then, at a market time."""
+    rows = IdempotencyKey.objects.filter(lookup=lookup_of(scope, key), at_ms__gt=now_ms - KEPT_MS)
+    return rows.filter(scope=scope, key=key).exists()
 
 
 def orders_placed(*, scope: int, since_ms: int) -> Iterator[Keyed]:

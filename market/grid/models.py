@@ -21,6 +21,8 @@ class Decision(models.Model):
     target = models.CharField(max_length=80, blank=True)  # area, contract, account or trade; "" = the market
     reason = models.CharField(max_length=32, blank=True)
     note = models.CharField(max_length=200, blank=True)  # words from before ``Words``, which no entry commits to
+    note_erased_at_ms = models.BigIntegerField(null=True)  # market time
+    note_erased_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
     values = models.JSONField(default=dict)  # what was set, in the system's integers
 
 
@@ -34,6 +36,9 @@ class Words(models.Model):
 
     commitment = models.CharField(max_length=64, unique=True)
     once = models.CharField(max_length=64, unique=True, null=True)  # keyed digest of the decision's idempotency key
+    at_ms = models.BigIntegerField(default=0)  # market time when they were kept; 0 of an older version
+    seq = models.BigIntegerField(null=True)  # the entry that commits to them, once it is known
+    unused_ms = models.BigIntegerField(null=True)  # market time since when it is known that there is none
     words_key = models.CharField(max_length=32, default=keystore.new_id)
     kept = SealedField(blank=True, default="")
     erased_at_ms = models.BigIntegerField(null=True)  # market time

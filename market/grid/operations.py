@@ -6,7 +6,9 @@ the form again, by a double click or after a time-out, does nothing twice and re
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
 from django.db import IntegrityError, transaction
 from django.utils.translation import gettext_lazy as _
@@ -17,7 +19,7 @@ from market.engine.reasons import CODES
 from market.exchange import operations as exchange_operations
 from market.exchange import queries as exchange_queries
 from market.exchange.exchange import Exchange
-from market.exchange.outcomes import Outcome
+from market.exchange.outcomes import NotRunning, Outcome, Overloaded
 from market.grid import words as words_beside
 from market.grid.models import Acknowledgement, Decision
 from market.households.models import User
@@ -57,9 +59,9 @@ def set_capacity(
     Here and below ``reason`` is a code of ``reasons`` that goes on the ledger, and ``text`` what the official says in their own
     words: the ledger has a commitment to it, the words are sealed beside it.
     """
-    why = _why(by, once, "capacity", reason, text)
-    outcome = exchange_operations.set_capacity(exchange, area=area, import_w=import_w, export_w=export_w, **why)
+    why = _why(exchange, by, once, "capacity", reason, text)
     values = {"import_w": import_w, "export_w": export_w}
+    outcome = sent(exchange, partial(exchange_operations.set_capacity, exchange, area=area, **values), why)
     return note(outcome, by=by, kind="capacity", target=area, reason=reason, values=values)
 
 
@@ -67,8 +69,8 @@ def set_fee(
     exchange: Exchange, *, by: User, once: str, area: str, fee_e4: int, reason: str, text: str = ""
 ) -> Decision:
     """Set the grid fee of an area's edge for contracts opened from now on. Raise ``GridError``."""
-    why = _why(by, once, "fee", reason, text)
-    outcome = exchange_operations.set_fee(exchange, area=area, fee_e4=fee_e4, **why)
+    why = _why(exchange, by, once, "fee", reason, text)
+    outcome = sent(exchange, partial(exchange_operations.set_fee, exchange, area=area, fee_e4=fee_e4), why)
     return note(outcome, by=by, kind="fee", target=area, reason=reason, values={"fee_e4": fee_e4})
 
 
@@ -76,15 +78,17 @@ def set_tariff(
     exchange: Exchange, *, by: User, once: str, topup_e4: int, spill_e4: int, reason: str, text: str = ""
 ) -> Decision:
     """Set the supplier's prices for contracts opened from now on. Raise ``GridError``."""
-    why = _why(by, once, "tariff", reason, text)
-    outcome = exchange_operations.set_tariff(exchange, topup_e4=topup_e4, spill_e4=spill_e4, **why)
+    why = _why(exchange, by, once, "tariff", reason, text)
+    outcome = sent(
+        exchange, partial(exchange_operations.set_tariff, exchange, topup_e4=topup_e4, spill_e4=spill_e4), why
+    )
     return note(outcome, by=by, kind="tariff", reason=reason, values={"topup_e4": topup_e4, "spill_e4": spill_e4})
 
 
 def set_params(exchange: Exchange, *, by: User, once: str, params: SetParams, reason: str, text: str = "") -> Decision:
     """Publish all limits of the market at once. Raise ``GridError``."""
-    why = _why(by, once, "params", reason, text)
-    outcome = exchange_operations.set_params(exchange, params=params, **why)
+    why = _why(exchange, by, once, "params", reason, text)
+    outcome = sent(exchange, partial(exchange_operations.set_params, exchange, params=params), why)
     return note(outcome, by=by, kind="params", reason=reason, values=limits_of(params))
 
 
@@ -99,8 +103,8 @@ def publish_rulebook(
     """Put a new text of the rulebook in force; ``words`` are the official's own. Raise ``GridError``."""
     if not text.strip() or len(text.encode()) > MAX_RULEBOOK_BYTES:
         raise GridError("invalid_value", "text", _("The rulebook must have a text of at most 1 MB."))
-    why = _why(by, once, "rulebook", reason, words, field="words")
-    outcome = exchange_operations.publish_rulebook(exchange, text=text, version=version, **why)
+    why = _why(exchange, by, once, "rulebook", reason, words, field="words")
+    outcome = sent(exchange, partial(exchange_operations.publish_rulebook, exchange, text=text, version=version), why)
     values = {"version": version, "sha256": exchange_operations.rulebook_sha256(text)}
     return note(outcome, by=by, kind="rulebook", reason=reason, values=values)
 
@@ -122,10 +126,9 @@ def set_halt(
 
     ``until_ms``: when a contract's halt ends by itself (0: when somebody ends it). ``cancel``: open orders are taken back.
     """
-    why = _why(by, once, "halt", reason, text)
-    outcome = exchange_operations.set_halt(
-        exchange, scope=scope, target=target, on=on, until_ms=until_ms, cancel=cancel, **why
-    )
+    why = _why(exchange, by, once, "halt", reason, text)
+    values = {"scope": scope, "target": target, "on": on, "until_ms": until_ms, "cancel": cancel}
+    outcome = sent(exchange, partial(exchange_operations.set_halt, exchange, **values), why)
     values = halt_values(scope=scope, on=on, until_ms=until_ms, cancel=cancel)
     return note(outcome, by=by, kind="halt", target=target, reason=reason, values=values)
 
@@ -153,17 +156,16 @@ def set_connection(
     text: str = "",
 ) -> Decision:
     """Say what an account's grid connection may take and give, in W; 0 is the market's limit. Raise ``GridError``."""
-    why = _why(by, once, "connection", reason, text)
-    outcome = exchange_operations.set_connection(
-        exchange, account=account, connection=connection, import_w=import_w, export_w=export_w, **why
-    )
+    why = _why(exchange, by, once, "connection", reason, text, scope=account)
     values = {"connection": connection, "import_w": import_w, "export_w": export_w}
+    outcome = sent(exchange, partial(exchange_operations.set_connection, exchange, account=account, **values), why)
     return note(outcome, by=by, kind="connection", target=str(account), reason=reason, values=values)
 
 
 def recall_trade(exchange: Exchange, *, by: User, once: str, trade: int, reason: str, text: str = "") -> Decision:
     """Take a trade (the sequence of its entry) back before delivery; for the market operator. Raise ``GridError``."""
-    outcome = exchange_operations.recall_trade(exchange, trade=trade, **_why(by, once, "recall", reason, text))
+    why = _why(exchange, by, once, "recall", reason, text)
+    outcome = sent(exchange, partial(exchange_operations.recall_trade, exchange, trade=trade), why)
     return note(outcome, by=by, kind="recall", target=str(trade), reason=reason)
 
 
@@ -245,17 +247,45 @@ def _key(by: User, once: str) -> str:
     return f"decision:{by.pk}:{once}"
 
 
-def why_of(kind: str, *, reason: str, text: str, key: str | None, field: str = "text") -> dict[str, str | None]:
-    """Return what goes with a decision of a kind: its reason, the commitment to words (kept here), the key it is sent with.
+class Why(NamedTuple):
+    """What goes with a decision: its reason, the commitment to words that are kept, the key it is sent with."""
 
-    Raise ``GridError``: a code that is not of the list, words that are too long.
+    reason: str
+    words: words_beside.Kept
+    key: str | None
+
+
+def why_of(
+    exchange: Exchange, kind: str, *, reason: str, text: str, key: str | None, field: str = "text", scope: int = -1
+) -> Why:
+    """Keep the words beside a decision of a kind and return what it is sent with.
+
+    ``scope``: of the key in the exchange. Raise ``GridError``: a code that is not of the list, words that are too long.
     """
     if reason not in CODES[kind]:
         raise GridError("invalid_value", "reason", _("Choose a reason."))
     if problem := words_beside.problem(text):
         raise GridError("invalid_value", field, problem)
-    return {"reason": reason, "commitment": words_beside.keep(key=key, text=text), "key": key}
+    return Why(reason, words_beside.keep(key=key, text=text, at_ms=exchange.now_ms(), scope=scope), key)
 
 
-def _why(by: User, once: str, kind: str, reason: str, text: str, field: str = "text") -> dict[str, Any]:
-    return why_of(kind, reason=reason, text=text, key=_key(by, once), field=field)
+def sent(exchange: Exchange, send: Callable[..., Outcome], why: Why) -> Outcome:
+    """Send a decision; words beside one that comes to nothing are let go."""
+    commitment, fresh = why.words
+    try:
+        outcome = send(reason=why.reason, commitment=commitment, key=why.key)
+    except (Overloaded, NotRunning):  # it was not taken; who sent it before may have been answered otherwise
+        if fresh:
+            words_beside.let_go(commitment=commitment, at_ms=exchange.now_ms())
+        raise
+    if outcome.events:
+        words_beside.settle(commitment=commitment, seq=outcome.events[0].seq)  # type: ignore[union-attr]
+    elif fresh or outcome.refused is not None:  # what conflicts may have the words of what the key was used for
+        words_beside.let_go(commitment=commitment, at_ms=exchange.now_ms())
+    return outcome
+
+
+def _why(
+    exchange: Exchange, by: User, once: str, kind: str, reason: str, text: str, field: str = "text", scope: int = -1
+) -> Why:
+    return why_of(exchange, kind, reason=reason, text=text, key=_key(by, once), field=field, scope=scope)

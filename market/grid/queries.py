@@ -372,7 +372,7 @@ class Told(NamedTuple):
 
 def decisions(*, limit: int = 20, kinds: tuple[str, ...] = (), target: str | None = None) -> list[Told]:
     """Return the newest decisions of officials, newest first, of some kinds or of one target."""
-    rows = Decision.objects.select_related("by").order_by("-seq")
+    rows = Decision.objects.select_related("by", "note_erased_by").order_by("-seq")
     if kinds:
         rows = rows.filter(kind__in=kinds)
     if target is not None:
@@ -382,7 +382,7 @@ def decisions(*, limit: int = 20, kinds: tuple[str, ...] = (), target: str | Non
 
 def decision(seq: int) -> Told | None:
     """Return the decision behind a ledger entry, or None."""
-    found = _told(list(Decision.objects.select_related("by").filter(seq=seq)))
+    found = _told(list(Decision.objects.select_related("by", "note_erased_by").filter(seq=seq)))
     return found[0] if found else None
 
 
@@ -390,7 +390,7 @@ def _told(rows: list[Decision]) -> list[Told]:
     leaves = ledger_queries.leaves_of([row.seq for row in rows])
     # Entries of accounts opened and money moved have commitments and reasons of their own, which are about something else.
     entries = {seq: entry for seq, leaf in leaves if decision_of(entry := orjson.loads(leaf))}
-    said = words.said(entries.values(), {row.seq: row.note for row in rows})
+    said = words.said(entries.values(), rows)
     found = []
     for row in rows:
         code = entries.get(row.seq, {}).get("reason", "")

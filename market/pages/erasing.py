@@ -40,7 +40,7 @@ def erase(request: HttpRequest, seq: int) -> HttpResponse:
     except ledger.NotThere as error:
         raise Http404 from error
     if erased:
-        messages.success(request, _("The words are erased. Code and commitment stay on the ledger."))
+        messages.success(request, _("The words are erased. What the ledger has stays on it."))
     return redirect("ledger-entry", seq)
 
 

@@ -13,7 +13,7 @@ from market.api import shapes
 from market.exchange import operations
 from market.exchange.units import at_text
 from market.grid import queries as grid
-from market.grid.models import Acknowledgement
+from market.grid.models import Acknowledgement, Words
 from tests.api.conftest import City, Person, refused, shaped
 from tests.api.test_operator import PARAMS, entry, put
 
@@ -71,6 +71,15 @@ def test_bad_connections(
 
 
 # --- recalls ---------------------------------------------------------------------------------------------------------
+def test_nothing_is_kept_of_words_about_a_trade_that_cannot_be(city: City) -> None:
+    before = Words.objects.count()
+    for seq in (2**53, 2**60, 7):  # too large to be asked for; no trade
+        said = {"reason": "error", "text": "Mr Sun called"}
+        response = city.sam.request("POST", f"{BASE}/trades/{seq}/recall", json=said)
+        assert (response.status_code, response.json()["code"]) == (404, "unknown_trade")
+    assert Words.objects.count() == before
+
+
 def test_a_recalled_trade_is_as_if_it_had_not_been(city: City, alice: Person, charlie: Person) -> None:
     contract = city.market.contract(2)
     before = [person.get("/api/v1/me/balance").json()["cash"] for person in (alice, charlie)]

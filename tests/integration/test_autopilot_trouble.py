@@ -11,15 +11,15 @@ import pytest
 from market.agents import members as members_module
 from market.agents import operations, queries
 from market.agents.ahead import Calendar, Sun
-from market.agents.backoff import PATIENCE
+from market.agents.backoff import PATIENCE, Look
 from market.agents.forecast import Forecaster
-from market.agents.members import SILENT_MS, Waits, waits_for
+from market.agents.members import SILENT_MS, Members, Waits, waits_for
 from market.agents.models import PlacedOrder
 from market.agents.pastweek import Ring, Week
 from market.agents.runner import Runner
 from market.agents.strategies.limits import Limits
 from market.agents.turns import AgentHome
-from market.engine.commands import BUY, SELL, CancelOrder
+from market.engine.commands import BUY, SELL, CancelOrder, Fund
 from market.exchange import keyed
 from market.exchange import operations as exchange_operations
 from market.exchange.models import IdempotencyKey, OrderChange, Refusal
@@ -34,6 +34,12 @@ from tests.integration.test_autopilot_members import NOON, arrived, open_wh
 from tests.integration.witness_http import wait_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def refused(members: Members, account: int, market: Market) -> None:
+    """Let a home's present settings have been refused in a look."""
+    revision = queries.settings_of(account).revision
+    members.runner._backoff.refused(account, market.clock.at_ms // QUARTER_MS, revision)
 
 
 def user_of(account: int) -> Any:
@@ -136,6 +142,31 @@ def test_one_home_that_cannot_be_understood_keeps_nobody_else_from_trading(monke
         assert (mine(ada).count(), mine(eve).count()) > before > (0, 0) and not mine(bad)
 
 
+def test_one_home_that_cannot_make_way_keeps_nobody_else_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with running_market(Clock(NOON)) as market:
+        ada, bad = member(market, "ada"), member(market, "bad")
+        for account in (ada, bad):
+            meter(market, account, import_wh=0, export_wh=500)
+            operations.change(market.exchange, account=account, limits=Limits(sell_from_e4=3_500))
+        contract, members = market.contract(4), arrived(market)
+        run(market, members, 15)
+        decide = Runner._decide
+
+        def deciding(runner: Runner, home: AgentHome, *about: Any) -> Any:
+            if home.account == bad:
+                raise ArithmeticError("what is this?")
+            return decide(runner, home, *about)
+
+        monkeypatch.setattr(Runner, "_decide", deciding)
+        for account in (ada, bad):
+            market.place(account, SELL, "0.3900", 400, contract=contract)
+        before = mine(ada).count()
+        run(market, members, 30)
+        assert open_wh(market, ada, contract, SELL) <= 500
+        assert mine(ada).count() > before, "and she goes on"
+        assert not members.runner._heard
+
+
 def test_the_service_lets_them_trade_and_reports() -> None:
     with running_market(Clock(NOON)) as market:
         ada = member(market, "ada")
@@ -166,7 +197,8 @@ def test_it_makes_way_at_once_for_what_its_member_does_by_hand() -> None:
         offered = {account: open_wh(market, account, contract, SELL) for account in (ada, eve)}
         assert all(100 < energy_wh < 500 for energy_wh in offered.values())
         for _ in range(PATIENCE):  # even where it waits after refusals
-            members.runner._backoff.refused(eve, market.clock.at_ms // QUARTER_MS)
+            refused(members, eve, market)
+        assert members.runner.held_back(eve, market.clock.at_ms)
         market.place(ada, SELL, "0.3900", 400, contract=contract)
         bid = market.place(eve, BUY, "0.1000", 100, contract=contract).events[0].seq
         run(market, members, 1)
@@ -252,6 +284,57 @@ def test_who_is_refused_again_and_again_asks_less_often() -> None:
                 market.place(ada, SELL, "0.3900", 50, contract=market.contract(7))
         at = set(Refusal.objects.filter(account=ada, code="too_many_orders").values_list("at_ms", flat=True))
         assert 3 <= len({at_ms // QUARTER_MS for at_ms in at}) <= 10, "not in each of 24 intervals"
+
+
+@pytest.mark.parametrize("what", ["a limit", "the switch", "money"])
+def test_who_waits_after_refusals_says_so_and_asks_again_when_something_changed(
+    monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    with running_market(Clock(NOON)) as market:
+        ada = member(market, "ada")
+        meter(market, ada, import_wh=0, export_wh=500)
+        members = arrived(market)
+        monkeypatch.setattr(members_module, "_running", [members])
+        assert waits_for(market.exchange, ada, market.clock.at_ms) == Waits()
+        money_e7 = market.exchange.read(lambda engine: engine.accounts[ada].net_e7)
+        look = Look(market.clock.at_ms // QUARTER_MS, {ada: queries.settings_of(ada).revision})
+        look.take(ada, "insufficient_funds")
+        for _ in range(PATIENCE):
+            members.runner._backoff.count(look, {ada: money_e7})
+        run(market, members, 1)
+        assert waits_for(market.exchange, ada, market.clock.at_ms) == Waits("refused")
+        assert not mine(ada)
+        if what == "a limit":
+            operations.change(market.exchange, account=ada, limits=Limits(sell_from_e4=2_000))
+        elif what == "the switch":
+            operations.change(market.exchange, account=ada, on=False)
+            operations.change(market.exchange, account=ada, on=True)
+        else:
+            market.exchange.call(Fund(ada, 10_000_000, "deposit", ""))
+        assert waits_for(market.exchange, ada, market.clock.at_ms) == Waits()
+        run(market, members, 30)  # its next turn
+        assert mine(ada)
+
+
+def test_a_look_that_is_sent_in_parts_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One part in which nothing was refused does not take back what another one counted; nor does what is let go."""
+    with running_exchange(Clock(NOON)) as (exchange, clock):
+        found(exchange, params=PARAMS._replace(max_open_orders=1))
+        market = Market(exchange, clock)
+        ada = member(market, "ada")
+        meter(market, ada, import_wh=0, export_wh=500)
+        members = arrived(market)
+        monkeypatch.setattr("market.agents.runner.MAX_COMMANDS", 1)
+        members.step(market.clock.at_ms)  # one order is taken, all others are refused, the last one of them, too
+        assert members.runner.refused["too_many_orders"] > 1 and mine(ada).count() == 1
+        counted = members.runner._backoff.among([ada])
+        assert counted == [ada] and members.runner._backoff._refused[ada].looks == 1
+        members.runner._left.append((ada, mine(ada)[0].id))
+        members.runner._let_go()
+        assert not open_orders(market, ada)
+        assert members.runner._backoff.among([ada]) == [ada]
+        members.runner.set_homes([])
+        assert not len(members.runner._backoff), "who left is forgotten"
 
 
 def test_a_clock_set_back_doubles_nothing() -> None:

@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from market.agents.backoff import MAX_WAIT, PATIENCE, Backoff
+from market.agents.backoff import MAX_WAIT, PATIENCE, Backoff, Look
 from market.agents.turns import AgentHome, Round, Turns
 
 INTERVAL_MS = 900_000
@@ -116,6 +116,28 @@ def test_refusals_in_a_row_make_it_wait_longer_and_longer_but_never_for_ever() -
     assert max(gaps) == MAX_WAIT + 1
     backoff.accepted(7)
     assert not backoff.waits(7, 100) and not len(backoff)
+
+
+def test_only_what_is_not_of_the_moment_counts_and_once_a_look() -> None:
+    backoff, look = Backoff(), Look(5, {7: 1, 8: 1})
+    for account, code in ((7, ""), (7, "position_limit"), (7, ""), (8, "throttled"), (9, "position_limit")):
+        look.take(account, code)
+    backoff.refused(8, 4, 1)
+    backoff.count(look, {})
+    assert backoff.among([7, 8, 9]) == [7] and not look.poor
+    backoff.keep({8})
+    assert not len(backoff)
+
+
+def test_a_change_of_what_it_may_ends_the_wait_and_more_money_one_for_want_of_it() -> None:
+    backoff = Backoff()
+    for _ in range(PATIENCE):
+        backoff.refused(7, 0, 1)
+        backoff.refused(8, 0, 1, 500)
+    assert backoff.waits(7, 1, 1, 10**9) and not backoff.waits(7, 1, 2)
+    assert backoff.waits(8, 1, 1, 500) and backoff.waits(8, 1, 1, 400) and not backoff.waits(8, 1, 1, 501)
+    backoff.refused(7, 0, 2)
+    assert not backoff.waits(7, 1, 2), "the count begins anew"
 
 
 def test_a_clock_set_back_waits_no_longer() -> None:

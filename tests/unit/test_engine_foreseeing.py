@@ -144,7 +144,7 @@ def test_a_block_whose_contract_the_collar_stops_on_the_way_does_not_trade() -> 
     assert market.engine.contracts[NOON].halted
 
 
-@pytest.mark.parametrize(("bound", "value"), [("MAX_LOOKS", 1), ("MAX_FILLS", 1)])
+@pytest.mark.parametrize(("bound", "value"), [("MAX_STEPS", 6), ("MAX_FILLS", 1)])
 def test_what_would_take_too_long_to_play_is_said_to_be_more(
     monkeypatch: pytest.MonkeyPatch, bound: str, value: int
 ) -> None:
@@ -158,4 +158,48 @@ def test_what_would_take_too_long_to_play_is_said_to_be_more(
     before = market.engine.state_hash()
     monkeypatch.setattr(foreseeing, bound, value)
     assert market.engine.foresee_blocks("LV2", ROOMY_W, ROOMY_W).more
+    assert market.engine.state_hash() == before
+
+
+def roomy() -> Market:
+    """Return a market in which one member may have many orders and much money."""
+    market = Market()
+    market.do(c.SetParams(40_000, 1, 1_000_000, 5_000, 180, 0, 1_000))
+    market.do(c.Fund(market.bob, 10**12, "deposit", ""))
+    return market
+
+
+@pytest.mark.parametrize("whose", ["others", "their own group's"])
+def test_blocks_that_sweep_a_whole_book_in_vain_share_one_budget(monkeypatch: pytest.MonkeyPatch, whose: str) -> None:
+    """Each of them finds a price to cross and too little energy behind it: a look at one is a look at the whole book."""
+    market = roomy()
+    seller, buyer = market.member("LV1", "family"), market.member("LV2", "family")
+    market.do(c.Fund(buyer, 10**12, "deposit", ""))
+    market.do(c.SetCapacity("LV2", 0, 0, "fault"))
+    for _ in range(100):
+        market.order(market.alice if whose == "others" else seller, "sell", 2_000, 10)
+    for _ in range(30):
+        market.do(c.PlaceBlock(buyer, NOON, NOON, "buy", 2_500, 2_000, "gtg", 0))
+    book, before = market.engine.contracts[NOON].book, market.engine.state_hash()
+    assert book is not None and not market.engine.foresee_blocks("LV2", ROOMY_W, ROOMY_W).more
+    monkeypatch.setattr(foreseeing, "MAX_STEPS", 1_000)
+    swept = book.swept
+    assert market.engine.foresee_blocks("LV2", ROOMY_W, ROOMY_W).more
+    assert 1_000 - 100 <= book.swept - swept <= 1_000 + 100, "of 3,000 that all of them sweep"
+    assert market.engine.state_hash() == before
+
+
+def test_what_uncrosses_in_one_contract_after_the_other_is_of_the_same_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    market = roomy()
+    market.do(c.SetCapacity("LV2", 0, 0, "fault"))
+    for contract in (NOON, LATER):
+        for _ in range(20):
+            market.order(market.alice, "sell", 2_000, 10, contract=contract)
+            market.order(market.bob, "buy", 2_500, 10, contract=contract)
+    block(market, market.bob, "buy", 1_000)
+    before = market.engine.state_hash()
+    assert not market.engine.foresee_blocks("LV2", ROOMY_W, ROOMY_W).more
+    for steps in (150, 230):  # enough for the 20 trades of one contract; for those of both, and no look at the block
+        monkeypatch.setattr(foreseeing, "MAX_STEPS", steps)
+        assert market.engine.foresee_blocks("LV2", ROOMY_W, ROOMY_W).more is (steps == 150)
     assert market.engine.state_hash() == before

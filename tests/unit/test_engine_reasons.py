@@ -15,7 +15,7 @@ from market.engine import events as ev
 from market.engine.engine import Engine
 from market.engine.entries import to_command, to_leaf
 from market.engine.events import Refused
-from market.engine.reasons import CODES, why_problem
+from market.engine.reasons import CODES, decision_of, why_problem
 from market.engine.replay import Divergence, replay
 from market.households.commitments import commitment_of
 from tests.unit.engine_cast import NOON, Market
@@ -146,6 +146,32 @@ def test_an_audit_counts_decisions_and_names_those_without_a_reason_of_the_list(
         f"unreasoned 2 decisions give no reason of the list: entries {nobody}, {free}",
     ]
     assert told(Decided()) == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        c.SetHalt("market", "", 1, "over"),
+        c.SetHalt("market", "", 0, "over"),
+        c.SetHalt("contract", NOON, 1, "over"),
+        c.SetHalt("area", "LV1", 0, "over"),
+        c.SetHalt("contract", NOON, 0, "over", commitment=WORDS),
+        c.SetHalt("contract", NOON, 1, "over", cancel=1),
+    ],
+)
+def test_a_halt_with_the_code_of_a_rule_that_is_none_is_a_decision_without_a_reason(command: c.SetHalt) -> None:
+    market = Market()
+    entry = to_leaf(market.do(command)[0])
+    assert decision_of(entry) == "halt"
+    judged = Decisions()
+    judged.take([entry])
+    assert (judged.found.entries, judged.found.unreasoned, judged.found.first) == (1, 1, (entry["seq"],))
+
+
+def test_the_collar_s_own_halt_is_nobody_s_decision() -> None:
+    for on, reason, decided in ((1, "collar", ""), (0, "over", ""), (0, "collar", "halt")):
+        halt = ev.HaltSet(7, 0, "contract", NOON, on, reason, 60_000 * on)
+        assert decision_of(to_leaf(halt)) == decided
 
 
 def test_the_documentation_names_every_code() -> None:

@@ -15,12 +15,15 @@ from market.engine.commands import (
     PlaceBlock,
     PlaceIceberg,
     PlaceOrder,
+    PublishRulebook,
     SetCapacity,
+    SetFee,
     SetHalt,
     Settle,
     SettleRow,
 )
 from market.engine.events import Refused
+from market.engine.reasons import OPERATOR
 from market.exchange.checks import MAX_KEY_LENGTH, check_command, check_key
 from market.exchange.idempotency import content_of, differing_field, refused_of, refused_text
 
@@ -60,6 +63,21 @@ def test_a_command_kept_before_its_type_got_more_fields_is_the_same_command() ->
     assert differing_field(kept, command) is None
     assert differing_field(kept, command._replace(import_w=6)) == "import_w"
     assert differing_field(kept, command._replace(commitment="ab" * 32)) == "text"
+
+
+def test_a_decision_kept_before_there_were_reasons_is_the_same_without_one() -> None:
+    kept = '["SetFee","LV1",100]'
+    assert differing_field(kept, SetFee("LV1", 100, OPERATOR)) is None
+    assert differing_field(kept, SetFee("LV1", 101, OPERATOR)) == "fee_e4"
+    assert differing_field(kept, SetFee("LV1", 100, "tariff")) == "reason"
+    assert differing_field(kept, SetFee("LV1", 100, OPERATOR, "ab" * 32)) == "text"
+    assert differing_field(content_of(SetFee("LV1", 100)), SetFee("LV1", 100, OPERATOR)) == "reason"
+
+
+def test_other_words_beside_a_rulebook_are_told_from_another_rulebook() -> None:
+    command = PublishRulebook(2, "ab" * 32, "law", "cd" * 32)
+    kept = content_of(command)
+    assert differing_field(kept, command._replace(commitment="ef" * 32)) == "words"
 
 
 def test_a_quote_cannot_imitate_another_order() -> None:

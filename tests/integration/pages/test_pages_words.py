@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
+from functools import partial
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -10,6 +13,8 @@ from django.db import connection
 from ledger import queries as ledger
 from market.engine.reasons import CODES
 from market.exchange import operations
+from market.exchange.idempotency import KEPT_MS
+from market.exchange.outcomes import Overloaded
 from market.grid import operations as grid
 from market.grid import queries, words
 from market.grid.models import Decision, Words
@@ -120,6 +125,115 @@ def test_erased_words_stay_erased_and_their_commitment_remains(town: Town) -> No
     assert "Mr Sun" not in town.rita.html(path)
 
 
+def test_a_key_that_is_no_longer_kept_stands_for_other_words(town: Town) -> None:
+    """Two decisions never share a commitment: erasing the words of one would erase those of the other."""
+    first = decided(town, "w10")
+    row, now_ms = row_of(first), town.exchange.now_ms()
+    assert row.at_ms == now_ms and row.seq == first.seq and row.once is not None
+    olga = town.olga.user
+    assert olga is not None
+    key = f"decision:{olga.pk}:w10"
+    again = words.keep(key=key, text=SAID, at_ms=now_ms + KEPT_MS - 1)
+    assert again == (row.commitment, False)
+    write(row, at_ms=0)  # of a version that noted no time: the exchange still answers to its key
+    assert words.keep(key=key, text=SAID, at_ms=now_ms + 1) == (row.commitment, False)
+    later = words.keep(key=key, text=SAID, at_ms=now_ms + KEPT_MS)
+    assert later.fresh and later.commitment != row.commitment
+    assert state_of(first) == words.MATCHES
+    # The same key names other decisions in other scopes of the exchange.
+    assert words.keep(key=key, text=SAID, at_ms=now_ms + 1, scope=3).fresh
+
+
+def test_entries_that_share_a_commitment_both_have_their_words(town: Town) -> None:
+    first = decided(town, "w11")
+    commitment = row_of(first).commitment
+    outcome = operations.set_fee(town.exchange, area="LV1.1", fee_e4=400, reason="tariff", commitment=commitment)
+    assert town.olga.user is not None
+    second = grid.note(outcome, by=town.olga.user, kind="fee", target="LV1.1", reason="tariff")
+    for told in queries.decisions(limit=2):
+        assert told.seq in (first.seq, second.seq)
+        assert told.said is not None and told.said.state == words.MATCHES
+
+
+def test_a_decision_whose_words_were_erased_can_be_sent_again(town: Town) -> None:
+    first = decided(town, "w12")
+    assert town.sam.user is not None
+    assert grid.erase_words(by=town.sam.user, seq=first.seq, at_ms=town.exchange.now_ms())
+    assert decided(town, "w12") == first
+    assert state_of(first) == words.ERASED
+
+
+@pytest.mark.parametrize("trouble", ["refused", "conflict", "overloaded"])
+def test_words_of_what_came_to_nothing_are_gone_with_their_key(
+    town: Town, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    olga = town.olga.user
+    assert olga is not None
+
+    def wrong(once: str | None = f"w13 {trouble}") -> None:
+        key = None if once is None else f"decision:{olga.pk}:{once}"
+        why = grid.why_of(town.exchange, "fee", reason="tariff", text="Mr Sun called", key=key)
+        fee = {"area": "nowhere" if trouble == "refused" else "LV1.2", "fee_e4": 301}
+        grid.sent(town.exchange, partial(operations.set_fee, town.exchange, **fee), why)
+
+    before = set(Words.objects.values_list("pk", flat=True))
+    if trouble == "conflict":
+        decision = decided(town, f"w13 {trouble}")
+        before |= set(Words.objects.values_list("pk", flat=True))
+    elif trouble == "overloaded":
+        monkeypatch.setattr(town.exchange, "submit", _busy)
+    for _ in range(2):  # however often it is sent
+        with suppress(Overloaded):
+            wrong()
+        if trouble != "conflict":  # there is none without a key
+            with suppress(Overloaded):
+                wrong(None)
+    left = Words.objects.exclude(pk__in=before)
+    # Sent again with its key it still has the same commitment, and the same refusal.
+    assert left.count() == (0 if trouble == "conflict" else 1)
+    names, now_ms = [row.words_key for row in left], town.exchange.now_ms()
+    words.keep(key=None, text="", at_ms=now_ms + KEPT_MS - 1)
+    assert left.all().count() == len(names)
+    words.keep(key=None, text="", at_ms=now_ms + KEPT_MS)
+    assert not left.all().exists() and all(map(keystore.store().destroyed, names))
+    if trouble == "conflict":
+        assert state_of(decision) == words.MATCHES
+
+
+def _busy(*_args: object, **_named: object) -> None:
+    raise Overloaded(1)
+
+
+def test_words_of_a_decision_outlive_a_retry_that_the_market_had_no_time_for(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = decided(town, "w14")
+    write(row_of(first), seq=None)  # whoever sent it never heard of it
+    with monkeypatch.context() as patch:
+        patch.setattr(town.exchange, "submit", _busy)
+        with pytest.raises(Overloaded):
+            decided(town, "w14")
+    words.keep(key=None, text="", at_ms=town.exchange.now_ms() + 3 * KEPT_MS)
+    assert state_of(first) == words.MATCHES
+
+
+def test_an_older_file_of_keys_costs_the_words_and_not_the_page(town: Town, django_assert_num_queries: Any) -> None:
+    decisions = [decided(town, f"w15{n}") for n in range(3)]
+    store = keystore.store()
+    with store._lock:
+        store._db.execute("DELETE FROM person_key WHERE id = ?", (row_of_deferred(decisions[1]).words_key,))
+    assert [state_of(one) for one in decisions] == [words.MATCHES, words.MISSING, words.MATCHES]
+    assert "words missing" in town.olga.html("/operator/areas/LV1.2")
+    assert decided(town, "w151") == decisions[1]
+    entries = [ledger.entry(one.seq) for one in decisions]
+    with django_assert_num_queries(1):
+        assert len(words.said(entries, [])) == 3
+
+
+def row_of_deferred(decision: Decision) -> Words:
+    return Words.objects.defer("kept").get(commitment=ledger.entry(decision.seq)["commitment"])
+
+
 def test_what_is_from_before_the_commitments_is_shown_for_what_it_is(town: Town) -> None:
     olga = town.olga.user
     assert olga is not None
@@ -141,10 +255,16 @@ def test_what_is_from_before_the_commitments_is_shown_for_what_it_is(town: Town)
     html = town.olga.html("/operator/areas/LV2.1")
     assert "Old words" in html and html.count("not on the ledger") == 2
     town.sam.post(f"/staff/decisions/{seq}/erase", page=f"/regulator/entries/{seq}")
+    html = town.sam.html(f"/regulator/entries/{seq}")
+    assert "The words are erased." in html and "sam erased them on" in html and "commitment in this entry" not in html
     assert "Old words" not in town.olga.html("/operator/areas/LV2.1")
+    assert state_of(Decision.objects.get(seq=seq)) == words.ERASED
 
 
-@pytest.mark.parametrize("text", ["x" * 201, "two\nlines", "bell \7", "lone \ud800"])
+@pytest.mark.parametrize(
+    "text",
+    ["x" * 201, "two\nlines", "bell \7", "lone \ud800", "two\u2028lines", "two\u2029parts", "\u202eback", "a\u2066b"],
+)
 def test_words_that_cannot_be_kept_are_refused_at_their_field(town: Town, text: str) -> None:
     before = (town.state(), Words.objects.count())
     with pytest.raises(GridError) as error:
