@@ -12,6 +12,7 @@ import pytest
 from django.contrib.sessions.backends.db import SessionStore
 from django.db import transaction
 from django.test import Client as Browser
+from django.utils import timezone
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
@@ -201,6 +202,28 @@ def test_a_row_that_commits_late_is_seen_and_old_ones_go() -> None:
         assert heard == [2, 1, 4], "what was noted here is told once"
         endings.Watch().look()
         assert not Ending.objects.filter(user=3).exists() and Ending.objects.filter(user=4).exists()
+    finally:
+        endings.unlisten(heard.append)
+
+
+@pytest.mark.parametrize("behind", [timedelta(minutes=5), timedelta(minutes=-5)])
+def test_processes_whose_clocks_differ_hear_each_other(monkeypatch: pytest.MonkeyPatch, behind: timedelta) -> None:
+    heard: list[int] = []
+    watch = endings.Watch()
+    endings.listen(heard.append)
+    real = timezone.now
+    try:
+        watch.look()
+        monkeypatch.setattr(timezone, "now", lambda: real() - behind)
+        endings.ended(6)
+        monkeypatch.setattr(timezone, "now", real)
+        endings._told.clear()  # as if another process had noted it
+        heard.clear()
+        watch.look()
+        watch.look()
+        assert heard == [6]
+        Ending.objects.update(at=real() - timedelta(minutes=2))
+        assert watch._rows() == {}, "and no longer than need be"
     finally:
         endings.unlisten(heard.append)
 
