@@ -6,9 +6,9 @@ import asyncio
 from typing import Any
 
 import pytest
-from django.core.cache import cache
 
 from market.engine.events import HaltSet
+from market.exchange.figures import figures
 from market.metering import news
 from market.metering import operations as metering
 from market.metering.queries import Power
@@ -23,7 +23,7 @@ FLOW = "flow:me"
 @pytest.fixture(autouse=True)
 def nothing_measured() -> None:
     """No test finds what another one measured."""
-    cache.clear()
+    figures.clear()
 
 
 def power(produced_w: int, used_w: int = 400, battery_w: int = 0) -> Power:
