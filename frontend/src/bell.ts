@@ -1,5 +1,6 @@
 // The bell: how much is new, live by the account's own stream, and the newest few in a list that opens under it.
 import { call } from "./api";
+import { Happened } from "./happened";
 import { store } from "./live";
 import { t } from "./messages";
 import { announce, wasSaid } from "./status";
@@ -15,7 +16,7 @@ const count = document.getElementById("bell-count");
 const list = document.getElementById("bell-list");
 let timer = 0;
 let known = 0; // what was new when this was last said aloud
-let happened: number[] = []; // ledger entries since then
+const happened = new Happened(); // since then
 const rounds = new Rounds();
 
 function show(unread: number): void {
@@ -27,8 +28,7 @@ function show(unread: number): void {
 
 async function load(): Promise<void> {
   if (!bell || !list) return;
-  const [round, since] = [rounds.begin(), happened];
-  happened = [];
+  const [round, since] = [rounds.begin(), happened.sofar()];
   let text: string;
   try {
     const answer = await fetch(bell.dataset.latest ?? "", {
@@ -45,7 +45,8 @@ async function load(): Promise<void> {
   const fresh = new DOMParser().parseFromString(text, "text/html").body;
   const part = fresh.querySelector<HTMLElement>("[data-unread]");
   const unread = Number(part?.dataset.unread ?? 0);
-  if (unread > known && !bell.open && !since.every(wasSaid)) announce(t("{count} new notifications.", { count: unread }));
+  const unsaid = happened.told(since, wasSaid);
+  if (unread > known && !bell.open && unsaid) announce(t("{count} new notifications.", { count: unread }));
   known = unread;
   show(unread);
   if (list.contains(document.activeElement)) return; // somebody reads here with the keyboard
@@ -84,7 +85,7 @@ export function startBell(): void {
     const newest = log?.items.at(-1)?.seq ?? -1;
     const telling = (log?.items ?? []).filter((item) => item.seq > last && TELLING.has(item.type));
     last = newest;
-    happened.push(...telling.map((item) => item.seq));
+    happened.add(telling.map((item) => item.seq));
     if (!telling.length || timer) return;
     timer = window.setTimeout(() => {
       timer = 0;

@@ -49,6 +49,7 @@ function address(part: Part): string {
 async function refresh(part: Part = "all"): Promise<boolean> {
   if (!page) return false;
   const [round, where] = [rounds.begin(), address(part)];
+  const parts: Part[] = part === "all" ? ["all", "power"] : [part]; // of which this tells
   let response: Response | null = null;
   let text: string | null = null;
   try {
@@ -58,12 +59,12 @@ async function refresh(part: Part = "all"): Promise<boolean> {
     // said below
   }
   if (text === null) {
-    unanswered(response);
+    unanswered(response, ...parts);
     return false;
   }
   if (where !== address(part)) return true; // another hour was chosen meanwhile
   if (!rounds.take(round, part === "all")) return true;
-  if (part === "all") answered();
+  answered(...parts);
   const fresh = new DOMParser().parseFromString(text, "text/html");
   for (const shown of page.querySelectorAll<HTMLElement>("[data-live]")) {
     if (cards.some(({ side, taking }) => taking.phase !== "idle" && shown.id === `${side}-plan`)) continue; // it says what is being sent

@@ -4,20 +4,21 @@ import { answered, unanswered } from "./stale";
 
 export const REFRESH_MS = 5000;
 const TIMEOUT_MS = 10_000;
+const PAGE = "page"; // its address may change with what is chosen on it
 
-async function fetchText(url: string): Promise<string | null> {
+async function fetchText(url: string, what = url): Promise<string | null> {
   let response: Response | null = null;
   try {
     response = await fetch(url, { credentials: "same-origin", redirect: "manual", signal: AbortSignal.timeout(TIMEOUT_MS) });
     if (response.ok) {
       const text = await response.text();
-      answered();
+      answered(what);
       return text;
     }
   } catch {
     // said below
   }
-  unanswered(response); // the next round will do, but not for ever
+  unanswered(response, what); // the next round will do, but not for ever
   return null;
 }
 
@@ -33,7 +34,7 @@ function swap(shown: Element, fresh: Element): void {
 }
 
 async function refreshPage(): Promise<void> {
-  const text = await fetchText(window.location.href);
+  const text = await fetchText(window.location.href, PAGE);
   if (text === null) return;
   const fresh = new DOMParser().parseFromString(text, "text/html");
   for (const shown of document.querySelectorAll<HTMLElement>("[data-live]")) {

@@ -1,12 +1,10 @@
 // A page that keeps itself up to date says when it no longer can: figures that look live and are not would be believed.
 import { clock } from "./format";
+import { Freshness } from "./freshness";
 import { marketNow } from "./meta";
 import { t } from "./messages";
 
-const STALE_AFTER = 2; // rounds without an answer until the page says so
-
-let failures = 0;
-let answeredAt = clock(marketNow());
+const asked = new Freshness(marketNow());
 
 function say(text: string): void {
   let place = document.getElementById("stale");
@@ -21,19 +19,22 @@ function say(text: string): void {
   place.hidden = !text;
 }
 
-/** What is shown is what the market says now. */
-export function answered(): void {
-  failures = 0;
-  answeredAt = clock(marketNow());
-  say("");
+function tell(): void {
+  const since = asked.staleSince;
+  if (asked.signedOut) say(t("You are signed out. Load the page again to sign in."));
+  else if (since === null) say("");
+  else say(t("What you see is from {time}: the market does not answer. The page keeps asking.", { time: clock(since) }));
 }
 
-/** There was no answer; a page that would have to be signed in to again is one at once. */
-export function unanswered(response: Response | null): void {
-  failures += 1;
+/** What is shown of all this is what the market says now. */
+export function answered(...places: string[]): void {
+  for (const place of places) asked.answered(place, marketNow());
+  tell();
+}
+
+/** There was no answer about this; a page that would have to be signed in to again is one at once. */
+export function unanswered(response: Response | null, ...places: string[]): void {
   const signedOut = response !== null && (response.type === "opaqueredirect" || response.status === 403);
-  if (signedOut) say(t("You are signed out. Load the page again to sign in."));
-  else if (failures >= STALE_AFTER) {
-    say(t("What you see is from {time}: the market does not answer. The page keeps asking.", { time: answeredAt }));
-  }
+  for (const place of places) asked.unanswered(place, signedOut);
+  tell();
 }

@@ -217,8 +217,9 @@ ACCOUNT_EMAIL_NOTIFICATIONS = True
 ACCOUNT_REAUTHENTICATION_TIMEOUT = 300
 ACCOUNT_REAUTHENTICATION_METHODS = ["password", "mfa"]
 # Beside allauth's own limits; "key" is a name together with the address that tries it: strangers must not lock anybody out.
+# In this order they are counted, up to the first that refuses: the address's comes first, or every name it invents is a row.
 ACCOUNT_RATE_LIMITS = {
-    "sign_in": "10/5m/key,50/5m/ip",  # wrong passwords; ours (market.pages.auth)
+    "sign_in": "50/5m/ip,10/5m/key",  # wrong passwords; ours (market.pages.auth)
     "signup": "20/h/ip",
     "reset_password": "20/m/ip,5/h/key",
     "reauthenticate": "10/5m/user",

@@ -54,7 +54,12 @@ class ThreadedDjango(ASGIHandler):
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         limit = UPLOADS.get(scope["path"])
-        if limit is None or not _is_file(scope) or not await _signed_in(scope):
+        try:
+            large = limit is not None and _is_file(scope) and await _signed_in(scope)
+        except Busy:  # nobody knows whether it may: to be told that it is too large would be wrong
+            await _problem(send, 503, "overloaded", "More requests wait than can be answered in time.")
+            return
+        if limit is None or not large:
             await self._answer(scope, await _body(scope, receive, settings.DATA_UPLOAD_MAX_MEMORY_SIZE), send)
             return
         if self._uploads >= MAX_UPLOADS:
@@ -123,12 +128,12 @@ def _is_file(scope: Message) -> bool:
 
 
 async def _signed_in(scope: Message) -> bool:
-    """Whether a request comes with a session: strangers, however slow, hold none of the few places for files."""
+    """Whether a request comes with a session: strangers, however slow, hold none of the few places for files.
+
+    Raise ``Busy`` when that cannot be looked up in time.
+    """
     session = access.session_of(http.header(scope, b"cookie"))
-    try:
-        return bool(session) and await LOOKUPS.run(households.identify_session, session) is not None
-    except Busy:
-        return False
+    return bool(session) and await LOOKUPS.run(households.identify_session, session) is not None
 
 
 async def _body(scope: Message, receive: Receive, limit: int) -> bytes | int:

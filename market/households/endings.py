@@ -1,7 +1,8 @@
 """What is told when something ends by which somebody acts for a person: a session, a key, a consent, the person's account here.
 
 Whoever holds something open for that person looks again at once: those in this process are called, and a row tells other
-processes, whose ``Watch`` sees it within a second. The database is the one thing that all processes share.
+processes, whose ``Watch`` sees it within a second. The database is the one thing that all processes share, and its clock the
+only one that counts here.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from datetime import timedelta
 from functools import partial
 
 from django.db import close_old_connections, connection, transaction
-from django.utils import timezone
+from django.db.models.functions import Now
 
 from market.households.identities import CACHE
 from market.households.models import Ending
@@ -45,7 +46,7 @@ def unlisten(fn: Callable[[int], None]) -> None:
 def ended(user_id: int) -> None:
     """Say that something of a person has ended; who listens hears of it when the transaction under way has committed."""
     with transaction.atomic():
-        _told.add(Ending.objects.create(user=user_id, at=timezone.now()).pk)
+        _told.add(Ending.objects.create(user=user_id, at=Now()).pk)
         transaction.on_commit(partial(_tell, user_id))
 
 
@@ -87,12 +88,12 @@ class Watch:
         self._seen = set(rows)
         _told.intersection_update(self._seen)  # one that is not committed yet is told twice, which does no harm
         if self._looks % LOOKS_A_CLEARING == 0:
-            Ending.objects.filter(at__lt=timezone.now() - KEPT).delete()
+            Ending.objects.filter(at__lt=Now() - KEPT).delete()
         self._looks += 1
 
     @staticmethod
     def _rows() -> dict[int, int]:
-        newest = Ending.objects.filter(at__gte=timezone.now() - LOOKED_BACK).order_by("-pk")
+        newest = Ending.objects.filter(at__gte=Now() - LOOKED_BACK).order_by("-pk")
         return dict(newest.values_list("pk", "user")[:MAX_ROWS])
 
     def _run(self) -> None:

@@ -333,10 +333,11 @@ def close_account(exchange: Exchange, *, account_index: int, now: datetime) -> N
         raise Refusal(outcome.refused)
     account = Account.objects.filter(index=account_index).first()
     if account is not None and account.closed_at is None:
-        account.closed_at = now
-        account.save(update_fields=["closed_at"])
-        if account.user_id is not None:
-            CACHE.forget_user(account.user_id)
+        with transaction.atomic():
+            account.closed_at = now
+            account.save(update_fields=["closed_at"])
+            if account.user_id is not None:
+                endings.ended(account.user_id)
 
 
 def claim_account(*, user: User, account_index: int) -> bool:

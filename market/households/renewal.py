@@ -24,7 +24,6 @@ from market.exchange import operations as exchange_operations
 from market.exchange import queries as exchange_queries
 from market.exchange.exchange import Exchange
 from market.households.commitments import commitment_of, identity_text
-from market.households.identities import CACHE
 from market.households.models import Account, Device, Renewal, User
 from market.households.operations import (
     CONNECTION_BYTES,
@@ -53,8 +52,7 @@ def renew_account(exchange: Exchange, *, user: User, now: datetime) -> Account:
         _check(exchange, old, now)
         begun = _begin(exchange, old, now)
     new = _open_again(exchange, begun, now)
-    close_account(exchange, account_index=begun.old.index, now=now)
-    CACHE.forget_user(user.pk)
+    close_account(exchange, account_index=begun.old.index, now=now)  # all that is open for the old number hears of it
     fetch_left(exchange, user=user)
     new.refresh_from_db()
     return new

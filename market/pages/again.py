@@ -1,7 +1,8 @@
 """Asking once more who somebody is, before what a borrowed session must not do (django-allauth's reauthentication).
 
 How long a proof counts is ``ACCOUNT_REAUTHENTICATION_TIMEOUT``. What was being sent is not sent for them meanwhile: it is kept
-sealed with the key of its person, and the page shows it again, filled in, once they have shown who they are.
+sealed with the key of its person, and the page shows it again, filled in, once they have shown who they are. Where they
+never do, it goes with the next thing they ask for after ``KEPT_S``.
 """
 
 from __future__ import annotations
@@ -39,11 +40,13 @@ def freshly(
     *,
     back: str = "",
     changes_only: bool = False,
+    keeps: bool = True,
     unless: Callable[[HttpRequest], bool] = lambda request: False,
 ) -> Any:
     """Let people in who have shown who they are in the last minutes; others are asked to, and come back.
 
     ``back``: the name of the page its form stands on, by default its own address. ``changes_only``: looking needs no proof.
+    ``keeps``: what is sent is kept for the page that calls ``typed``; not where none does.
     ``unless``: requests that need none, since they only take something back.
     """
 
@@ -58,7 +61,7 @@ def freshly(
             methods = get_adapter().get_reauthentication_methods(request.user)
             if not methods:
                 raise PermissionDenied
-            if not looks:
+            if keeps and not looks:
                 _keep(request)
             page = reverse(back) if back else request.get_full_path()
             return redirect(f"{methods[0]['url']}?{urlencode({'next': page})}")
@@ -78,6 +81,13 @@ def _keep(request: HttpRequest) -> None:
     request.session[KEPT] = [request.path, time.time(), sealed]
 
 
+def forget_old(request: HttpRequest) -> None:
+    """Drop what somebody was sending and never came back to; for every request of theirs."""
+    kept = request.session.get(KEPT)
+    if kept is not None and time.time() - kept[1] > KEPT_S:
+        del request.session[KEPT]
+
+
 def typed(
     request: HttpRequest, sent_to: str, *, prefix: str = "", many: tuple[str, ...] = (), at: str = ""
 ) -> dict[str, Any]:
@@ -87,12 +97,10 @@ def typed(
     the id of the form's heading, where it stands far down.
     Returns {} where nothing was kept, and while they have not shown who they are.
     """
-    path, at_s, sealed = request.session.get(KEPT) or ("", 0.0, "")
+    path, _at_s, sealed = request.session.get(KEPT) or ("", 0.0, "")
     if path != sent_to or is_reauthentication_required(request, app="allauth.account"):
         return {}
     del request.session[KEPT]
-    if time.time() - at_s > KEPT_S:
-        return {}
     sentence = _("Thank you. Nothing was sent meanwhile: look at it once more, and send it.")
     link = format_html(' <a href="#{}">{}</a>', at, _("To the form")) if at else ""
     messages.info(request, format_html("{}{}", sentence, link))

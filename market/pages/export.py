@@ -229,7 +229,7 @@ def _info(name: str, now: datetime) -> zipfile.ZipInfo:
 
 @never_cache
 @only_for(Role.HOUSEHOLD)
-@freshly
+@freshly(keeps=False)
 @require_http_methods(["GET", "POST"])
 def export(request: HttpRequest) -> HttpResponseBase:
     """Say what is in the copy; sent, it is that file."""

@@ -45,7 +45,7 @@ def home(request: HttpRequest) -> HttpResponse:
 def home_now(request: HttpRequest) -> HttpResponse:
     """Answer with the content of the home page alone; the page takes the parts that changed.
 
-    ``?part=power``: only what the home makes and uses at this moment, which changes most often and costs a third.
+    ``?part=power``: only what the home makes and uses at this moment, which changes most often and costs half.
     """
     if request.GET.get("part") == "power":
         page = Page(request)

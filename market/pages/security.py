@@ -187,9 +187,9 @@ def _first_factor(view: View) -> View:
     return checked
 
 
-def _own(view: View) -> View:
-    """Return one of allauth's views for people who are signed in and have just shown who they are."""
-    return never_cache(only_for()(freshly(view)))
+def _own(view: View, *, keeps: bool = False) -> View:
+    """Return one of allauth's views for people who are signed in and have just shown who they are (``freshly``)."""
+    return never_cache(only_for()(freshly(view, keeps=keeps)))
 
 
 def _lasting_factor(view: View) -> View:
@@ -234,7 +234,7 @@ urlpatterns = [
     path(f"{_ROOT}/codes/file", _own(recovery_views.download_recovery_codes), name="mfa_download_recovery_codes"),
     path(
         f"{_ROOT}/passkey",
-        _own(_limited_passkeys(_first_factor(webauthn_views.add_webauthn))),
+        _own(_limited_passkeys(_first_factor(webauthn_views.add_webauthn)), keeps=True),
         name="mfa_add_webauthn",
     ),
     path(

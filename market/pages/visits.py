@@ -1,5 +1,5 @@
-"""What every request of somebody who is signed in brings along: their time zone, a trace in the list of their sessions, and
-the second factor that people in office may have to have.
+"""What every request of somebody who is signed in brings along: their time zone, a trace in the list of their sessions, an end
+to what they never came back to send, and the second factor that people in office may have to have.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from market.households import queries, sessions
-from market.pages import zones
+from market.pages import again, zones
 
 NOTED = "sign_in"  # in the session: [number of the row, key of the session, when it was noted]
 # What somebody who still needs a second factor may open: where it is set up, and the way out.
@@ -45,6 +45,7 @@ class Visits:
         user = request.user
         if not user.is_authenticated:
             return self._get_response(request)
+        again.forget_old(request)
         if not request.path.startswith(OPEN_PATHS) and queries.lacks_factor(user):
             messages.warning(request, _("People in office need a second factor. Set one up first."))
             return redirect("security")

@@ -19,6 +19,7 @@ from market.streaming.channels import Channel, LogChannel, StateChannel
 from market.streaming.sockets import (
     GONE,
     NEW,
+    RESTART,
     SIGNED_OUT,
     SILENT,
     SOFT_BACKLOG_BYTES,
@@ -299,7 +300,7 @@ class Delivery:
                 self.close(socket, TOO_SLOW)
 
     async def _recheck(self) -> None:
-        """Close the sockets whose key was revoked or whose session has ended."""
+        """Close the sockets whose key was revoked, whose session has ended, or whose person has another account now."""
         while self._rechecks:
             sockets = [self._rechecks.popleft() for _ in range(min(MAX_RECHECKS, len(self._rechecks)))]
             for socket in sockets:
@@ -312,6 +313,8 @@ class Delivery:
                     continue
                 if viewer is None or viewer.user_id != socket.viewer.user_id:
                     self.close(socket, SIGNED_OUT)
+                elif viewer.account != socket.viewer.account:
+                    self.close(socket, RESTART)  # what it subscribed to is another account's: it comes back for its own
                 else:
                     socket.viewer = viewer
                     self._mind_end(socket)

@@ -17,10 +17,11 @@ from market.metering.news import News
 from market.metering.queries import Power, power_now
 from market.streaming.channels import StateChannel, StateKind
 
-MAX_WAITING: Final = 1_024  # news that may wait for the loop; what is dropped is told by the next measurement
+MAX_WAITING: Final = 1_024  # news that may wait for the loop
 POWER: Final = "power"
 READINGS: Final = "readings"
 HALTS: Final = "halts"
+LOST: Final = object()  # in place of an entry: something may have happened up to the one that is told next
 
 Changed = tuple[StateChannel, int, dict[Any, Any]]  # a channel, its seq before, what changed
 
@@ -32,12 +33,20 @@ class Gauges:
         self._wake = wake  # ask for a flush, from any thread
         self._channels: dict[int, StateChannel] = {}
         self._fresh: dict[int, dict[str, Any]] = {}  # by account, not sent yet
-        self._incoming: deque[News] = deque(maxlen=MAX_WAITING)
+        self._incoming: deque[News] = deque()
+        self._dropped = False  # news was forgotten since the last flush
 
     def take(self, news: News) -> None:
         """Take news of the meters, from any thread."""
+        if len(self._incoming) >= MAX_WAITING:  # the loop hangs: forget, and tell the readers so when it comes back
+            self._incoming.clear()
+            self._dropped = True  # after forgetting: a flush meanwhile must not take it for said
         self._incoming.append(news)
         self._wake()
+
+    def lost(self) -> None:
+        """Entries were not heard: any home may have new readings, or have been halted."""
+        self._note_all(READINGS, HALTS)
 
     def hear(self, committed: Committed) -> None:
         """Note a halt, which may stop any home."""
@@ -64,6 +73,9 @@ class Gauges:
 
     def flush(self, seq: int) -> Iterator[Changed]:
         """Yield what changed, at ``seq``, the newest entry heard of."""
+        if self._dropped:
+            self._dropped = False
+            self._note_all(READINGS)  # what a home makes and uses is told by its next measurement
         while self._incoming:
             news = self._incoming.popleft()
             for account in self._channels.keys() & news.powers.keys():
@@ -73,8 +85,14 @@ class Gauges:
         for account in tuple(self._fresh):
             channel = self._channels[account]
             if seq > channel.seq:  # else the next entry will carry it
-                fresh, prev = self._fresh.pop(account), channel.seq
+                found, prev = self._fresh.pop(account), channel.seq
+                fresh = {key: seq if value is LOST else value for key, value in found.items()}
                 yield channel, prev, channel.update((fresh, fresh.keys()), seq)
+
+    def _note_all(self, *keys: str) -> None:
+        for account in self._channels:
+            for key in keys:
+                self._note(account, key, LOST)
 
     def _note(self, account: int, key: str, value: Any) -> None:
         self._fresh.setdefault(account, {})[key] = value

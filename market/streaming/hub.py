@@ -61,7 +61,7 @@ class Hub:
         self.epoch = secrets.token_hex(4)
         self.seq = channels.NEVER  # of the newest entry the hub has heard of
         self.flushes = 0
-        self.ready = False  # it follows the exchange
+        self.ready = self._listening = False  # it follows the exchange; it has begun to
         self.delivery = Delivery(loop)
         self._channels: dict[str, Channel] = {}  # those with readers, and the public logs
         self._idle: OrderedDict[str, Channel] = OrderedDict()
@@ -84,6 +84,7 @@ class Hub:
         """Begin to follow the exchange: listen first, then read where it stands, and what happened last."""
         self.exchange.listen(self.publish)
         news.listen(self._gauges.take)
+        self._listening = True
         self.seq = await self.loop.run_in_executor(self._reader, self.exchange.read, lambda engine: engine.seq - 1)
         before = await self.loop.run_in_executor(self._reader, history.read, newest)
         for name, kind in channels.KINDS.items():
@@ -100,10 +101,10 @@ class Hub:
     async def stop(self) -> None:
         """Say goodbye to every socket and end the tasks."""
         self._closed = True
-        if self.ready:
+        if self._listening:  # also when it never became ready
             self.exchange.unlisten(self.publish)
             news.unlisten(self._gauges.take)
-        self.ready = False
+        self._listening = self.ready = False
         for socket in tuple(self.delivery.sockets):
             self.close(socket, *RESTART)
         self.delivery.stop()
@@ -356,13 +357,14 @@ class Hub:
         return None if self._overflowed else unheard
 
     def _lose(self) -> None:
-        """News was dropped: views are computed anew, logs ask their readers to catch up from REST."""
+        """News was dropped: views are computed anew, logs ask their readers to catch up from REST, homes look again."""
         if self._incoming:
             self.seq = max(self.seq, self._incoming[0].first_seq - 1)
         for owners in self._owners.values():
             for channel in owners.values():
                 channel.lose(self.seq)
                 self.delivery.lose(channel)
+        self._gauges.lost()
         self._mark_all()
 
     async def _run(self) -> None:

@@ -134,6 +134,20 @@ def test_strangers_hold_no_place_for_files(city: City, port: int) -> None:
             connection.close()
 
 
+def test_a_members_file_is_not_too_large_because_there_is_no_time_to_look_who_sends_it(
+    city: City, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threaded.LOOKUPS, "_bound", 0)
+    for cookie, wanted in ((f"sessionid={city.alice.session()['sessionid']}", (503, "overloaded")),
+                           ("", (413, "body_too_large"))):  # fmt: skip
+        with socket.create_connection(("127.0.0.1", port), 20) as connection:
+            lines = (MULTIPART, f"Cookie: {cookie}", "Content-Length: 3000000")
+            connection.sendall(head(city, "POST", "/account/readings", *lines))
+            status, headers, body = read_response(connection)
+        assert (status, json.loads(body)["code"]) == wanted
+        assert ("retry-after" in headers) is (status == 503)
+
+
 SIZES = [("/api/v1/orders", 20_000), *((path, TEN_MB) for path in ("/api/v1/orders", "/api/v1/orders/batch",
                                                                     "/api/v1/readings"))]  # fmt: skip
 

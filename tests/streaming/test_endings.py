@@ -12,17 +12,18 @@ import pytest
 from django.contrib.sessions.backends.db import SessionStore
 from django.db import transaction
 from django.test import Client as Browser
+from django.utils import timezone
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from market.households import consents, devices, endings, erasure, queries, sessions
+from market.households import consents, devices, endings, erasure, queries, renewal, sessions
 from market.households import operations as households
 from market.households.identities import CACHE
 from market.households.models import ApiKey, Ending, Role, User
 from market.streaming import access
 from tests.streaming.client import HeldWire
 from tests.streaming.stage import ALICE, BOB, Market, play
-from tests.streaming.test_market import City, city, in_thread, person
+from tests.streaming.test_market import NOW, City, city, in_thread, person
 
 __all__ = ["city"]
 
@@ -82,6 +83,19 @@ def test_a_key_that_ends_closes_its_sockets(city: City, act: Callable[[User], No
             assert beside.close_code is None, "nobody else's"
 
     asyncio.run(scene())
+
+
+def test_who_has_another_account_comes_back_for_its_streams(city: City) -> None:
+    user, token = person(city.market, city.market.bob)
+    old = city.market.bob
+    act = lambda: renewal.renew_account(city.market.exchange, user=user, now=NOW + timedelta(days=400))  # noqa: E731
+    assert asyncio.run(code_after(city, token, act)) == 1012
+    new = queries.account_of(user)
+    assert new is not None and new.index != old
+    identity = queries.identify_key(token)
+    assert identity is not None and identity.account_index == new.index
+    act = lambda: households.close_account(city.market.exchange, account_index=new.index, now=now())  # noqa: E731
+    assert asyncio.run(code_after(city, token, act)) == 1012
 
 
 def test_a_consent_that_ends_with_an_office_or_by_itself_closes_its_sockets(city: City) -> None:
@@ -188,6 +202,28 @@ def test_a_row_that_commits_late_is_seen_and_old_ones_go() -> None:
         assert heard == [2, 1, 4], "what was noted here is told once"
         endings.Watch().look()
         assert not Ending.objects.filter(user=3).exists() and Ending.objects.filter(user=4).exists()
+    finally:
+        endings.unlisten(heard.append)
+
+
+@pytest.mark.parametrize("behind", [timedelta(minutes=5), timedelta(minutes=-5)])
+def test_processes_whose_clocks_differ_hear_each_other(monkeypatch: pytest.MonkeyPatch, behind: timedelta) -> None:
+    heard: list[int] = []
+    watch = endings.Watch()
+    endings.listen(heard.append)
+    real = timezone.now
+    try:
+        watch.look()
+        monkeypatch.setattr(timezone, "now", lambda: real() - behind)
+        endings.ended(6)
+        monkeypatch.setattr(timezone, "now", real)
+        endings._told.clear()  # as if another process had noted it
+        heard.clear()
+        watch.look()
+        watch.look()
+        assert heard == [6]
+        Ending.objects.update(at=real() - timedelta(minutes=2))
+        assert watch._rows() == {}, "and no longer than need be"
     finally:
         endings.unlisten(heard.append)
 

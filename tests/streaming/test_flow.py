@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
-from django.core.cache import cache
 
 from market.engine.events import HaltSet
+from market.exchange.figures import figures
 from market.metering import news
 from market.metering import operations as metering
 from market.metering.queries import Power
-from market.streaming import access
+from market.streaming import access, gauges, hub
 from market.streaming.access import Viewer
-from tests.streaming.fake import NOON_MS
+from tests.streaming.fake import NOON_MS, FakeExchange
 from tests.streaming.stage import ALICE, BOB, OLGA, Market, Peer, play
 
 FLOW = "flow:me"
@@ -22,7 +23,7 @@ FLOW = "flow:me"
 @pytest.fixture(autouse=True)
 def nothing_measured() -> None:
     """No test finds what another one measured."""
-    cache.clear()
+    figures.clear()
 
 
 def power(produced_w: int, used_w: int = 400, battery_w: int = 0) -> Power:
@@ -157,6 +158,64 @@ def test_a_halt_reaches_every_home_that_looks() -> None:
             assert [message["data"] for message in peer.hear()] == [{"halts": seq}]
 
     play(scene)
+
+
+def test_a_halt_that_was_dropped_is_told_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "MAX_BATCHES", 4)
+
+    async def scene(market: Market) -> None:
+        alice = market.connect(ALICE)
+        alice.subscribe(FLOW)
+        halt = market.exchange.commit(lambda seq: [HaltSet(seq, NOON_MS, "area", "MV1", 1, "fault")])
+        await market.flush()
+        alice.hear()
+        assert alice.client.data[FLOW] == {"halts": halt}
+        market.exchange.commit(lambda seq: [HaltSet(seq, NOON_MS, "area", "LV1.101", 2, "fault")])
+        for _ in range(4):  # nothing reaches the loop meanwhile: it is here
+            seq = market.exchange.trade()
+        await market.flush()
+        alice.hear()
+        assert alice.client.data[FLOW] == {"halts": seq, "readings": seq}, "both may have changed"
+
+    play(scene)
+
+
+def test_readings_that_nobody_could_be_told_of_are_told_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gauges, "MAX_WAITING", 3)
+
+    async def scene(market: Market) -> None:
+        alice = market.connect(ALICE)
+        alice.subscribe(FLOW)
+        alice.hear()
+        news.tell(readings={1: market.exchange.trade()})
+        for account in range(2, 2 + gauges.MAX_WAITING):
+            news.tell(powers={account: power(100)})
+        seq = market.exchange.trade()
+        await market.flush()
+        alice.hear()
+        assert alice.client.data[FLOW] == {"readings": seq}
+        market.exchange.trade()
+        await market.flush()
+        assert alice.hear() == [], "once"
+
+    play(scene)
+
+
+def test_a_hub_that_could_not_start_leaves_nobody_listening(monkeypatch: pytest.MonkeyPatch) -> None:
+    listeners: list[Any] = []
+    monkeypatch.setattr(news, "_listeners", listeners)
+
+    async def scene() -> None:
+        exchange = FakeExchange()
+        exchange.broken = True
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match="the exchange is gone"):
+                await hub.attach(exchange)  # type: ignore[arg-type]
+            assert len(exchange.listeners) == len(listeners) == 1
+        await hub.detach()
+        assert exchange.listeners == listeners == []
+
+    asyncio.run(scene())
 
 
 def test_it_is_for_an_account_and_for_a_key_that_may_read() -> None:

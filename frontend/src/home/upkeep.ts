@@ -11,7 +11,7 @@ const MARKET_GAP_MS = 15_000; // a busy market would have every open page ask al
 const POWER_GAP_MS = 10_000; // a picture to look at, not a gauge to steer by
 const SPREAD_MS = 3_000; // what concerns every home at once is not asked by all of them at once
 
-/** All of the page, or only what the home makes and uses at this moment, which costs a third. */
+/** All of the page, or only what the home makes and uses at this moment, which costs half. */
 export type Part = "all" | "power";
 
 export interface Hooks {

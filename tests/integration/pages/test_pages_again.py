@@ -102,6 +102,25 @@ def test_what_waits_is_sealed_and_not_for_ever(town: Town, monkeypatch: pytest.M
     assert IBAN not in come_back(other, answer)
 
 
+def test_what_nobody_comes_back_to_does_not_stay(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    visitor = town.person("gone", area="LV1.1")
+    visitor.post("/money/withdrawals", page="/money", **{"out-amount": "1", "out-iban": IBAN, "out-holder": "Me"})
+    visitor.get("/home")
+    assert again.KEPT in visitor.client.session, "they may only be looking something up"
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + again.KEPT_S + 1)
+    visitor.get("/home")
+    assert again.KEPT not in visitor.client.session
+
+
+@pytest.mark.parametrize("path", ["/account/export", f"{SECURITY}/app", f"{SECURITY}/codes/new"])
+def test_nothing_is_kept_for_a_page_that_would_not_show_it(town: Town, path: str) -> None:
+    visitor = town.person(f"unkept{len(path)}", area="LV1.1")
+    answer = visitor.post(path, page="/account", format="json", secret="s")
+    assert asked(answer) == path
+    assert again.KEPT not in visitor.client.session
+
+
 def test_what_was_typed_is_not_shown_to_who_does_not_prove(town: Town) -> None:
     visitor = town.person("left", area="LV1.1")
     visitor.post("/money/withdrawals", page="/money", **{"out-amount": "1", "out-iban": IBAN, "out-holder": "Me"})

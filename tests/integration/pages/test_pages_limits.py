@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from allauth.account import app_settings as account_settings
+from allauth.core.internal import ratelimit
+from allauth.mfa import app_settings as mfa_settings
 from django.conf import settings
-from django.core.cache import cache
+from django.core.cache import cache, caches
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 from django.test import RequestFactory, override_settings
@@ -27,6 +30,7 @@ from tests.integration.pages.test_pages_security import code_of, signed_in, with
 
 SETTINGS = Path(auth.__file__).parents[1] / "config" / "settings.py"
 PROXY = "10.0.0.1"
+NOT_USED = {"verify_phone"}  # no page of ours asks for a telephone
 
 
 @pytest.fixture(autouse=True)
@@ -66,6 +70,27 @@ def test_many_names_from_one_client_are_stopped_too(town: Town) -> None:
     assert {guess(town, f"name-{n}") for n in range(50)} == {200}
     assert guess(town, "alice", password=PASSWORD) == 429
     assert guess(town, "alice", "198.51.100.9", PASSWORD) == 302
+
+
+def test_names_that_one_client_invents_fill_no_places(town: Town) -> None:
+    def rows() -> int:
+        return (
+            Counted.objects.count()
+            if settings.CACHES["default"]["BACKEND"].endswith("DatabaseCache")
+            else len(caches["default"]._cache)
+        )
+
+    assert [guess(town, f"name-{n}") for n in range(50)][-1] == 200
+    before = rows()
+    assert {guess(town, f"more-{n}") for n in range(20)} == {429}
+    assert rows() <= before + 1, "who is refused leaves none for each name"
+
+
+def test_what_is_counted_for_an_address_is_counted_first() -> None:
+    for config in (account_settings.RATE_LIMITS, mfa_settings.RATE_LIMITS):
+        for action in config.keys() - NOT_USED:
+            kinds = [rate.per for rate in ratelimit.parse_rates(config[action])]
+            assert "ip" not in kinds[1:], f"{action}: {config[action]}"
 
 
 def test_right_passwords_are_not_counted(town: Town) -> None:
