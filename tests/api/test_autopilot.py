@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from market.agents import operations, queries
+from market.agents import members, operations, queries
 from market.agents.models import Autopilot, PlacedOrder
+from market.api import shapes
 from market.exchange import operations as exchange_operations
 from market.exchange.outcomes import Overloaded
 from market.households.models import Account, Device, DeviceKind, Home
-from tests.api.conftest import NOW, City, Person, refused
+from tests.api.conftest import NOW, City, Person, refused, shaped
 from tests.integration.test_autopilot_agents import meter
 
 PATH = "/api/v1/me/autopilot"
@@ -223,7 +224,7 @@ def test_signed_orders_need_a_key_that_it_has_not(ada: Person, monkeypatch: pyte
     assert patch(ada, sell_from="0.20")["sell_from"] == "0.2000", "limits may be set all the same"
 
 
-def test_it_says_why_it_does_nothing(city: City, ada: Person) -> None:
+def test_it_says_why_it_does_nothing(city: City, ada: Person, monkeypatch: pytest.MonkeyPatch) -> None:
     patch(ada, on=True)
     assert ada.get(PATH).json()["waits_for"] == "readings"
     meter(city.market, ada.account, import_wh=0, export_wh=500, days=1)
@@ -232,6 +233,9 @@ def test_it_says_why_it_does_nothing(city: City, ada: Person) -> None:
     exchange_operations.set_halt(city.exchange, on=True, **halt)
     assert ada.get(PATH).json()["waits_for"] == "halt"
     exchange_operations.set_halt(city.exchange, on=False, **halt)
+    with monkeypatch.context() as patched:
+        patched.setattr(members, "waits_for", lambda *about: members.Waits("refused"))
+        assert shaped(ada.get(PATH), shapes.Autopilot).waits_for == "refused"
     assert patch(ada, on=False)["waits_for"] is None
 
 

@@ -181,6 +181,14 @@ def test_the_day_in_money(dora: Visitor, town: Town) -> None:
     assert re.search(r"<dt>Orders placed</dt><dd>1<small>0 wait</small>", html)
 
 
+def test_whom_the_market_keeps_refusing_is_told(dora: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = "The market has refused its orders several times in a row"
+    switch(dora, "on")
+    assert told not in dora.html("/autopilot")
+    monkeypatch.setattr(members, "waits_for", lambda *about: members.Waits("refused"))
+    assert told in dora.html("/autopilot")
+
+
 def test_signed_orders_have_no_autopilot(dora: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(signing, "is_signed", lambda exchange, account: True)
     html = dora.html("/autopilot")
