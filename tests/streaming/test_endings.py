@@ -32,6 +32,12 @@ pytestmark = pytest.mark.django_db(transaction=True)
 AT_ONCE_S = 5.0  # on a busy machine; the next look would be a minute away
 
 
+@pytest.fixture(autouse=True)
+def nothing_told() -> None:
+    """Numbers of rows begin anew with each test: one of another process must not look like one of ours from before."""
+    endings._told.clear()
+
+
 def now() -> datetime:
     return datetime.now(UTC)
 
