@@ -32,7 +32,7 @@ if (now?.dataset.area && meta.running) {
     const block = log?.items.at(-1);
     if (!block) return;
     put(document.getElementById("board-height"), String(block.height));
-    put(document.getElementById("board-entries"), String(block.size));
+    put(document.getElementById("board-entries"), block.size.toLocaleString(document.documentElement.lang));
   });
   connect();
 }
