@@ -16,13 +16,17 @@ from django.conf import settings
 from django.contrib.auth.tokens import PasswordResetTokenGenerator
 from django.core.cache import cache
 from django.test import override_settings
+from django.utils import timezone
 from fido2.cose import ES256
 from fido2.utils import websafe_encode
 from fido2.webauthn import AttestationObject, AttestedCredentialData, AuthenticatorData, CollectedClientData
 
 from market.households import emails
 from market.households.models import Role, User
-from tests.integration.pages.conftest import PASSWORD, Town, Visitor, forget_mails, sent_mails
+from market.pages import context as page_context
+from market.pages.context import market_now
+from market.pages.templatetags.market import when
+from tests.integration.pages.conftest import NOW, PASSWORD, Town, Visitor, forget_mails, sent_mails
 from tests.integration.pages.test_pages_security import SECURITY, signed_in, with_app
 
 NEW_PASSWORD = "rain behind the hill"
@@ -97,6 +101,30 @@ def test_a_demo_household_sees_the_codes_of_the_factor_it_just_made(town: Town, 
         assert visitor.get(f"{SECURITY}/codes").headers["Location"].startswith(f"{SECURITY}/again/passkey"), (
             "later it is"
         )
+
+
+def test_real_time_says_so_where_the_market_has_another_clock(town: Town) -> None:
+    household = signed_in(town, "alice")
+    town.rita.html("/regulator/find")
+    pages = ((household, SECURITY), (town.rita, "/regulator/accesses"))
+    for visitor, path in pages:
+        assert "real time" not in visitor.html(path), path
+    with override_settings(DEMO=True):
+        assert abs(market_now() - timezone.now()) > timedelta(days=1), "a market of another day"
+        for visitor, path in pages:
+            assert re.search(r"\d\d:\d\d \(real time\)<", visitor.html(path)), path
+        household.client.cookies["django_language"] = "zh-hans"
+        assert re.search(r"\d\d:\d\d（真实时间）<", household.html(SECURITY))
+        assert "(real time)" not in when(round(NOW.timestamp() * 1000)), "market time is not real time"
+
+
+@pytest.mark.parametrize("differ", [False, True])
+def test_only_a_demo_whose_clock_differs_says_so(monkeypatch: pytest.MonkeyPatch, differ: bool) -> None:
+    shift = timedelta(hours=7) if differ else timedelta()
+    monkeypatch.setattr(page_context, "market_now", lambda: timezone.now() + shift)
+    assert not page_context.clocks_differ()
+    with override_settings(DEMO=True):
+        assert page_context.clocks_differ() is differ
 
 
 def test_a_household_that_adds_a_factor_stays_signed_in_elsewhere(town: Town) -> None:
