@@ -13,7 +13,7 @@ class Decision(models.Model):
     """A decision of an official that became a ledger entry. ``seq`` is that entry."""
 
     seq = models.BigIntegerField(unique=True)
-    at_ms = models.BigIntegerField()  # market time of the entry
+    at_ms = models.BigIntegerField()  # market time: of the entry, of a payment's decision where the entry is older
     by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
     kind = models.CharField(
         max_length=16

@@ -372,7 +372,8 @@ class Told(NamedTuple):
 
 def decisions(*, limit: int = 20, kinds: tuple[str, ...] = (), target: str | None = None) -> list[Told]:
     """Return the newest decisions of officials, newest first, of some kinds or of one target."""
-    rows = Decision.objects.select_related("by", "note_erased_by").order_by("-seq")
+    # As they were noted: a withdrawal's entry is older than what was decided about it.
+    rows = Decision.objects.select_related("by", "note_erased_by").order_by("-pk")
     if kinds:
         rows = rows.filter(kind__in=kinds)
     if target is not None:

@@ -31,6 +31,7 @@ REASONS = {
     "collar": _("The price moved too far in too short a time"),
 }
 NOT_CHOSEN = frozenset((OPENING, OPERATOR, "device", "renewal"))  # what nobody decides in a form
+TO_GO_ON = frozenset(("resumed",))  # why a halt ends; the form that stops trading offers none of them
 
 
 def choices(kind: str) -> list[tuple[str, object]]:

@@ -25,6 +25,7 @@ from market.pages.messages import catalogue
 from market.pages.zones import market_zone, shown_zone
 from market.settlement.periods import start_ms
 
+CLOCKS_AGREE = timedelta(minutes=1)  # what is shown has no seconds
 SYMBOLS = {"EUR": "€", "USD": "$", "GBP": "£", "CNY": "¥", "JPY": "¥", "CHF": "CHF "}
 
 # Role -> pages in the order of the navigation: (name of the URL, label). A page that is not installed is left out.
@@ -79,6 +80,11 @@ def market_now() -> datetime:
     """Return market time, the machine's while nothing runs."""
     exchange = running_exchange()
     return datetime.now(UTC) if exchange is None else datetime.fromtimestamp(exchange.now_ms() / 1000, UTC)
+
+
+def clocks_differ() -> bool:
+    """Return whether market time is another than real time: only the demo's market has a clock of its own."""
+    return settings.DEMO and abs(market_now() - datetime.now(UTC)) > CLOCKS_AGREE
 
 
 def currency_symbol() -> str:

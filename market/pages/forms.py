@@ -27,6 +27,7 @@ from market.engine.accounts import (
     SHARING_SUBSTATION,
 )
 from market.grid.operations import MAX_ONCE_LENGTH
+from market.grid.reasons import TO_GO_ON
 from market.households import keys
 from market.households.models import DEVICE_NAME_LENGTH, AccountRequest, Colours, DeviceKind, User
 from market.pages.whyfields import reason_field, words_field
@@ -414,7 +415,7 @@ class HaltForm(SureForm):
         help_text=_("Contract, area or account number; empty for the whole market."),
         widget=forms.TextInput(attrs={"list": "targets", "autocomplete": "off", "spellcheck": "false"}),
     )
-    reason = reason_field("halt")
+    reason = reason_field("halt", without=TO_GO_ON)
     until = forms.TimeField(
         label=_("Ends by itself at"),
         required=False,

@@ -10,6 +10,7 @@ from functools import wraps
 from typing import Any
 
 from allauth.account import views as account_views
+from allauth.account.internal.flows.login import record_authentication
 from allauth.mfa.base import views as factor_views
 from allauth.mfa.models import Authenticator
 from allauth.mfa.recovery_codes import views as recovery_views
@@ -187,6 +188,24 @@ def _first_factor(view: View) -> View:
     return checked
 
 
+def _proven(view: View) -> View:
+    """Let a second factor that was just made count as shown: who made it is not asked for it before its recovery codes.
+
+    It opens nothing more: whoever may make one has shown who they are, or is somebody of the demo's who had nothing to show.
+    """
+
+    @wraps(view)
+    def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        factors = Authenticator.objects.filter(user_id=request.user.pk).exclude(type=Authenticator.Type.RECOVERY_CODES)
+        before = factors.count()
+        response = view(request, *args, **kwargs)
+        if factors.count() > before:
+            record_authentication(request, request.user, "mfa", reauthenticated=True)
+        return response
+
+    return checked
+
+
 def _own(view: View, *, keeps: bool = False) -> View:
     """Return one of allauth's views for people who are signed in and have just shown who they are (``freshly``)."""
     return never_cache(only_for()(freshly(view, keeps=keeps)))
@@ -227,14 +246,14 @@ urlpatterns = [
         never_cache(only_for()(webauthn_views.reauthenticate_webauthn)),
         name="mfa_reauthenticate_webauthn",
     ),
-    path(f"{_ROOT}/app", _own(_first_factor(totp_views.activate_totp)), name="mfa_activate_totp"),
+    path(f"{_ROOT}/app", _own(_proven(_first_factor(totp_views.activate_totp))), name="mfa_activate_totp"),
     path(f"{_ROOT}/app/remove", _own(totp_views.deactivate_totp), name="mfa_deactivate_totp"),
     path(f"{_ROOT}/codes", _own(recovery_views.view_recovery_codes), name="mfa_view_recovery_codes"),
     path(f"{_ROOT}/codes/new", _own(recovery_views.generate_recovery_codes), name="mfa_generate_recovery_codes"),
     path(f"{_ROOT}/codes/file", _own(recovery_views.download_recovery_codes), name="mfa_download_recovery_codes"),
     path(
         f"{_ROOT}/passkey",
-        _own(_limited_passkeys(_first_factor(webauthn_views.add_webauthn)), keeps=True),
+        _own(_limited_passkeys(_proven(_first_factor(webauthn_views.add_webauthn))), keeps=True),
         name="mfa_add_webauthn",
     ),
     path(

@@ -154,7 +154,11 @@ def _tell_confirmed(request: HttpRequest, payment: Payment) -> None:
 
 
 def _note(request: HttpRequest, seq: int, kind: str, payment: Payment) -> None:
-    at_ms = parse_at(str(ledger_queries.entry(seq)["at"]))
+    # A withdrawal's entry is from when it was asked for; it was decided later.
+    decided_at = payment.decided_at
+    at_ms = (
+        parse_at(str(ledger_queries.entry(seq)["at"])) if decided_at is None else round(decided_at.timestamp() * 1000)
+    )
     values = {"amount_e7": payment.amount_e7}
     grid.note_entry(
         seq=seq, at_ms=at_ms, by=request.user, kind=kind, target=str(payment.account.index), values=values

@@ -9,9 +9,10 @@ from market.grid.reasons import choices
 from market.grid.words import MAX_WORDS
 
 
-def reason_field(kind: str) -> forms.ChoiceField:
-    """Return a field for the reason of a kind of decision (``market.engine.reasons``)."""
-    return forms.ChoiceField(label=_("Reason"), choices=choices(kind), help_text=_("Its code goes on the ledger."))
+def reason_field(kind: str, *, without: frozenset[str] = frozenset()) -> forms.ChoiceField:
+    """Return a field for the reason of a kind of decision (``market.engine.reasons``), ``without`` those that do not fit."""
+    offered = [(code, word) for code, word in choices(kind) if code not in without]
+    return forms.ChoiceField(label=_("Reason"), choices=offered, help_text=_("Its code goes on the ledger."))
 
 
 def words_field() -> forms.CharField:

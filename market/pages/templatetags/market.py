@@ -14,7 +14,7 @@ from django.utils.timesince import timesince
 from django.utils.translation import gettext, gettext_lazy
 
 from market.engine.contracts import contract_start_ms
-from market.pages.context import currency_symbol, shown
+from market.pages.context import clocks_differ, currency_symbol, shown
 from market.pages.zones import shown_zone
 from market.settlement.levies import Charge, commercial
 from market.settlement.statements import CENT_E11, CORRECTED, Line
@@ -229,7 +229,15 @@ def zone_word(at_ms: int) -> str:
 
 @register.filter
 def moment(at: datetime) -> str:
-    """Return a point of real time (not market time) in the reader's language, "Sat, 6 June 2026, 12:15"."""
+    """Return a point of real time (not market time) in the reader's language, "Sat, 6 June 2026, 12:15".
+
+    Where the market has another clock it says so, "… (real time)".
+    """
+    text = _moment(at)
+    return gettext("%(time)s (real time)") % {"time": text} if clocks_differ() else text
+
+
+def _moment(at: datetime) -> str:
     local = at.astimezone(shown_zone())
     return f"{date_format(local, gettext('D, j F Y'))}, {local:%H:%M}"
 
@@ -237,4 +245,4 @@ def moment(at: datetime) -> str:
 @register.filter
 def when(at_ms: int) -> str:
     """Return an instant in the reader's language, "Sat, 6 June 2026, 12:15"."""
-    return moment(shown(at_ms))
+    return _moment(shown(at_ms))

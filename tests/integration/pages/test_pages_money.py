@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 
 from market.disputes.models import Dispute
+from market.grid import queries as grid
 from market.households import erasure
 from market.households.models import Role
 from market.metering.operations import ReadingIn, record_readings
-from market.pages.templatetags.payments import state_word
+from market.pages import treasury
+from market.pages.context import market_now
+from market.pages.templatetags.market import clock, day
+from market.pages.templatetags.payments import ms, state_word
 from market.payments import operations, queries
 from market.payments.models import BankItem, Payment
 from tests.bank import BANK, entry, statement
@@ -80,6 +85,22 @@ def test_a_withdrawal_sent_twice_leaves_once(town: Town) -> None:
     assert asked.reference.encode() in response.content
     assert town.alice.get(f"/staff/money/payouts/{file.pk}.xml").status_code == 403
     assert town.sam.get("/staff/money/payouts/99999.xml").status_code == 404
+
+
+def test_a_decision_about_a_withdrawal_is_of_when_it_was_made(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    town.bob.prove()
+    asked = []
+    for n in range(2):
+        town.bob.post("/money/withdrawals", page="/money", **OUT | {"out-once": f"later{n}"})
+        asked.append(Payment.objects.get(account__index=town.bob.account, once=f"later{n}"))
+    decided = market_now() + timedelta(hours=3, minutes=20)
+    monkeypatch.setattr(treasury, "market_now", lambda: decided)
+    for one in reversed(asked):  # what was asked for last is decided first
+        town.sam.post(f"/staff/money/payments/{one.pk}", page="/staff/money", decision="confirm")
+        told = grid.decisions(limit=1)[0]
+        assert (told.seq, told.at_ms) == (one.seq, ms(decided))
+    for path in ("/staff", "/staff/money"):
+        assert town.sam.html(path).count(f"{day(ms(decided))} {clock(ms(decided))}</time>") == 2, path
 
 
 def test_play_money_is_for_the_demo_only(town: Town, settings: Any) -> None:

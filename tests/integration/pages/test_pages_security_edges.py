@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from ipaddress import ip_network
 
 import pytest
+from allauth.mfa.models import Authenticator
+from cryptography.hazmat.primitives.asymmetric import ec
 from django.conf import settings
 from django.contrib.auth.tokens import PasswordResetTokenGenerator
 from django.core.cache import cache
 from django.test import override_settings
+from django.utils import timezone, translation
+from fido2.cose import ES256
+from fido2.utils import websafe_encode
+from fido2.webauthn import AttestationObject, AttestedCredentialData, AuthenticatorData, CollectedClientData
 
 from market.households import emails
 from market.households.models import Role, User
-from tests.integration.pages.conftest import PASSWORD, Town, Visitor, forget_mails, sent_mails
+from market.pages import context as page_context
+from market.pages.context import market_now
+from market.pages.templatetags.market import moment, when
+from tests.integration.pages.conftest import NOW, PASSWORD, Town, Visitor, forget_mails, sent_mails
 from tests.integration.pages.test_pages_security import SECURITY, signed_in, with_app
 
 NEW_PASSWORD = "rain behind the hill"
@@ -37,6 +48,84 @@ def test_whoever_signed_in_before_the_required_factor_was_there_signs_in_again(t
         with_app(owner)
         assert owner.get("/operator").status_code == 200
         assert thief.get("/operator").headers["Location"].startswith("/sign-in"), "no factor was ever asked of it"
+
+
+def made_passkey(page: str) -> str:
+    """Return what a browser sends that made the passkey a page asks for."""
+    found = re.search(r'<script id="passkey-data" type="application/json">(.+?)</script>', page)
+    assert found
+    options = json.loads(found[1])["creation_options"]["publicKey"]
+    key = ES256.from_cryptography_key(ec.generate_private_key(ec.SECP256R1()).public_key())
+    credential = AttestedCredentialData.create(bytes(16), b"a passkey of a test", key)
+    flags = AuthenticatorData.FLAG.UP | AuthenticatorData.FLAG.UV | AuthenticatorData.FLAG.AT
+    shown = AuthenticatorData.create(hashlib.sha256(options["rp"]["id"].encode()).digest(), flags, 0, credential)
+    origin = f"https://{options['rp']['id']}"
+    client = CollectedClientData.create(CollectedClientData.TYPE.CREATE, options["challenge"], origin)
+    response = {
+        "clientDataJSON": client.b64,
+        "attestationObject": websafe_encode(AttestationObject.create("none", shown, {})),
+    }
+    name = websafe_encode(credential.credential_id)
+    extensions = {"credProps": {"rk": True}}
+    sent = {"id": name, "rawId": name, "type": "public-key", "response": response, "clientExtensionResults": extensions}
+    return json.dumps(sent)
+
+
+def age_proofs(visitor: Visitor, by_s: float) -> None:
+    """Let what somebody has shown in this session be older."""
+    session = visitor.client.session
+    for record in session["account_authentication_methods"]:
+        record["at"] -= by_s
+    session.save()
+
+
+@pytest.mark.parametrize("factor", ["passkey", "app"])
+def test_a_demo_household_sees_the_codes_of_the_factor_it_just_made(town: Town, factor: str) -> None:
+    with override_settings(DEMO=True, ALLOWED_HOSTS=["localhost"]):
+        Authenticator.objects.all().delete()
+        visitor = Visitor(town, None)
+        visitor.client.defaults["SERVER_NAME"] = "localhost"
+        assert visitor.post("/demo/sign-in", page="/sign-in", role="household").status_code == 302
+        age_proofs(visitor, settings.ACCOUNT_REAUTHENTICATION_TIMEOUT + 1)  # it looked around first
+        if factor == "app":
+            with_app(visitor)  # to the codes themselves
+            return
+        credential = made_passkey(visitor.html(f"{SECURITY}/passkey"))
+        token = visitor.client.cookies["csrftoken"].value
+        sent = {"csrfmiddlewaretoken": token, "name": "phone", "passwordless": "True", "credential": credential}
+        answer = visitor.client.post(f"{SECURITY}/passkey", sent)
+        assert answer.headers.get("Location") == f"{SECURITY}/codes", answer.content.decode()
+        codes = re.findall(r"<li><code>(\d{8})</code></li>", visitor.html(f"{SECURITY}/codes"))
+        assert len(codes) == 10
+        age_proofs(visitor, settings.ACCOUNT_REAUTHENTICATION_TIMEOUT + 1)
+        assert visitor.get(f"{SECURITY}/codes").headers["Location"].startswith(f"{SECURITY}/again/passkey"), (
+            "later it is"
+        )
+
+
+def test_real_time_says_so_where_the_market_has_another_clock(town: Town) -> None:
+    household = signed_in(town, "alice")
+    town.rita.html("/regulator/find")
+    pages = ((household, SECURITY), (town.rita, "/regulator/accesses"))
+    for visitor, path in pages:
+        assert "real time" not in visitor.html(path), path
+    with override_settings(DEMO=True):
+        assert abs(market_now() - timezone.now()) > timedelta(days=1), "a market of another day"
+        with translation.override("en"):
+            assert "real time" in moment(NOW) and "real time" not in when(round(NOW.timestamp() * 1000))
+        for visitor, path in pages:
+            assert re.search(r"\d\d:\d\d \(real time\)<", visitor.html(path)), path
+        household.client.cookies["django_language"] = "zh-hans"
+        assert re.search(r"\d\d:\d\d（真实时间）<", household.html(SECURITY))
+
+
+@pytest.mark.parametrize("differ", [False, True])
+def test_only_a_demo_whose_clock_differs_says_so(monkeypatch: pytest.MonkeyPatch, differ: bool) -> None:
+    shift = timedelta(hours=7) if differ else timedelta()
+    monkeypatch.setattr(page_context, "market_now", lambda: timezone.now() + shift)
+    assert not page_context.clocks_differ()
+    with override_settings(DEMO=True):
+        assert page_context.clocks_differ() is differ
 
 
 def test_a_household_that_adds_a_factor_stays_signed_in_elsewhere(town: Town) -> None:

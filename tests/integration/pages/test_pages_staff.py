@@ -138,6 +138,7 @@ def test_trading_is_stopped_and_goes_on(town: Town, scope: str) -> None:
         ({"scope": "account", "target": "99999"}, "target"),
         ({"scope": "city", "target": ""}, "scope"),
         ({"scope": "market", "target": "", "reason": "because"}, "reason"),
+        ({"scope": "market", "target": "", "reason": "resumed"}, "reason"),
     ],
 )
 def test_a_halt_of_nothing_is_refused_at_its_field(town: Town, form: dict[str, str], field: str) -> None:
@@ -146,6 +147,16 @@ def test_a_halt_of_nothing_is_refused_at_its_field(town: Town, form: dict[str, s
     assert response.status_code == 422
     assert f'id="id_{field}_error"' in response.content.decode()
     assert town.state() == before
+
+
+def test_only_reasons_to_stop_are_offered_for_stopping(town: Town) -> None:
+    for visitor, path in (
+        (town.sam, "/staff/halts"),
+        (town.olga, "/operator/halts"),
+        (town.olga, "/operator/areas/LV1.1"),
+    ):
+        html = visitor.html(path)
+        assert '<option value="integrity"' in html and '<option value="resumed"' not in html, path
 
 
 def test_a_form_that_is_sent_again_does_nothing_twice(town: Town) -> None:
