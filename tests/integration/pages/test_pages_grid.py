@@ -93,7 +93,11 @@ def test_an_opening_is_foreseen_with_the_trades_it_makes(town: Town) -> None:
     operations.set_capacity(town.exchange, area="LV1.1", import_w=0, export_w=0, reason="fault")
     town.market.place(town.charlie.account, "sell", "0.1000", 2_000, contract=contract)
     town.market.place(town.alice.account, "buy", "0.5000", 1_500, contract=contract)
+    effect = preview.capacity(town.exchange, area="LV1.1", import_w=FREE, export_w=FREE)
+    assert (effect.offers_lost.orders, effect.bids_lost.orders) == (0, 0), "what is traded is not out of reach"
     html = cut(town, "c2", into="100", out="100")
+    assert "of the area's reach" not in html
+    assert "What is traded at once counts as within reach." in html
     assert "1 trade is made at once between orders that wait: 1.50 kWh." in html
     seq = town.exchange.read(lambda engine: engine.seq)
     confirm(town, html)
