@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
+from django.conf import settings
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -211,6 +212,7 @@ def checking(request: HttpRequest) -> HttpResponse:
         "vkeys_text": "\n".join(vkeys),
         "witnesses": witnessing.status(),
         "verify": {"note": note, "vkey": vkey},
+        "open_ledger": settings.LEDGER_OPEN,
         "address": request.build_absolute_uri("/").rstrip("/"),
     }
     return render(request, "regulator/checking.html", context)
