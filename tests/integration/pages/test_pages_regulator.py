@@ -168,6 +168,9 @@ def test_refusals_are_shown_beside_the_ledger(town: Town) -> None:
     assert town.market.place(town.charlie.account, "sell", contract="2031-01-01T00:00Z").refused is not None
     html = town.rita.html("/regulator/refusals")
     assert "unknown_contract" in html
+    row = re.sub(r"<[^>]+>", "", html[html.index("unknown_contract") :].split("</tr>")[0])
+    assert "Side sell" in row and "Contract Wed, 1 Jan" in row and "kWh" in row, row
+    assert "PlaceOrder" not in html
     assert f'href="/regulator/accounts/{town.charlie.account}"' in html
 
 
