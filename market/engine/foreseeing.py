@@ -37,7 +37,10 @@ class Reach(NamedTuple):
 
 
 class Foreseen(NamedTuple):
-    """What a new capacity of an edge would do in one contract. ``offers`` and ``bids``: what the area could buy and sell."""
+    """What a new capacity of an edge would do in one contract. ``offers`` and ``bids``: what the area could buy and sell.
+
+    What is traded at once is not out of reach: both count it, before (where it was within reach) and after.
+    """
 
     before: EdgeFlow
     after: EdgeFlow
@@ -77,7 +80,7 @@ class Foreseeing(Explaining):
         before, scratch, play = self._seen(found, node), Scratch(), _Play(_Budget())
         try:
             self._play_capacity(found, node, import_w, export_w, scratch, play)
-            after = self._seen(found, node)
+            (after,) = self._seen_after([found], node, scratch)
         finally:
             self._put_back([(found, play)], node, scratch)
         return self._foreseen(found, node, before, after, play)
@@ -99,7 +102,7 @@ class Foreseeing(Explaining):
             more = any(play.more for play in plays.values())
             traded, looked = (0, False) if more else self._play_blocks(plays, scratch, budget)
             touched = [(found, play) for found, play in played if play.legs]
-            after = [self._seen(found, node) for found, _ in touched]
+            after = self._seen_after([found for found, _ in touched], node, scratch)
         finally:
             self._put_back(played, node, scratch)
         contracts = {
@@ -112,11 +115,27 @@ class Foreseeing(Explaining):
 
     def _seen(self, contract: Contract, node: int) -> tuple[EdgeFlow, Reach, Reach]:
         """Return the edge above an area and what the area could buy and sell."""
+        edge = self._edge(contract, node)
+        if edge is NO_EDGE:
+            return edge, Reach(0, 0), Reach(0, 0)
+        return edge, self._reach(contract, node, True), self._reach(contract, node, False)
+
+    def _edge(self, contract: Contract, node: int) -> EdgeFlow:
         book = contract.book
         assert book is not None
-        if not 0 < node < book.topology.areas:
-            return NO_EDGE, Reach(0, 0), Reach(0, 0)
-        return book.edge_flow(node), self._reach(contract, node, True), self._reach(contract, node, False)
+        return book.edge_flow(node) if 0 < node < book.topology.areas else NO_EDGE
+
+    def _seen_after(
+        self, contracts: list[Contract], node: int, scratch: Scratch
+    ) -> list[tuple[EdgeFlow, Reach, Reach]]:
+        """Return the edge after what was played, and what the area could buy and sell by the new capacity alone.
+
+        The trades are put back in between: an order that they fill has left the book, not the area's reach. The capacity
+        still is the new one, so all must be put back once more after it.
+        """
+        edges = [self._edge(contract, node) for contract in contracts]
+        scratch.put_back()
+        return [(edge, *self._seen(contract, node)[1:]) for contract, edge in zip(contracts, edges, strict=True)]
 
     def _foreseen(
         self, contract: Contract, node: int, before: tuple[EdgeFlow, Reach, Reach],

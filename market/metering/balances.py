@@ -7,8 +7,10 @@ from typing import NamedTuple
 
 from django.db.models import Count, Exists, F, OuterRef, Q, Sum
 
+from market.engine.contracts import contract_start_ms
 from market.engine.engine import Engine
 from market.exchange.exchange import Exchange
+from market.exchange.models import Contract
 from market.households import devices
 from market.metering import balance, intake, validation
 from market.metering.balance import Balance, Interval, Verdict
@@ -50,6 +52,12 @@ def window_of(exchange: Exchange, *, end_ms: int | None = None, intervals: int =
     until = exchange.now_ms() - SETTLES_MS if end_ms is None else end_ms
     end = until - until % length_ms
     return end - min(intervals, MAX_INTERVALS) * length_ms, end, length_ms
+
+
+def since_opening(start_ms: int, end_ms: int) -> int:
+    """Return the start of a window (ms) that does not begin before the market's first interval; ``end_ms`` where all is."""
+    first = Contract.objects.order_by("name").values_list("name", flat=True).first()
+    return end_ms if first is None else min(end_ms, max(start_ms, contract_start_ms(first)))
 
 
 def of_areas(exchange: Exchange, *, start_ms: int, end_ms: int) -> list[AreaBalance]:

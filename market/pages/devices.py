@@ -230,7 +230,8 @@ def areas_balance(request: HttpRequest) -> HttpResponse:
     start_ms = end_ms = 0
     if exchange is not None:
         start_ms, end_ms, _length_ms = balances.window_of(exchange)
-        found = balances.of_areas(exchange, start_ms=start_ms, end_ms=end_ms)
+        start_ms = balances.since_opening(start_ms, end_ms)
+        found = balances.of_areas(exchange, start_ms=start_ms, end_ms=end_ms) if start_ms < end_ms else []
         rows = [(one, CAUSES[one.verdict.cause]) for one in found[:SHOWN_AREAS]]
     context = {"tab": "balance", "rows": rows, "start_ms": start_ms, "end_ms": end_ms, "running": exchange is not None}
     return render(request, "operator/balance.html", context)

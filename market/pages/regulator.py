@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
+from django.conf import settings
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -27,6 +28,7 @@ from market.grid import queries as grid_queries
 from market.households import accesslog
 from market.households.models import Role
 from market.pages import connection, erasing, privacy, recall
+from market.pages.asked import asked
 from market.pages.entrywords import ACTION_WORDS, ENTRY_WORDS
 from market.pages.orderlife import life_of
 from market.pages.roles import LEDGER_ROLES, only_for
@@ -211,6 +213,7 @@ def checking(request: HttpRequest) -> HttpResponse:
         "vkeys_text": "\n".join(vkeys),
         "witnesses": witnessing.status(),
         "verify": {"note": note, "vkey": vkey},
+        "open_ledger": settings.LEDGER_OPEN,
         "address": request.build_absolute_uri("/").rstrip("/"),
     }
     return render(request, "regulator/checking.html", context)
@@ -313,7 +316,7 @@ def refusals(request: HttpRequest) -> HttpResponse:
     rows = queries.refusals(before=before, limit=PAGE_ROWS + 1)
     privacy.note(request, accesslog.REFUSALS, accounts={row.account for row in rows[:PAGE_ROWS]})
     context = {
-        "rows": rows[:PAGE_ROWS],
+        "rows": [(row, asked(row.command)) for row in rows[:PAGE_ROWS]],
         "next": rows[PAGE_ROWS - 1].n if len(rows) > PAGE_ROWS else None,
         "before": before,
     }

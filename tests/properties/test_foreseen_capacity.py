@@ -38,6 +38,15 @@ def depth_wh(engine: Engine, area: str, contract: str) -> tuple[int, int]:
     return sum(level.energy_wh for level in bids), sum(level.energy_wh for level in asks)
 
 
+def untraded_wh(engine: Engine, area: str, contract: str, import_w: int, export_w: int) -> tuple[int, int]:
+    """Return what an area could sell and buy by a capacity in W, before anything trades by it."""
+    other = Engine.load(engine.dump())
+    book, node = other.contracts[contract].book, other.grid.index[area]
+    assert book is not None
+    book.set_capacity(node, other.capacity_wh(import_w), other.capacity_wh(export_w))
+    return depth_wh(other, area, contract)
+
+
 def ask(draw: random.Random, engine: Engine) -> tuple[int, int]:
     """Foresee one capacity, set it on a copy, compare; return how many trades and how many blocks were foreseen."""
     area = draw.choice([area.name for area in engine.areas.areas if area.parent >= 0])
@@ -53,6 +62,7 @@ def ask(draw: random.Random, engine: Engine) -> tuple[int, int]:
     seen = {name: (found, depth_wh(engine, area, name)) for name, found in foreseen.items() if found is not None}
     for name, (found, (bids_wh, offers_wh)) in seen.items():
         assert (found.bids_before.energy_wh, found.offers_before.energy_wh) == (bids_wh, offers_wh), name
+    untraded = {name: untraded_wh(engine, area, name, import_w, export_w) for name in seen}
     events = after.apply(c.SetCapacity(area, import_w, export_w, "x"), engine.at_ms)
     assert isinstance(events[0], ev.CapacitySet)
     assert blocks.traded == len(engine.waiting) - len(after.waiting)
@@ -68,7 +78,14 @@ def ask(draw: random.Random, engine: Engine) -> tuple[int, int]:
         assert found.collar == any(isinstance(e, ev.HaltSet) and e.target == name for e in events)
         if area in after.flows(name):
             assert found.after == after.flows(name)[area]
-        assert (found.bids_after.energy_wh, found.offers_after.energy_wh) == depth_wh(after, area, name)
+        reach_wh = found.bids_after.energy_wh, found.offers_after.energy_wh
+        assert reach_wh == untraded[name], "what is traded at once is not out of reach"
+        if not traded and not ended:
+            assert reach_wh == depth_wh(after, area, name)
+        was, new = found.before, found.after
+        if new.import_capacity_wh >= was.import_capacity_wh and new.export_capacity_wh >= was.export_capacity_wh:
+            assert found.bids_after.energy_wh >= found.bids_before.energy_wh, "a wider edge takes nothing out of reach"
+            assert found.offers_after.energy_wh >= found.offers_before.energy_wh
         assert not found.more
         trades += found.trades
     return trades, blocks.traded

@@ -12,13 +12,17 @@ from ledger import queries as ledger
 from market.disputes.models import Kind, State
 from market.disputes.queries import DisputeView, StepView
 from market.engine.commands import CancelAll, PlaceBlock
+from market.engine.contracts import contract_start_ms
 from market.engine.events import Traded
 from market.exchange import operations
+from market.exchange.models import Contract
 from market.grid import outlook, preview
 from market.grid import queries as grid
+from market.metering import balances
 from market.pages import health
 from market.pages.gridmap import HOURS
 from market.pages.outlook import cells_of, full_ones, hours_of, strips
+from market.pages.templatetags.market import clock, day
 from tests.integration.pages.conftest import NOW, Town
 
 FREE = 100_000
@@ -93,7 +97,11 @@ def test_an_opening_is_foreseen_with_the_trades_it_makes(town: Town) -> None:
     operations.set_capacity(town.exchange, area="LV1.1", import_w=0, export_w=0, reason="fault")
     town.market.place(town.charlie.account, "sell", "0.1000", 2_000, contract=contract)
     town.market.place(town.alice.account, "buy", "0.5000", 1_500, contract=contract)
+    effect = preview.capacity(town.exchange, area="LV1.1", import_w=FREE, export_w=FREE)
+    assert (effect.offers_lost.orders, effect.bids_lost.orders) == (0, 0), "what is traded is not out of reach"
     html = cut(town, "c2", into="100", out="100")
+    assert "of the area's reach" not in html
+    assert "What is traded at once counts as within reach." in html
     assert "1 trade is made at once between orders that wait: 1.50 kWh." in html
     seq = town.exchange.read(lambda engine: engine.seq)
     confirm(town, html)
@@ -319,3 +327,20 @@ def test_a_block_that_waits_is_played_along(town: Town) -> None:
     trades = [event for event in operations_since(town, seq) if event["type"] == "trade"]
     assert (effect.trades, effect.traded_wh) == (len(trades), sum(int(str(trade["energy_wh"])) for trade in trades))
     assert {trade["contract"] for trade in trades} >= {first, last}
+
+
+def test_the_balance_begins_with_the_market_and_says_when_in_the_days_words(town: Town) -> None:
+    start_ms, end_ms, length_ms = balances.window_of(town.exchange)
+    first = Contract.objects.order_by("name").values_list("name", flat=True)[0]
+    assert start_ms < contract_start_ms(first), "the window alone reaches back to before the market"
+    page = town.olga.html("/operator/balance")
+    if contract_start_ms(first) >= end_ms:
+        assert "No interval of this market is over and read yet." in page
+    assert balances.since_opening(start_ms, end_ms) == min(end_ms, contract_start_ms(first))
+    later_ms = contract_start_ms(first) + 2 * length_ms
+    assert balances.since_opening(start_ms, later_ms) == contract_start_ms(first)
+    assert balances.since_opening(later_ms, later_ms + length_ms) == later_ms
+    town.market.clock.at_ms = contract_start_ms(first) + 5 * length_ms
+    page = town.olga.html("/operator/balance")
+    assert re.search(r"From Sat, 6 Jun \d\d:\d\d to Sat, 6 Jun \d\d:\d\d: what flowed", page)
+    assert f"From {day(contract_start_ms(first))} {clock(contract_start_ms(first))} to" in page

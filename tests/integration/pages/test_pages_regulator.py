@@ -8,6 +8,7 @@ import re
 from typing import Any
 
 import pytest
+from django.test import override_settings
 
 from ledger import operations as ledger_operations
 from ledger import queries as ledger
@@ -167,6 +168,9 @@ def test_refusals_are_shown_beside_the_ledger(town: Town) -> None:
     assert town.market.place(town.charlie.account, "sell", contract="2031-01-01T00:00Z").refused is not None
     html = town.rita.html("/regulator/refusals")
     assert "unknown_contract" in html
+    row = re.sub(r"<[^>]+>", "", html[html.index("unknown_contract") :].split("</tr>")[0])
+    assert "Side sell" in row and "Contract Wed, 1 Jan" in row and "kWh" in row, row
+    assert "PlaceOrder" not in html
     assert f'href="/regulator/accounts/{town.charlie.account}"' in html
 
 
@@ -174,6 +178,14 @@ def test_how_to_check_it_is_complete(town: Town, story: dict[str, int]) -> None:
     html = town.rita.html("/regulator/checking")
     assert ledger_operations.verifier_key() in html
     assert "verify_ledger http://testserver --vkey" in html
+    needed, open_to_all = "The entries themselves need an API key with <code>ledger:read</code>", "no key is needed"
+    with override_settings(LEDGER_OPEN=False):
+        html = town.rita.html("/regulator/checking")
+        assert needed in html and open_to_all not in html
+        assert "LEDGER_KEY=KEY python manage.py verify_ledger http://testserver --vkey" in html
+    with override_settings(LEDGER_OPEN=True):
+        html = town.rita.html("/regulator/checking")
+        assert open_to_all in html and needed not in html and "LEDGER_KEY" not in html
     assert evidence(html)["note"].startswith("sunledger.example/city\n")
 
 

@@ -205,6 +205,9 @@ def test_an_export_shows_the_hash_of_its_bytes(town: Town, trade: int) -> None:
 def test_prices_and_concentration_of_a_day(town: Town, trade: int) -> None:
     html = town.rita.html("/regulator/charts", day="2026-06-06")
     assert 'class="price-days"' in html and "10,000" in html and "0.1500" in html
+    table = html[: html.index("</table></div></details>")].rpartition("<details>")[2]
+    assert "As a table</summary>" in table and "0.1500" in table, "folded below the chart"
+    assert "tall" not in table, "and whole, without a scroll box that cuts its rows"
     hours = re.findall(r'<text class="hour" x="([\d.]+)"[^>]*>(\d\d:\d\d)</text>', html)
     assert [hour for _, hour in hours] == [f"{hour % 24:02d}:00" for hour in range(0, 25, 3)]
     assert "Nothing was traded" in town.rita.html("/regulator/charts", day="2026-06-01")
