@@ -98,7 +98,8 @@ def test_the_surplus_goes_to_who_pays_most(street: Street) -> None:
     # Nobody forecasts: it may stay like this for an hour.
     later = [(street.market.contract(ahead), 450, "0.2400") for ahead in (2, 3, 4)]
     assert plan(html) == [(contract, 450, "0.1500"), *later]
-    assert "<strong>1.80 kWh</strong> between 12:15 and 13:15, about <strong>€0.41</strong>" in html
+    amounts = "about <strong>€0.08</strong> now, up to <strong>€0.41</strong>"
+    assert f"<strong>1.80 kWh</strong> between 12:15 and 13:15, {amounts}" in html
     assert "The grid would pay €0.14." in html
     assert "Neighbours buy 450 Wh at once; 1.35 kWh wait for one who pays €0.24 per kWh or more." in html
     assert "If it stays as it is now, 2.00 kWh are left over; a part is kept back for clouds." in html
@@ -108,7 +109,16 @@ def test_the_surplus_goes_to_who_pays_most(street: Street) -> None:
 def test_what_nobody_buys_yet_is_offered_between_the_grids_prices(street: Street) -> None:
     shine(street, 2_400, 400)
     street.market.buys(street.bob.account, "0.0700", 400)
-    assert offer(street.alice.html("/home"))[1:] == (450, "0.2400")
+    html = street.alice.html("/home")
+    assert offer(html)[1:] == (450, "0.2400")
+    assert "<strong>1.80 kWh</strong> between 12:15 and 13:15, up to <strong>€0.43</strong>" in html
+
+
+def test_what_neighbours_take_at_once_has_one_amount(street: Street) -> None:
+    shine(street, 2_400, 400)
+    for ahead in (1, 2, 3, 4):
+        street.market.buys(street.bob.account, "0.2000", 450, contract=street.market.contract(ahead))
+    assert "13:15, about <strong>€0.36</strong></p>" in street.alice.html("/home")
 
 
 def test_what_is_sold_or_waits_is_not_offered_again(street: Street) -> None:
@@ -130,7 +140,7 @@ def test_no_sun_no_offer(street: Street) -> None:
     assert "300 W come in from the street." in html
     # What is lacking can be bought: nine tenths of 75 Wh in each quarter of the hour.
     assert [energy for _, energy, _ in plan(html, "buy")] == [60, 60, 60, 60]
-    assert "<strong>240 Wh</strong> between 12:15 and 13:15, about <strong>€0.06</strong>" in html
+    assert "<strong>240 Wh</strong> between 12:15 and 13:15, up to <strong>€0.06</strong>" in html
     assert "The grid would charge €0.10." in html
     assert "If you do nothing, the grid delivers what you lack and charges €0.40 per kWh." in html
 
