@@ -15,8 +15,10 @@ from market.engine.accounts import UNLIMITED_WH
 from market.engine.commands import CancelAll, PlaceOrder, SetHalt
 from market.engine.contracts import contract_start_ms
 from market.exchange import gateway
+from market.exchange import operations as exchange_operations
 from market.households import operations as household_operations
 from market.households import queries as households
+from market.households.models import Account, Home
 from market.metering import operations as metering
 from market.metering.models import Reading
 from market.metering.queries import Outlook, Power
@@ -296,6 +298,26 @@ def test_first_steps_go_one_by_one_and_can_be_put_away(street: Street) -> None:
     assert answer["Location"] == "/home"
     assert "First steps" not in street.alice.html("/home")
     assert "First steps" in street.bob.html("/home")
+
+
+def test_a_home_without_roof_and_money_pays_in_first_and_buys(town: Town) -> None:
+    new = town.person(f"new-{next(_numbers)}")
+    account = household_operations.open_account(town.exchange, now=NOW, user=new.user, area="LV1.1")
+    html = new.html("/home")
+    assert re.findall(r"<li>(\S+)", html[html.index('data-live="guide"') :])[:3] == ["Pay", "Let", "Press"]
+    assert 'from your wallet. <a href="/money">' in html
+    assert re.findall(r'<section class="card (sell|guide|buy)', html) == ["buy", "guide", "sell"]
+    assert html.count('class="paused-note"') == html.count("To sell or buy from this page") == 1
+    exchange_operations.fund(town.exchange, account=account.index, amount_e7=10_000_000)
+    assert "Pay money in" not in new.html("/home")
+
+
+def test_a_home_with_a_roof_sells_first(street: Street) -> None:
+    [home] = household_operations.create_homes([Home(code=f"R{next(_numbers)}", area="LV1.1", pv_w=5_000)])
+    Account.objects.filter(index=street.alice.account).update(home=home)
+    html = street.alice.html("/home")
+    assert re.findall(r'<section class="card (sell|guide|buy)', html) == ["sell", "guide", "buy"]
+    assert "Pay money in" not in html
 
 
 def test_money_and_trades_are_today_s_own(street: Street) -> None:
