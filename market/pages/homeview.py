@@ -60,6 +60,7 @@ class Money:
     coming_e7: int  # contained in what was sold: paid when it is delivered
     corrected_e7: int  # contained in the others
     better_e7: int  # than with the grid alone; negative: worse
+    ahead: bool  # whether trades that are not delivered yet are contained in it; the statement has them later
     free_e7: int
     held_e7: int
     security_e7: int  # left in clearing until what was sold is delivered
@@ -221,6 +222,7 @@ def _money(account: int, numbers: Collection[int], now_ms: int, price: PriceNow 
         coming_e7=waiting.sold_e7,
         corrected_e7=sums.corrected_e7,
         better_e7=better,
+        ahead=price is not None and bool(waiting.sold_wh or waiting.bought_wh),
         free_e7=0 if balance is None else balance.free_e7,
         held_e7=0 if balance is None else balance.held_e7,
         security_e7=exchange.security(account),
