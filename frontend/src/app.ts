@@ -7,7 +7,7 @@ import { install } from "./app-install";
 import { startClock } from "./clock";
 import { connect } from "./live";
 import { meta } from "./meta";
-import { startShell } from "./shell";
+import { sayWhatWasLeft, startShell } from "./shell";
 
 import.meta.glob("./pages/*.css", { eager: true });
 
@@ -26,6 +26,8 @@ if (meta.height > 0 && WATCHED.test(window.location.pathname)) {
 }
 
 startClock();
+sayWhatWasLeft();
+window.addEventListener("pageshow", (event) => event.persisted && sayWhatWasLeft()); // by the browser's "back"
 install();
 if (meta.running) {
   startShell();

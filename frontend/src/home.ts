@@ -6,6 +6,7 @@ import { Rounds } from "./home/rounds";
 import { type Part, Upkeep } from "./home/upkeep";
 import { isTold, news, receipts, stretch } from "./home/telling";
 import { type Phase, type Reason, SECONDS, TakeBack } from "./home/takeback";
+import { forget, remember, take } from "./left";
 import { connect, mayTrade, socket, store } from "./live";
 import { meta } from "./meta";
 import { t } from "./messages";
@@ -15,7 +16,6 @@ import type { Flow, Log, OwnItem, Ticker } from "./store";
 
 const TIMEOUT_MS = 10_000;
 const TOLD_MS = 2000; // after a press its receipt says what was traded; the stream says it as well
-const PENDING = "sunledger.pending"; // what waited to be sent when the page was left: side and the moment it would have gone
 
 const page = document.getElementById("home");
 const rounds = new Rounds();
@@ -176,7 +176,7 @@ function show(card: Card, phase: Phase, seconds: number): void {
   } else button.textContent = word;
   if (phase === "waiting" && seconds === SECONDS) {
     tell(side, [], false);
-    remember(side);
+    remember(side, SECONDS * 1000);
     announce(t("Will be sent in five seconds. Press the button again to take it back."));
   } else if (phase !== "waiting") forget();
   arm();
@@ -206,7 +206,7 @@ function dropped(side: Side, reason: Reason): void {
   if (reason === "paused") say(side, t("Taken back because prices are paused: nothing was sent."));
   else if (reason === "left") {
     say(side, t("You left the page before it was sent: nothing was sent."));
-    if (document.hidden) remember(side); // it may be another page that this person comes back to
+    if (document.hidden) remember(side, SECONDS * 1000); // it may be another page that this person comes back to
   }
   else say(side, t("Taken back: nothing was sent."), false);
 }
@@ -279,37 +279,9 @@ async function place(plan: Plan, keys: Keys): Promise<void> {
   }
 }
 
-// What waits is noted where it outlives the page, so that who comes back hears what became of it.
-function remember(side: Side): void {
-  try {
-    const note = JSON.stringify({ side, until: Date.now() + SECONDS * 1000 });
-    localStorage.setItem(PENDING, note);
-    sessionStorage.setItem(PENDING, note);
-  } catch {
-    // no storage: then it is only said while the page is open
-  }
-}
-
-function forget(): void {
-  try {
-    localStorage.removeItem(PENDING);
-    sessionStorage.removeItem(PENDING);
-  } catch {
-    // see above
-  }
-}
-
-function sayWhatWasLeft(): void {
-  try {
-    const here = sessionStorage.getItem(PENDING) !== null;
-    const note = JSON.parse(localStorage.getItem(PENDING) ?? "null") as { side: Side; until: number } | null;
-    // Within the five seconds another tab may still be counting.
-    if (!note || (!here && Date.now() < note.until + 1000)) return;
-    forget();
-    dropped(note.side === "buy" ? "buy" : "sell", "left");
-  } catch {
-    forget();
-  }
+function sayWhatWaited(): void {
+  const note = take();
+  if (note) dropped(note.side, "left");
 }
 
 function watchButtons(): void {
@@ -334,7 +306,7 @@ function watchButtons(): void {
   }
   const leave = (): void => cards.forEach(({ taking }) => taking.drop("left"));
   document.addEventListener("visibilitychange", () => (document.hidden ? leave() : forget()));
-  // Gone for good: the note stays, and the next visit says that nothing was sent.
+  // Gone for good: the note stays, and the page one lands on says that nothing was sent.
   window.addEventListener("pageshow", (event) => event.persisted && leave());
   socket.watch((state) => {
     if (!mayTrade(state)) cards.forEach(({ taking }) => taking.drop("paused"));
@@ -433,7 +405,7 @@ watchGuide();
 if (page && meta.running) {
   watchButtons();
   watchStrip();
-  sayWhatWasLeft();
+  sayWhatWaited();
   watchMarket(
     (upkeep = new Upkeep({
       now: () => performance.now(),

@@ -1,4 +1,5 @@
 // Connection and ledger state, on every page.
+import { take } from "./left";
 import { socket, store, type SocketState } from "./live";
 import { t } from "./messages";
 import { announce } from "./status";
@@ -35,4 +36,24 @@ export function startShell(): void {
     const place = document.querySelector("#ledger-state span");
     if (block && place) place.textContent = t("Block {height}", { height: block.height });
   });
+}
+
+/** Say on any page but home, which has a place of its own for it, that what waited there was not sent. */
+export function sayWhatWasLeft(): void {
+  if (document.getElementById("home")) return;
+  const note = take();
+  if (!note) return;
+  const text =
+    note.side === "sell"
+      ? t("You left the page before your sale was sent: nothing was sold.")
+      : t("You left the page before your purchase was sent: nothing was bought.");
+  const place = document.createElement("div");
+  place.className = "notices";
+  const line = document.createElement("p");
+  line.className = "notice warning";
+  line.id = "left";
+  line.textContent = text;
+  place.append(line);
+  document.getElementById("main")?.before(place);
+  announce(text);
 }

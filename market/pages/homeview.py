@@ -60,6 +60,7 @@ class Money:
     coming_e7: int  # contained in what was sold: paid when it is delivered
     corrected_e7: int  # contained in the others
     better_e7: int  # than with the grid alone; negative: worse
+    ahead: bool  # whether trades that are not delivered yet are contained in it; the statement has them later
     free_e7: int
     held_e7: int
     security_e7: int  # left in clearing until what was sold is delivered
@@ -165,28 +166,34 @@ def load(page: Page, account: AccountInfo, numbers: Collection[int] = (), wanted
         interval_ms=interval_ms(),
         now_ms=now_ms,
     )
+    money = _money(account.index, numbers or [account.index], now_ms, None if trading is None else trading.price)
+    has_roof = equipment is not None and equipment.pv_w > 0
     return Home(
         account=account,
-        has_roof=equipment is not None and equipment.pv_w > 0,
+        has_roof=has_roof,
         has_battery=equipment is not None and equipment.battery_wh > 0,
         now_ms=now_ms,
-        money=_money(account.index, numbers or [account.index], now_ms, None if trading is None else trading.price),
+        money=money,
         power=power,
         trading=trading,
         deals=_deals(page, account, trades[:RECENT]),
         sales=sales,
-        steps=_steps(account.index, power, sales),
+        steps=_steps(account.index, power, sales, penniless=not has_roof and money.free_e7 <= 0),
         readings=readings,
         settled={contract: line.seq for contract, line in lines.items()},
     )
 
 
-def _steps(account: int, power: House | None, sales: list[Sale]) -> list[str]:
-    """Return what a newcomer has still to see, in its order; nothing for who has seen money arrive."""
+def _steps(account: int, power: House | None, sales: list[Sale], *, penniless: bool) -> list[str]:
+    """Return what a newcomer has still to see, in its order; nothing for who has seen money arrive.
+
+    ``penniless``: the home buys and has nothing to buy with, so that its button is off until money is paid in.
+    """
     if newest_paid(sales) is not None:
         return []
     ordered = bool(sales) or bool(exchange.orders(account=account, limit=1))
-    return [*(["meter"] if power is None else []), *([] if ordered else ["trade"]), "money"]
+    before = [*(["pay"] if penniless and not ordered else []), *(["meter"] if power is None else [])]
+    return [*before, *([] if ordered else ["trade"]), "money"]
 
 
 def _money(account: int, numbers: Collection[int], now_ms: int, price: PriceNow | None) -> Money:
@@ -215,6 +222,7 @@ def _money(account: int, numbers: Collection[int], now_ms: int, price: PriceNow 
         coming_e7=waiting.sold_e7,
         corrected_e7=sums.corrected_e7,
         better_e7=better,
+        ahead=price is not None and bool(waiting.sold_wh or waiting.bought_wh),
         free_e7=0 if balance is None else balance.free_e7,
         held_e7=0 if balance is None else balance.held_e7,
         security_e7=exchange.security(account),

@@ -24,6 +24,8 @@ SCRIPTS = (
     _("Prices are live again."),
     _("Prices paused: the connection to the market is silent. Nothing can be sold until it is back."),
     _("Block {height}"),
+    _("You left the page before your sale was sent: nothing was sold."),
+    _("You left the page before your purchase was sent: nothing was bought."),
     # books of the past
     _("The book after entry {seq}."),
     _("The book could not be shown. Try again."),

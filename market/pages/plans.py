@@ -100,6 +100,11 @@ class Plan(NamedTuple):
         return sum(leg.now_wh for leg in self.legs)
 
     @property
+    def now_e7(self) -> int:
+        """Money of what trades at once."""
+        return sum(leg.now_e7 for leg in self.legs)
+
+    @property
     def later_wh(self) -> int:
         """What waits for a neighbour."""
         return self.energy_wh - self.now_wh

@@ -40,6 +40,8 @@ class Slot(NamedTuple):
     usual_e4: int | None
     net_wh: int | None
     halted: bool  # all of it
+    bid_ms: int | None = None  # the start of its interval with that bid, the earliest of equals
+    ask_ms: int | None = None  # and with that ask
 
     def place(self, price_e4: int) -> int:
         """Return where a price lies between what the grid pays and what it charges, permille."""
@@ -77,21 +79,24 @@ def slots(moments: Iterable[Moment], hour_of: Callable[[int], int]) -> list[Slot
 
 def _slot(start_ms: int, moments: list[Moment]) -> Slot:
     open_ones = [moment for moment in moments if not moment.halted]
-    bids = [moment.bid_e4 for moment in open_ones if moment.bid_e4 is not None]
-    asks = [moment.ask_e4 for moment in open_ones if moment.ask_e4 is not None]
+    bids = [(moment.bid_e4, -moment.start_ms) for moment in open_ones if moment.bid_e4 is not None]
+    asks = [(moment.ask_e4, moment.start_ms) for moment in open_ones if moment.ask_e4 is not None]
+    bid, ask = max(bids, default=None), min(asks, default=None)
     usual = [moment.usual_e4 for moment in moments if moment.usual_e4 is not None]
     nets = [moment.net_wh for moment in moments if moment.net_wh is not None]
     return Slot(
         start_ms=start_ms,
         end_ms=start_ms + 3_600_000,
         contracts=tuple(moment.contract for moment in moments),
-        bid_e4=max(bids) if bids else None,
-        ask_e4=min(asks) if asks else None,
+        bid_e4=None if bid is None else bid[0],
+        ask_e4=None if ask is None else ask[0],
         topup_e4=moments[0].topup_e4,
         spill_e4=moments[0].spill_e4,
         usual_e4=sum(usual) // len(usual) if usual else None,
         net_wh=sum(nets) if nets else None,
         halted=not open_ones,
+        bid_ms=None if bid is None else -bid[1],
+        ask_ms=None if ask is None else ask[1],
     )
 
 

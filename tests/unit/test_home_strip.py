@@ -16,7 +16,7 @@ from market.pages import sales
 from market.pages.context import local
 from market.pages.homemarket import day_before_ms, hour_of
 from market.pages.pricestrip import Moment, Slot, best_to_buy, best_to_sell, slots
-from market.pages.templatetags.home import span, when
+from market.pages.templatetags.home import span, when, when_asked, when_paid
 from market.pages.zones import shown_in
 
 HOUR_MS = 3_600_000
@@ -49,6 +49,15 @@ def test_an_hour_has_the_best_of_its_intervals() -> None:
         (HOUR_MS, ("c4",), None, 2_500, 100),
     ]
     assert len(slots([moment(ahead) for ahead in range(200)], hour_of)) == 24
+
+
+def test_the_quarter_of_the_best_price_is_named() -> None:
+    """Buying and selling may be best in the same hour: by the quarter it is no contradiction."""
+    (found,) = slots([moment(0, 1_500, 2_900), moment(1, 1_700, 2_900), moment(2, 1_700, 2_500)], hour_of)
+    assert when_paid(found, START_MS - 1) == "between 12:15 and 12:30"  # the earlier of two that pay the same
+    assert when_asked(found, START_MS - 1) == "between 12:30 and 12:45"
+    (quiet,) = slots([moment(0, usual_e4=1_500)], hour_of)
+    assert when_paid(quiet, START_MS - 1) == when_asked(quiet, START_MS - 1) == "between 12:00 and 13:00"
 
 
 def test_a_halted_interval_does_not_count_and_a_halted_hour_says_so() -> None:

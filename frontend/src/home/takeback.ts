@@ -1,7 +1,7 @@
 // Five seconds to take a tap back before anything is sent. Pure: time and timers come in.
 //
 // Only what somebody looks at is sent: who leaves the page, hides it or loses the market within the five seconds has
-// sent nothing, and is told so on coming back.
+// sent nothing, and is told so on the page they land on or on coming back.
 export const SECONDS = 5;
 const DOUBLE_TAP_MS = 500; // a second tap so soon belongs to the first
 const LATE_MS = 2000; // a timer that comes so much too late slept: nobody has been looking

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django import template
+from django.conf import settings
 from django.utils.translation import gettext
 
 from market.exchange.units import price_text
@@ -29,6 +30,24 @@ def span(start_ms: int, end_ms: int, now_ms: int) -> str:
 def when(found: Plan | Slot, now_ms: int) -> str:
     """Return when a plan delivers or an hour of the strip is, in words."""
     return span(max(found.start_ms, now_ms), found.end_ms, now_ms)  # of an hour that runs, what is left
+
+
+@register.filter
+def when_paid(slot: Slot, now_ms: int) -> str:
+    """Return when in an hour neighbours pay most: its interval with that price, the hour itself where nobody offers."""
+    return _interval(slot, slot.bid_ms, now_ms)
+
+
+@register.filter
+def when_asked(slot: Slot, now_ms: int) -> str:
+    """Return when in an hour neighbours ask least: its interval with that price, the hour itself where nobody offers."""
+    return _interval(slot, slot.ask_ms, now_ms)
+
+
+def _interval(slot: Slot, start_ms: int | None, now_ms: int) -> str:
+    if start_ms is None:
+        return when(slot, now_ms)
+    return span(start_ms, start_ms + settings.MARKET_INTERVAL_MIN * 60_000, now_ms)
 
 
 @register.filter

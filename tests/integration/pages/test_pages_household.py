@@ -15,8 +15,10 @@ from market.engine.accounts import UNLIMITED_WH
 from market.engine.commands import CancelAll, PlaceOrder, SetHalt
 from market.engine.contracts import contract_start_ms
 from market.exchange import gateway
+from market.exchange import operations as exchange_operations
 from market.households import operations as household_operations
 from market.households import queries as households
+from market.households.models import Account, Home
 from market.metering import operations as metering
 from market.metering.models import Reading
 from market.metering.queries import Outlook, Power
@@ -98,7 +100,8 @@ def test_the_surplus_goes_to_who_pays_most(street: Street) -> None:
     # Nobody forecasts: it may stay like this for an hour.
     later = [(street.market.contract(ahead), 450, "0.2400") for ahead in (2, 3, 4)]
     assert plan(html) == [(contract, 450, "0.1500"), *later]
-    assert "<strong>1.80 kWh</strong> between 12:15 and 13:15, about <strong>€0.41</strong>" in html
+    amounts = "about <strong>€0.08</strong> now, up to <strong>€0.41</strong>"
+    assert f"<strong>1.80 kWh</strong> between 12:15 and 13:15, {amounts}" in html
     assert "The grid would pay €0.14." in html
     assert "Neighbours buy 450 Wh at once; 1.35 kWh wait for one who pays €0.24 per kWh or more." in html
     assert "If it stays as it is now, 2.00 kWh are left over; a part is kept back for clouds." in html
@@ -108,7 +111,16 @@ def test_the_surplus_goes_to_who_pays_most(street: Street) -> None:
 def test_what_nobody_buys_yet_is_offered_between_the_grids_prices(street: Street) -> None:
     shine(street, 2_400, 400)
     street.market.buys(street.bob.account, "0.0700", 400)
-    assert offer(street.alice.html("/home"))[1:] == (450, "0.2400")
+    html = street.alice.html("/home")
+    assert offer(html)[1:] == (450, "0.2400")
+    assert "<strong>1.80 kWh</strong> between 12:15 and 13:15, up to <strong>€0.43</strong>" in html
+
+
+def test_what_neighbours_take_at_once_has_one_amount(street: Street) -> None:
+    shine(street, 2_400, 400)
+    for ahead in (1, 2, 3, 4):
+        street.market.buys(street.bob.account, "0.2000", 450, contract=street.market.contract(ahead))
+    assert "13:15, about <strong>€0.36</strong></p>" in street.alice.html("/home")
 
 
 def test_what_is_sold_or_waits_is_not_offered_again(street: Street) -> None:
@@ -130,7 +142,7 @@ def test_no_sun_no_offer(street: Street) -> None:
     assert "300 W come in from the street." in html
     # What is lacking can be bought: nine tenths of 75 Wh in each quarter of the hour.
     assert [energy for _, energy, _ in plan(html, "buy")] == [60, 60, 60, 60]
-    assert "<strong>240 Wh</strong> between 12:15 and 13:15, about <strong>€0.06</strong>" in html
+    assert "<strong>240 Wh</strong> between 12:15 and 13:15, up to <strong>€0.06</strong>" in html
     assert "The grid would charge €0.10." in html
     assert "If you do nothing, the grid delivers what you lack and charges €0.40 per kWh." in html
 
@@ -288,6 +300,26 @@ def test_first_steps_go_one_by_one_and_can_be_put_away(street: Street) -> None:
     assert "First steps" in street.bob.html("/home")
 
 
+def test_a_home_without_roof_and_money_pays_in_first_and_buys(town: Town) -> None:
+    new = town.person(f"new-{next(_numbers)}")
+    account = household_operations.open_account(town.exchange, now=NOW, user=new.user, area="LV1.1")
+    html = new.html("/home")
+    assert re.findall(r"<li>(\S+)", html[html.index('data-live="guide"') :])[:3] == ["Pay", "Let", "Press"]
+    assert 'from your wallet. <a href="/money">' in html
+    assert re.findall(r'<section class="card (sell|guide|buy)', html) == ["buy", "guide", "sell"]
+    assert html.count('class="paused-note"') == html.count("To sell or buy from this page") == 1
+    exchange_operations.fund(town.exchange, account=account.index, amount_e7=10_000_000)
+    assert "Pay money in" not in new.html("/home")
+
+
+def test_a_home_with_a_roof_sells_first(street: Street) -> None:
+    [home] = household_operations.create_homes([Home(code=f"R{next(_numbers)}", area="LV1.1", pv_w=5_000)])
+    Account.objects.filter(index=street.alice.account).update(home=home)
+    html = street.alice.html("/home")
+    assert re.findall(r'<section class="card (sell|guide|buy)', html) == ["sell", "guide", "buy"]
+    assert "Pay money in" not in html
+
+
 def test_money_and_trades_are_today_s_own(street: Street) -> None:
     street.market.place(street.alice.account, "sell", "0.2000", 1_000)
     street.market.buys(street.bob.account, "0.2000", 1_000)
@@ -295,7 +327,10 @@ def test_money_and_trades_are_today_s_own(street: Street) -> None:
     assert '<p class="sum">€0.20</p>' in html
     assert "Neighbours bought 1.00 kWh for €0.20. €0.20 of it arrives after delivery." in html
     assert "in your street" in html
-    assert '<p class="sum">€0.00</p>' in street.charlie.html("/home")
+    assert "what is not delivered yet is counted in" in html  # the statement has it after delivery
+    other = street.charlie.html("/home")
+    assert '<p class="sum">€0.00</p>' in other
+    assert "is counted in" not in other
 
 
 def test_the_switch_hands_trading_over(street: Street) -> None:

@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings
+from django.template.loader import render_to_string
 from django.test import override_settings
+from django.utils import translation
 
 from market.households.models import User
 from market.notices import operations
 from market.overview import board as overview
+from market.overview.sun import LocalSun
 from market.pages.marketboard import chart_of
 from tests.integration.pages.conftest import Town
 from tests.integration.test_push import HOST, NOW, Browser
@@ -53,6 +56,16 @@ def test_what_is_alike_for_everybody_is_made_once(town: Town, monkeypatch: pytes
 
 def test_it_says_so_when_nothing_runs(closed: Town) -> None:
     assert "The market is not running at the moment" in closed.nobody.html("/market")
+
+
+def test_why_there_is_no_share_of_local_sun() -> None:
+    health = overview.Health(1, 1, 0, (), "none", None)
+    board = overview.Board(0, "CITY", 4_000, 800, (), (), LocalSun(0, 0), 0, health)
+    with translation.override("en"):
+        morning = render_to_string("public/market_board.html", {"board": board})
+        night = render_to_string("public/market_board.html", {"board": board._replace(settled=3)})
+    assert "No interval is settled yet." in morning and "daylight" not in morning
+    assert "comes back with daylight" in night and "settled yet" not in night
 
 
 def test_the_chart_breaks_where_nothing_was_traded() -> None:
