@@ -209,8 +209,9 @@ def set_halt(request: HttpRequest, area: str) -> HttpResponse:
     data = request.POST.copy()
     data["halt-scope"], data["halt-target"] = "area", area
     if not on:
-        data["halt-reason"] = "resumed"
+        data.pop("halt-reason", None)
     form = HaltForm(data, prefix="halt", scopes=("area",))
+    form.fields["reason"].required = on  # a halt ends for one reason only, which nobody chooses
     done: HttpResponse | bool
     if on:
         done = halts.stop(request, form, back=reverse("operator-area", args=[area]))
@@ -219,7 +220,7 @@ def set_halt(request: HttpRequest, area: str) -> HttpResponse:
             request,
             form,
             grid.set_halt,
-            lambda asked: {"scope": "area", "target": area, "on": False, "reason": asked["reason"]},
+            lambda asked: {"scope": "area", "target": area, "on": False, "reason": "resumed"},
             _("Trading goes on."),
         )
     if isinstance(done, HttpResponse):
